@@ -1,0 +1,63 @@
+/*
+ * conf: TOML file and environment -> one immutable struct. One table of items (conf/items.c)
+ * drives parsing, checking, defaults, OTAD_<SECTION>_<KEY> overrides, the sample file and the
+ * table of otad.toml(5). The parser takes the part of TOML 1.0 that a configuration needs:
+ * comments, [sections], bare and quoted keys, basic and literal strings, integers, booleans and
+ * arrays of strings; anything else is refused with its line.
+ */
+#pragma once
+
+#include "util.h"
+
+#include <stdio.h>
+
+struct conf {
+    const char *data_dir;
+
+    const char *http_listen;                                      /* "address:port", [v6]:port */
+    const char *http_public_url;                                  /* no trailing slash */
+    const char *http_public_https_url;                            /* "" = none */
+    const char *http_https_listen, *http_tls_cert, *http_tls_key; /* "" = no TLS listener */
+    const char *http_metrics_listen;          /* "" = /metrics is on the main listener */
+    int64_t http_threads;                     /* 0 = number of processors, at most 8 */
+    int64_t http_max_connections;             /* over all threads */
+    int64_t http_max_connections_per_address; /* 0 = no bound */
+    int64_t http_request_timeout_s;           /* total, for headers and JSON bodies */
+    int64_t http_idle_timeout_s;
+    int64_t http_stall_timeout_s; /* a download or upload may stand still so long (>= 60) */
+    int64_t http_max_file_mib;    /* 1..4096, default 100 */
+    int64_t http_auth_failures_per_minute; /* per address; default 20 */
+
+    const char *mqtt_url, *mqtt_username, *mqtt_password, *mqtt_client_id;
+    const char *mqtt_ca, *mqtt_cert, *mqtt_key; /* for mqtts:// */
+    const char *mqtt_auth_dir;                  /* "" = write no mosquitto password and ACL files */
+    const char *mqtt_broker_pid_file;           /* "" = signal nobody after writing them */
+    int64_t mqtt_batch;                         /* messages per turn at most; default 2000 */
+
+    const char *ota_command_name; /* "OTA升级" */
+    int64_t ota_link_lifetime_s;  /* default 48 h */
+
+    int64_t db_cache_kib; /* page cache of the writer */
+
+    enum log_level log_level;
+    bool log_json;
+
+    const char *admin_token; /* OTAD_ADMIN_TOKEN or …_FILE only; "" = not given */
+};
+
+/* Read path (NULL: defaults and environment alone) and the environment. On error returns E_PROTO
+ * (or -errno when the file can't be read) and f->text is "FILE:LINE: what, and what would be
+ * right"; for an environment variable its name stands in place of FILE:LINE.
+ * The result is heap memory; conf_free() it. Any thread. */
+int conf_load(const char *path, struct conf **ret, struct fail *f) MUST_USE;
+void conf_free(struct conf *c);
+
+/* "address:port" -> parts; port 0..65535; "[::1]:80" for v6. E_PROTO on nonsense. */
+int conf_listen(const char *text, char host[64], int *ret_port, struct fail *f) MUST_USE;
+/* mqtt://host[:port] or mqtts://…; default ports 1883 and 8883. */
+int conf_mqtt_url(const char *text, char host[256], int *ret_port, bool *ret_tls,
+                  struct fail *f) MUST_USE;
+
+/* The sample file with every item, its default and help, and the table of otad.toml(5). */
+void conf_print_sample(FILE *out);
+void conf_print_man_items(FILE *out); /* mdoc .It rows */
