@@ -1,0 +1,150 @@
+/*
+ * catalog: projects, device types, rules and firmwares: their rows, and the immutable snapshot
+ * of them that decisions read. Row functions take the connection of the calling thread; those
+ * that write are called on the core thread, inside its transaction. Strings in structs belong to
+ * the arena given, or to the snapshot.
+ */
+#pragma once
+
+#include "crypto.h"
+#include "db.h"
+#include "json.h"
+#include "util.h"
+
+#define MODULE_MAX         32
+#define FIRMWARE_FILES_MAX 5
+
+struct project {
+    int64_t id, created_at, updated_at, revision;
+    const char *key, *name;
+};
+
+struct device_type {
+    int64_t id, project_id, created_at, updated_at, revision;
+    const char *key, *name, *description, *timezone;
+    enum version_scheme scheme;
+    bool attributes_response, event_response;
+    int64_t accept_timeout_s, download_timeout_s, install_timeout_s, verify_timeout_s;
+    int64_t attempts, attempts_per_day, backoff_s;
+    const char *battery_attribute, *signal_attribute, *space_attribute;
+};
+
+struct rule {
+    int64_t id, project_id, type_id, device_id; /* one of type_id and device_id is 0 */
+    int64_t created_at, updated_at, revision;
+    const char *name, *event, *version_attribute, *module;
+    bool enabled;
+};
+
+struct firmware_file {
+    const char *name;
+    struct digests digests; /* size inside */
+};
+
+struct id_list { /* sorted ascending, no doubles */
+    int64_t *ids;
+    size_t n;
+};
+
+struct firmware {
+    int64_t id, project_id, type_id, created_at, updated_at, revision;
+    const char *module, *version, *name, *notes;
+    bool enabled, use_https, campaign_only;
+    const char **source_versions; /* n_sources */
+    size_t n_sources;
+    struct id_list devices, denied;
+    json_t *hardware; /* {attribute: value or [values]}; NULL or empty = none */
+    bool has_min_battery, has_min_signal, has_min_free_space;
+    int64_t min_battery, min_signal, min_free_space; /* percent, dBm, bytes */
+    const char *image; /* JSON text of what the image says of itself */
+    struct firmware_file files[FIRMWARE_FILES_MAX];
+    size_t n_files;
+    uint64_t bytes_total;
+};
+
+/* ---- rows ---- */
+extern const struct device_type device_type_defaults;
+/* The installation: makes project `default`, the link key and the update counter at the first
+ * start. Idempotent. Core thread, in a transaction. */
+int catalog_install(struct db *w, int64_t now, struct fail *f) MUST_USE;
+int catalog_link_key(struct db *db, uint8_t ret[32]) MUST_USE;
+
+int project_insert(struct db *w, struct project *p,
+                   struct fail *f) MUST_USE; /* sets id and times from p->created_at */
+int project_update(struct db *w, const struct project *p, struct fail *f) MUST_USE;
+int project_by_key(struct db *db, const char *key, struct arena *a, struct project *ret) MUST_USE;
+int project_delete(struct db *w, int64_t id,
+                   struct fail *f) MUST_USE; /* E_CONFLICT unless empty; `default` never */
+
+int device_type_insert(struct db *w, struct device_type *t,
+                       struct fail *f) MUST_USE; /* with its default rule */
+int device_type_update(struct db *w, const struct device_type *t, struct fail *f) MUST_USE;
+int device_type_delete(struct db *w, int64_t id, struct fail *f)
+    MUST_USE; /* E_CONFLICT while devices or firmwares are left */
+int device_type_by_key(struct db *db, int64_t project_id, const char *key, struct arena *a,
+                       struct device_type *ret) MUST_USE;
+int device_type_by_id(struct db *db, int64_t id, struct arena *a, struct device_type *ret) MUST_USE;
+
+int rule_insert(struct db *w, struct rule *r, struct fail *f) MUST_USE;
+int rule_update(struct db *w, const struct rule *r, struct fail *f) MUST_USE;
+int rule_delete(struct db *w, int64_t id) MUST_USE;
+int rule_by_id(struct db *db, int64_t project_id, int64_t id, struct arena *a,
+               struct rule *ret) MUST_USE;
+
+int firmware_insert(struct db *w, struct firmware *fw,
+                    struct fail *f) MUST_USE; /* all but id; sets id */
+int firmware_update(struct db *w, const struct firmware *fw,
+                    struct fail *f) MUST_USE; /* only what may change */
+/* E_CONFLICT while an update under way needs it. The row stays for the history of ended updates
+ * (deleted_at), but no list, snapshot or firmware_uses() knows it any more. */
+int firmware_delete(struct db *w, int64_t id, int64_t now, struct fail *f) MUST_USE;
+int firmware_by_id(struct db *db, int64_t project_id, int64_t id, struct arena *a,
+                   struct firmware *ret) MUST_USE;
+/* True while a row names the bytes. */
+bool firmware_uses(struct db *db, const uint8_t sha256[SHA256_SIZE]);
+
+/* Lists, by ascending id, `after` exclusive, at most limit rows. Filters: 0 or NULL = any. The
+ * callback may stop with a non-zero return, which is passed on. */
+int project_list(struct db *db, int64_t after, int limit,
+                 int (*row)(void *arg, const struct project *p), void *arg) MUST_USE;
+int device_type_list(struct db *db, int64_t project_id, int64_t after, int limit,
+                     int (*row)(void *arg, const struct device_type *t), void *arg) MUST_USE;
+int rule_list(struct db *db, int64_t project_id, int64_t type_id, int64_t device_id, int64_t after,
+              int limit, int (*row)(void *arg, const struct rule *r), void *arg) MUST_USE;
+int firmware_list(struct db *db, int64_t project_id, int64_t type_id, const char *module,
+                  const char *version, int64_t after, int limit,
+                  int (*row)(void *arg, const struct firmware *fw), void *arg) MUST_USE;
+int64_t catalog_count(struct db *db, const char *what,
+                      int64_t project_id); /* "device_types" "rules" "firmwares" "projects" */
+
+/* ---- the snapshot ---- */
+struct catalog;
+/* Read everything. The result has one reference. */
+int catalog_load(struct db *db, struct catalog **ret, struct fail *f) MUST_USE;
+struct catalog *catalog_ref(struct catalog *c); /* any thread */
+void catalog_unref(struct catalog *c);          /* any thread; NULL is fine */
+
+const struct device_type *catalog_type(const struct catalog *c, int64_t type_id);      /* NULL */
+const struct firmware *catalog_firmware(const struct catalog *c, int64_t firmware_id); /* NULL */
+/* Enabled rules for an event of a device: those of the device, then those of its type, at most
+ * cap; returns how many. */
+size_t catalog_rules(const struct catalog *c, int64_t type_id, int64_t device_id, const char *event,
+                     const struct rule **ret, size_t cap);
+/* The modules whose version the attribute carries, by any rule (enabled or not) of the device or
+ * its type. Distinct modules, at most cap. */
+size_t catalog_version_modules(const struct catalog *c, int64_t type_id, int64_t device_id,
+                               const char *attribute, const char **ret, size_t cap);
+/* The rule that explains a module (the first that names it; NULL). */
+const struct rule *catalog_module_rule(const struct catalog *c, int64_t type_id, int64_t device_id,
+                                       const char *module);
+/* Firmwares of a type and module, highest version first (opaque: newest id first), equal ones
+ * newest first. */
+size_t catalog_candidates(const struct catalog *c, int64_t type_id, const char *module,
+                          const struct firmware *const **ret);
+
+/* ---- the shared pointer: one writer (core thread), readers on any thread ---- */
+struct catalog_cell;
+struct catalog_cell *catalog_cell_new(struct catalog *first); /* takes the reference */
+void catalog_cell_free(struct catalog_cell *cell);
+struct catalog *catalog_cell_get(struct catalog_cell *cell);         /* a new reference */
+void catalog_cell_set(struct catalog_cell *cell, struct catalog *c); /* takes the reference */

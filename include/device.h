@@ -1,0 +1,102 @@
+/*
+ * device: identity, credentials, what a device reported (attributes, versions), when it was last
+ * seen. Row functions take the connection of the calling thread; those that write run on the
+ * core thread inside its transaction. Strings in structs belong to the arena given.
+ */
+#pragma once
+
+#include "catalog.h"
+#include "db.h"
+#include "json.h"
+#include "util.h"
+
+#define DEVICE_KEY_MAX              64    /* it is an MQTT topic segment and username */
+#define DEVICE_ATTRIBUTES_MAX       256   /* names per device */
+#define DEVICE_ATTRIBUTES_BYTES_MAX 32768 /* their JSON text */
+
+struct device {
+    int64_t id, project_id, type_id, gateway_id, import_id; /* 0 = none */
+    const char *key, *name, *sn, *timezone;
+    const char *tags;          /* JSON array text */
+    const char *password_hash; /* NULL = cannot log in to the broker */
+    bool enabled;
+    int64_t quarantined_until, failures_since, failures, released_at;
+    int64_t created_at, updated_at, revision;
+    /* of device_state, filled by device_by_key and device_list alone */
+    const char *attributes; /* JSON object text; NULL when not asked for */
+    int64_t seen_at;        /* 0 = never */
+};
+
+/* A device of an import under way does not exist for these (E_NOTFOUND). */
+int device_by_key(struct db *db, int64_t project_id, const char *key, struct arena *a,
+                  struct device *ret) MUST_USE; /* project_id 0 = any */
+/* The fast path of a message: the row without attributes and seen_at. key need not end in NUL. */
+int device_find(struct db *db, struct str key, struct arena *a, struct device *ret) MUST_USE;
+int device_by_id(struct db *db, int64_t id, struct arena *a, struct device *ret) MUST_USE;
+int device_insert(struct db *w, struct device *d, struct fail *f) MUST_USE; /* sets id; -EEXIST */
+int device_update(struct db *w, const struct device *d, struct fail *f)
+    MUST_USE; /* name, sn, tags, timezone, enabled, gateway, password_hash; bumps revision */
+int device_delete(struct db *w, int64_t id, struct fail *f)
+    MUST_USE; /* with its updates; E_CONFLICT while children are left */
+
+struct device_filter {
+    int64_t project_id, type_id, gateway_id;         /* 0 = any (but project) */
+    const char *tag, *sn, *version_module, *version; /* NULL = any */
+    int enabled;                                     /* -1 = any */
+};
+int device_list(struct db *db, const struct device_filter *flt, int64_t after, int limit,
+                int (*row)(void *arg, const struct device *d), void *arg) MUST_USE;
+int64_t device_count(struct db *db, const struct device_filter *flt);
+
+/* ---- what it reported ---- */
+/* Merge an object into the stored attributes (members with null are removed). Writes only when
+ * something changed. E_LIMIT beyond the bounds above: nothing is stored then. */
+int device_attributes_merge(struct db *w, int64_t device_id, const json_t *reported) MUST_USE;
+int device_attributes(struct db *db, int64_t device_id,
+                      json_t **ret) MUST_USE; /* new reference; {} when none */
+/* The version of a module, into ret (VERSION_MAX+1 bytes); E_NOTFOUND when never reported. */
+int device_version(struct db *db, int64_t device_id, const char *module, char *ret,
+                   int64_t *ret_reported_at) MUST_USE;
+/* Store it; writes only when it differs. */
+int device_version_set(struct db *w, int64_t device_id, const char *module, const char *version,
+                       int64_t now) MUST_USE;
+int device_versions(struct db *db, int64_t device_id,
+                    int (*row)(void *arg, const char *module, const char *version,
+                               int64_t reported_at),
+                    void *arg) MUST_USE;
+
+/* ---- failures and quarantine (domain: attempts per device and day) ---- */
+/* Count one failed attempt; with `limit` in a day the device is quarantined for a day:
+ * *ret_quarantined says so. */
+int device_failed(struct db *w, int64_t device_id, int64_t limit, int64_t now,
+                  bool *ret_quarantined) MUST_USE;
+/* An operator lifts quarantine and forgets failures up to now. */
+int device_release(struct db *w, int64_t device_id, int64_t now) MUST_USE;
+
+/* ---- last seen: coalesced in memory on the core thread, written in slices ---- */
+struct device_seen;
+struct device_seen *device_seen_new(void);
+void device_seen_free(struct device_seen *s);
+void device_seen_note(struct device_seen *s, int64_t device_id,
+                      int64_t now); /* E.g. at each message */
+size_t device_seen_pending(const struct device_seen *s);
+/* Write up to max of what was noted, oldest first; they are forgotten by device_seen_flushed
+ * after the commit, or kept by device_seen_unflushed when it failed. */
+int device_seen_flush(struct device_seen *s, struct db *w, size_t max) MUST_USE;
+void device_seen_flushed(struct device_seen *s, bool committed);
+
+/* ---- bulk import: all or nothing, without one long transaction ---- */
+/* A pending import makes its rows invisible; device_import_finish turns all visible at once;
+ * device_import_drop removes up to max rows of a dropped one and returns how many are left to do
+ * (>0), 0 when done. Start-up drops what a crash left. */
+int device_import_begin(struct db *w, int64_t project_id, int64_t now, int64_t *ret_id) MUST_USE;
+int device_import_finish(struct db *w, int64_t import_id) MUST_USE;
+int device_import_drop(struct db *w, int64_t import_id, int max) MUST_USE;
+int device_import_leftover(struct db *db, int64_t *ret_id) MUST_USE; /* E_NOTFOUND when none */
+
+/* ---- the broker's password and ACL files (mosquitto.conf(5): password_file, acl_file) ---- */
+/* Write <dir>/passwd (mode 0600) and <dir>/acl from the database, by temporary files and rename:
+ * `otad` itself (service_username, its own password hash when given) and every enabled device with
+ * a password. Blocks: for the thread pool, with a reading connection. */
+int device_write_broker_files(struct db *db, const char *dir, const char *service_username,
+                              const char *service_password, struct fail *f) MUST_USE;

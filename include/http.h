@@ -1,0 +1,137 @@
+/*
+ * http: the only room that sees libmicrohttpd. N threads, each with its own loop, listening
+ * socket (SO_REUSEPORT) and MHD daemon driven from outside (MHD_USE_EPOLL without an internal
+ * thread). A request is handled on the thread that took it; slow or writing work is handed away
+ * with http_defer and answered later from any thread. Total deadlines against slow clients are
+ * ours: MHD's timeout starts anew with each byte.
+ */
+#pragma once
+
+#include "conf.h"
+#include "json.h"
+#include "loop.h"
+
+struct http_server;
+struct http_request;
+
+enum http_body {
+    HTTP_BODY_NONE,      /* a body is refused with 413 unless it is empty */
+    HTTP_BODY_WHOLE,     /* collected up to max_body, then the handler runs */
+    HTTP_BODY_STREAM,    /* the handler runs at the headers; then on_body for each piece */
+    HTTP_BODY_MULTIPART, /* as STREAM, but parsed: on_part for each piece of each part */
+};
+
+struct http_route {
+    const char *method;  /* "GET" serves HEAD as well */
+    const char *pattern; /* "/api/v1/devices/:key/explain"; :x matches one segment, *x the rest */
+    enum http_body body;
+    size_t max_body; /* WHOLE: bytes; STREAM and MULTIPART take the bound from the handler */
+    /* Runs on an http thread: WHOLE when the body is here, else at the headers (before
+     * 100-continue: answering here avoids the transfer). Must answer, http_defer, or (STREAM,
+     * MULTIPART) http_receive. */
+    void (*handle)(struct http_request *r, void *arg);
+    void *arg;
+    unsigned flags; /* the api room's: scope needed */
+};
+
+/* One piece of a multipart part. name and filename are NULL-terminated, bounded to 64 and 255
+ * bytes; off is the offset of data in the part. A return < 0 ends reception with that error. */
+typedef int (*http_part_fn)(struct http_request *r, void *arg, const char *name,
+                            const char *filename, uint64_t off, const void *data, size_t n);
+typedef int (*http_body_fn)(struct http_request *r, void *arg, const void *data, size_t n);
+
+struct http_options {
+    const struct conf *conf;
+    const struct http_route *const
+        *tables; /* NULL-terminated list of tables, each ended by a row with method NULL */
+    /* Called on every http thread as it starts and ends: its value is http_thread_arg(). */
+    void *(*thread_open)(void *arg, int index, struct loop *loop);
+    void (*thread_close)(void *arg, void *thread_arg);
+    /* Runs before each handler, after routing: 0 goes on; else it has answered. */
+    int (*before)(struct http_request *r, const struct http_route *route, void *arg);
+    void *arg;
+};
+
+/* Bind and start. The main listener is http.listen; https_listen and metrics_listen (which
+ * serves only /metrics, /healthz, /readyz) join when set. Port 0 picks one.
+ * -EADDRINUSE and the like with a sentence. */
+int http_start(const struct http_options *o, struct http_server **ret, struct fail *f) MUST_USE;
+int http_port(const struct http_server *s); /* of the main listener */
+/* Stop accepting, let requests under way end for up to grace_ms, then close all. Joins. */
+void http_stop(struct http_server *s, int grace_ms);
+
+/* ---- the request; its thread, until answered or deferred ---- */
+const char *http_method(const struct http_request *r);
+const char *http_path(const struct http_request *r); /* percent-decoded once by MHD */
+const char *http_param(const struct http_request *r, const char *name); /* of the pattern; NULL */
+const char *http_query(const struct http_request *r,
+                       const char *name); /* NULL when absent, "" when empty */
+const char *http_header(const struct http_request *r, const char *name); /* NULL when absent */
+struct str http_body(const struct http_request *r);                      /* WHOLE */
+int64_t http_content_length(const struct http_request *r); /* -1 = not said (chunked) */
+const char *http_address(const struct http_request *r);    /* numeric address of the peer */
+bool http_is_10(const struct http_request *r);             /* HTTP/1.0 */
+bool http_is_head(const struct http_request *r);
+bool http_is_tls(const struct http_request *r);
+const char *http_request_id(const struct http_request *r); /* X-Request-Id taken or made */
+struct arena *http_arena(struct http_request *r);          /* lives as long as the request */
+void *http_thread_arg(const struct http_request *r);
+struct loop *http_loop(const struct http_request *r);
+void http_set_state(
+    struct http_request *r, void *state,
+    void (*free_fn)(void *state)); /* freed when the request ends, however it ends */
+void *http_state(const struct http_request *r);
+const struct http_route *http_route(const struct http_request *r);
+
+/* Take the body in pieces; at most max bytes (more ends with 413). end runs after the last piece
+ * (rc 0) or an error of a callback (its rc; the rest of the body is drained, bounded) and must
+ * answer or defer. A connection that breaks runs only the state's free_fn. */
+void http_receive(struct http_request *r, uint64_t max, http_body_fn on_body,
+                  void (*end)(struct http_request *r, void *arg, int rc), void *arg);
+void http_receive_parts(struct http_request *r, uint64_t max, http_part_fn on_part,
+                        void (*end)(struct http_request *r, void *arg, int rc), void *arg);
+/* Hold reception (back-pressure) from inside on_body/on_part until http_continue (any thread). */
+void http_pause(struct http_request *r);
+void http_continue(struct http_request *r);
+
+/* ---- answers ---- */
+void http_add_header(struct http_request *r, const char *name,
+                     const char *value); /* before answering; copied */
+/* Any of these answers, exactly once; body is copied. Content-Length is always set. */
+void http_reply(struct http_request *r, int status, const char *content_type, const void *body,
+                size_t n);
+void http_reply_json(struct http_request *r, int status,
+                     const json_t *j); /* j stays the caller's */
+/* RFC 9457 problem+json {type, title, status, code, detail, request_id} and, when given, errors. */
+void http_problem(struct http_request *r, int status, const char *code,
+                  const struct json_errors *errs, const char *fmt, ...) PRINTF(5, 6);
+/* The problem for an error code of a lower room. */
+void http_fail(struct http_request *r, int rc, const struct fail *f);
+/* Close the connection without an answer (what firmware of 2017 would flash as an image). */
+void http_abort(struct http_request *r);
+
+/* A file with Range (one range, its end clamped), If-Range, ETag, If-None-Match, HEAD, 416.
+ * fd is taken over, whatever comes. sendfile without TLS. sent (may be NULL) is told now and
+ * then, on this thread, which bytes of the file the client's TCP acknowledged: [from, to) only
+ * grows; last is true once. sent's arg is freed with free_fn after that. */
+struct http_file {
+    int fd;
+    uint64_t size;
+    const char *etag; /* without quotes */
+    const char *content_type;
+    const char *filename; /* for Content-Disposition; NULL = none */
+    void (*sent)(void *arg, uint64_t from, uint64_t to, bool last);
+    void *arg;
+    void (*free_fn)(void *arg);
+};
+void http_reply_file(struct http_request *r, const struct http_file *file);
+
+/* Suspend the request: its handler returns without an answer, and http_resume runs fn on the
+ * request's own thread, where it answers. Every deferred request is resumed exactly once (the
+ * server bounds the wait: after 60 s the client gets 503 and fn is not run... the handle stays
+ * valid until http_resume). */
+struct http_handle;
+struct http_handle *http_defer(struct http_request *r);
+void http_resume(
+    struct http_handle *h, void (*fn)(struct http_request *r, void *arg),
+    void *arg); /* any thread; frees h; fn gets r NULL when the client is gone, to free arg */

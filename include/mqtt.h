@@ -1,0 +1,77 @@
+/*
+ * mqtt: the only room that sees libmosquitto. Two kinds of client on somebody's loop, never
+ * mosquitto_loop*(): an external loop over one descriptor, MQTT v5, own reconnect with full
+ * jitter (1 s doubling to 60 s), TCP_NODELAY, names resolved on the thread pool.
+ *
+ * Acknowledging is the caller's: PUBACKs of what was taken are queued in the library and leave
+ * only with mqtt_ack(). All functions belong to the loop's thread.
+ */
+#pragma once
+
+#include "loop.h"
+#include "util.h"
+
+struct mqtt;
+
+struct mqtt_message {
+    const char *topic;
+    const void *payload;
+    size_t n;
+    int qos;
+    bool retain;
+    const char *user; /* last user property "username", set by a broker plugin; NULL */
+};
+
+struct mqtt_options {
+    const char *host;
+    int port;
+    bool tls;
+    const char *ca, *cert, *key; /* NULL or "" = system's, none */
+    const char *username, *password, *client_id;
+    bool clean;                /* clean start, no session kept */
+    uint32_t session_expiry_s; /* when not clean */
+    int keepalive_s;
+    int version;       /* 5 or 4 (MQTT 3.1.1), for simulated devices */
+    bool deferred_ack; /* nothing is written to the socket but by mqtt_ack, mqtt_flush and own pings
+                        */
+    const char *const *filters; /* NULL-terminated; subscribed QoS 1 at each connect, no retained
+                                   messages sent (v5 retain handling 2) */
+    int subscribe_qos;
+    int batch;    /* messages taken per readiness at most */
+    int batch_us; /* … or this long */
+    /* A message; its memory is valid during the call only. */
+    void (*on_message)(void *arg, const struct mqtt_message *m);
+    /* After all that was readable in one go (at most batch) was given to on_message. */
+    void (*on_batch_end)(void *arg);
+    /* up: connected and subscribed (granted). Else why it went down, a sentence. */
+    void (*on_state)(void *arg, bool up, const char *why);
+    void (*on_published)(void *arg, int mid); /* PUBACK of our own publish; may be NULL */
+    void *arg;
+};
+
+int mqtt_new(struct loop *l, const struct mqtt_options *o, struct mqtt **ret,
+             struct fail *f) MUST_USE; /* copies o's strings */
+void mqtt_connect(struct mqtt *m);     /* now, and again after each loss */
+void mqtt_free(struct mqtt *m);        /* disconnects cleanly when it can */
+bool mqtt_is_up(const struct mqtt *m);
+
+/* Stop or go on taking messages from the socket (back-pressure: TCP holds the broker). */
+void mqtt_pause(struct mqtt *m, bool paused);
+/* Send the PUBACKs of everything given to on_message so far (deferred_ack). */
+void mqtt_ack(struct mqtt *m);
+/* Messages given to on_message since the last mqtt_ack. */
+size_t mqtt_unacked(const struct mqtt *m);
+/* Cut the socket without DISCONNECT and without acknowledging; reconnects after its back-off.
+ * The broker then sends again what was not acknowledged. */
+void mqtt_drop(struct mqtt *m, const char *why);
+
+/* Queue a message; mqtt_flush writes (done by itself at the end of the loop's turn when not
+ * deferred). E_UNAVAILABLE when not up, E_LIMIT when 30,000 publishes wait for their PUBACK
+ * (message ids are 16 bits, and libmosquitto does not look whether one is in use). */
+int mqtt_publish(struct mqtt *m, const char *topic, const void *payload, size_t n, int qos,
+                 int *ret_mid) MUST_USE;
+void mqtt_flush(struct mqtt *m);
+size_t mqtt_in_flight(const struct mqtt *m);
+
+void mqtt_setup(void); /* once at start of the process */
+void mqtt_cleanup(void);

@@ -1,0 +1,186 @@
+/*
+ * update: which firmware a device gets and why not another (decide), and the life of each update.
+ * decide() is pure: the snapshot, the facts of one device and the time in, one firmware or none
+ * out. The state machine's functions write rows of ota_update and its history; they run on the
+ * core thread inside its transaction (or fail with E_NEEDS_WRITE on a reading connection).
+ */
+#pragma once
+
+#include "catalog.h"
+#include "device.h"
+
+/* ---- states (the life itself is further down) ---- */
+enum update_state {
+    UPDATE_PLANNED,
+    UPDATE_OFFERED,
+    UPDATE_DEFERRED,
+    UPDATE_ACCEPTED,
+    UPDATE_DOWNLOADING,
+    UPDATE_DOWNLOADED,
+    UPDATE_INSTALLING,
+    UPDATE_REBOOTING,
+    UPDATE_INSTALLED,
+    /* final from here */
+    UPDATE_VERIFIED,
+    UPDATE_REJECTED,
+    UPDATE_FAILED,
+    UPDATE_ROLLED_BACK,
+    UPDATE_TIMED_OUT,
+    UPDATE_CANCELED,
+    UPDATE_UNVERIFIED,
+    UPDATE__COUNT
+};
+
+/* ---- the decision ---- */
+enum reason {
+    REASON_ELIGIBLE, /* it is the one that is offered, or could be (a better one won) */
+    REASON_BETTER_EXISTS,
+    REASON_DEVICE_DISABLED,
+    REASON_QUARANTINED,
+    REASON_VERSION_UNKNOWN,
+    REASON_FIRMWARE_DISABLED,
+    REASON_NOT_IN_DEVICE_LIST,
+    REASON_DENIED,
+    REASON_SOURCE_VERSION_MISMATCH,
+    REASON_NOT_NEWER,
+    REASON_HARDWARE_MISMATCH,
+    REASON_BATTERY_LOW,
+    REASON_SIGNAL_LOW,
+    REASON_NO_SPACE,
+    REASON_CAMPAIGN_NOT_STARTED,
+    REASON_ATTEMPTS_EXHAUSTED,
+    REASON_BACKING_OFF,
+    REASON_UPDATE_IN_PROGRESS,
+    REASON__COUNT
+};
+const char *reason_code(enum reason r); /* "not_newer" */
+
+/* What failed on this device lately: one row per firmware, of the last day. */
+struct past_attempt {
+    int64_t firmware_id, attempts, last_ended_at;
+    bool canceled;
+};
+struct active_update {
+    int64_t id, device_id, firmware_id;
+    const char *module;
+    enum update_state state;
+};
+struct device_facts {
+    const struct device *device;
+    const char *module;
+    const char *version; /* NULL = unknown */
+    const struct past_attempt *past;
+    size_t n_past;
+    const struct active_update *active; /* of the device and its gateway */
+    size_t n_active;
+    /* What it last reported; asked only when a firmware has conditions. NULL = not reported. */
+    const json_t *(*attribute)(void *arg, const char *name);
+    void *arg;
+};
+struct reason_row {
+    const struct firmware *firmware; /* NULL when it concerns the device as a whole */
+    enum reason reason;
+    char text[160];   /* a sentence with the values */
+    char params[160]; /* JSON object */
+};
+struct decision {
+    const struct firmware *firmware; /* NULL = nothing */
+    enum reason reason;              /* ELIGIBLE, or of the highest firmware / the device */
+    int64_t retry_at;                /* when backing off, quarantined: not before this; else 0 */
+    struct reason_row *rows;         /* filled when asked for; from the arena */
+    size_t n_rows;
+};
+/* Pure. rows: also say why for each firmware of the type and module (costs text). */
+void decide(const struct catalog *c, const struct device_facts *facts, int64_t now, bool rows,
+            struct arena *a, struct decision *ret);
+/* The same rules for one firmware, without attempts and other updates: may an update under way
+ * still be offered? */
+enum reason decide_still(const struct catalog *c, const struct device_facts *facts,
+                         const struct firmware *fw, int64_t now);
+
+/* ---- facts from the database ---- */
+/* Everything decide needs for one device and module; from the arena. *ret_active is the active
+ * update of exactly this module (id 0 when none). */
+struct facts_load {
+    struct device_facts facts;
+    struct update *active; /* NULL when none */
+    struct db *db;         /* for the attributes, read at the first question */
+    json_t *attributes;
+};
+int facts_load(struct db *db, const struct device *d, const char *module, int64_t now,
+               struct arena *a, struct facts_load *ret) MUST_USE;
+void facts_done(struct facts_load *l);
+
+/* ---- the life of an update ---- */
+const char *update_state_name(enum update_state s);
+int update_state_parse(const char *name, enum update_state *ret) MUST_USE;
+static inline bool update_is_final(enum update_state s)
+{
+    return s >= UPDATE_VERIFIED;
+}
+/* The table of legal transitions (update/state.c). */
+bool update_may_move(enum update_state from, enum update_state to);
+
+struct update {
+    int64_t id; /* positive int32; the message id on every protocol */
+    int64_t project_id, device_id, firmware_id;
+    const char *module, *from_version, *to_version, *cause;
+    enum update_state state;
+    int64_t attempt, bytes_total, bytes_served, percent;
+    const char *coverage; /* per file, see coverage.c */
+    bool suspect;
+    int64_t link_until, retry_at, deadline_at, created_at, updated_at, ended_at; /* 0 = none */
+};
+struct update_event { /* one row of history */
+    int64_t seq, at;
+    const char *from_state, *to_state, *cause, *text;
+};
+int update_by_id(struct db *db, int64_t id, struct arena *a, struct update *ret) MUST_USE;
+int update_history(struct db *db, int64_t id, int (*row)(void *arg, const struct update_event *e),
+                   void *arg) MUST_USE;
+struct update_filter {
+    int64_t project_id, device_id, firmware_id; /* 0 = any (but project) */
+    int state;                                  /* -1 = any, -2 = any that is not final */
+};
+int update_list(struct db *db, const struct update_filter *flt, int64_t before, int limit,
+                int (*row)(void *arg, const struct update *u),
+                void *arg) MUST_USE; /* newest first; before 0 = from the newest */
+int64_t update_count(struct db *db, const struct update_filter *flt);
+
+/* A check of one module: answers what to offer. On return *ret_update is the update to offer
+ * (state offered or later), or its id is 0: nothing, and *ret_decision says why (rows not
+ * filled). *ret_repeated: the offer stood already, nothing was written. */
+int update_check(struct db *db, const struct catalog *c, const struct device *d, const char *module,
+                 int64_t now, int64_t link_lifetime_ms, struct arena *a, struct update *ret_update,
+                 bool *ret_repeated, struct decision *ret_decision) MUST_USE;
+/* The device reported a version of a module: stores it, verifies or rolls back the active update,
+ * or cancels it when it is beyond its target. */
+int update_reported(struct db *w, const struct catalog *c, const struct device *d,
+                    const char *module, const char *version, int64_t now, struct arena *a) MUST_USE;
+/* The device said how it goes (a reply, progress): accepted, downloading …, failed (an attempt),
+ * rejected. An illegal move returns E_CONFLICT and is counted (M_UPDATE_ILLEGAL); unknown id or
+ * of another device: E_NOTFOUND. text is the device's own words (bounded by the caller). */
+int update_moved(struct db *w, const struct catalog *c, const struct device *d, int64_t update_id,
+                 enum update_state to, int64_t percent, const char *text, int64_t now,
+                 struct arena *a) MUST_USE;
+/* Bytes [from,to) of file number file_no (1..) reached the device through its own link. `starts`:
+ * this is the first word of a request that began at byte 0: in state downloaded it begins a new
+ * attempt. */
+int update_served(struct db *w, const struct catalog *c, int64_t update_id, int file_no,
+                  uint64_t from, uint64_t to, bool starts, int64_t now, struct arena *a) MUST_USE;
+int update_cancel(struct db *w, int64_t update_id, const char *cause, const char *text, int64_t now,
+                  struct fail *f) MUST_USE; /* E_CONFLICT when final */
+/* Handle up to max updates whose deadline has passed; returns how many (<0 error); *ret_next is
+ * the next deadline (0 = none). */
+int update_expire(struct db *w, const struct catalog *c, int64_t now, int max,
+                  int64_t *ret_next) MUST_USE;
+
+/* ---- download links ---- */
+#define LINK_TOKEN_MAX 48
+/* base64url of {update id, file number, deadline, truncated HMAC-SHA256}: names one update, can't
+ * be made without the key. Pure. */
+void link_make(const uint8_t key[32], int64_t update_id, int file_no, int64_t until_ms,
+               char ret[LINK_TOKEN_MAX]);
+/* 0, E_AUTH (not ours, tampered) or E_GONE (expired). Constant-time comparison. */
+int link_read(const uint8_t key[32], const char *token, int64_t now, int64_t *ret_update_id,
+              int *ret_file_no) MUST_USE;
