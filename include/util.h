@@ -151,6 +151,8 @@ bool map_next(const struct map *m, size_t *it, const void **key, size_t *n, void
 /* ---- clocks: ms UTC for what is stored, monotonic for what is measured ---- */
 int64_t clock_now_ms(void);  /* wall clock, ms UTC */
 int64_t clock_mono_us(void); /* monotonic, microseconds */
+/* For tests: clock_now_ms() answers this from now on; 0 gives the real clock back. */
+void clock_fake_ms(int64_t ms);
 #define TIME_TEXT_MAX 32
 /* RFC 3339 UTC with milliseconds, "2024-08-08T09:37:20.093Z". Returns buf. Any thread. */
 const char *time_text(int64_t ms, char buf[TIME_TEXT_MAX]);
