@@ -1,0 +1,44 @@
+/*
+ * api: the operator's REST API under /api/v1, the open routes (/healthz, /readyz, /metrics) and
+ * the devices' downloads (/d/…). One file per resource. Handlers run on http threads: they read
+ * on their thread's own reading connection and write by jobs on the core thread.
+ */
+#pragma once
+
+#include "catalog.h"
+#include "conf.h"
+#include "db.h"
+#include "http.h"
+#include "store.h"
+#include "update.h"
+
+struct api;
+
+/* What the api needs of the rest. Everything outlives the api. */
+struct api_env {
+    const struct conf *conf;
+    const char *db_path; /* each http thread opens its own reader */
+    struct store *store;
+    struct catalog_cell *catalog;
+    uint8_t link_key[32];
+    db_submit_fn submit; /* hand a job to the core thread */
+    void *core;
+    bool (*mqtt_up)(void *core); /* any thread */
+    /* Devices, passwords or enabled flags changed: rewrite the broker's files. Core thread (from
+     * a job's done). */
+    void (*credentials_changed)(void *core);
+};
+
+int api_open(const struct api_env *env, struct api **ret, struct fail *f) MUST_USE;
+void api_close(struct api *api);
+/* For http_start: fills tables, thread_open, thread_close, before and arg. */
+void api_http_options(struct api *api, struct http_options *ret);
+
+/* First start: the admin token of project `default` (conf's, or a generated one that goes to
+ * <data_dir>/admin-token, 0600). In the core's transaction, before the threads run. */
+int api_install_admin_token(struct db *w, const struct conf *conf, int64_t now,
+                            struct fail *f) MUST_USE;
+
+/* The OpenAPI 3.1 description, from the same field tables that check the requests. New reference.
+ */
+json_t *api_openapi(void);

@@ -1,0 +1,36 @@
+/*
+ * core: the core thread and its turn. Messages of devices and jobs of http threads become one
+ * transaction; only after its commit do answers, PUBACKs and HTTP replies leave. The commit
+ * itself runs on the committer's thread: meanwhile the core answers, from a reading connection,
+ * whatever needs no write; the rest waits for the next transaction, in order per device.
+ */
+#pragma once
+
+#include "catalog.h"
+#include "conf.h"
+#include "db.h"
+#include "loop.h"
+
+struct core;
+struct core_options {
+    const struct conf *conf;
+    struct loop *loop; /* the core thread's */
+    const char *db_path;
+    struct catalog_cell *catalog;
+    uint8_t link_key[32];
+    /* The watchdog: called from the loop after each turn, and at least every second. */
+    void (*alive)(void *arg);
+    void *arg;
+};
+/* Opens the connections, prepares everything; mqtt connects when core_run begins. */
+int core_open(const struct core_options *o, struct core **ret, struct fail *f) MUST_USE;
+/* Begin: connect to the broker, start timers. Loop's thread; returns at once. */
+void core_start(struct core *c);
+/* Finish what is queued (bounded), commit, acknowledge, disconnect; then done runs. */
+void core_stop(struct core *c, void (*done)(void *arg), void *arg);
+void core_close(struct core *c); /* after done */
+
+/* A db_submit_fn. Any thread. */
+int core_submit(void *core, struct db_job *job);
+bool core_mqtt_up(void *core);             /* any thread */
+void core_credentials_changed(void *core); /* core thread */

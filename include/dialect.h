@@ -1,0 +1,83 @@
+/*
+ * dialect: the contract between one engine and many device protocols. A dialect turns bytes into
+ * neutral events and neutral commands into bytes. decode and encode are pure: no database, no
+ * sockets, no clock; memory comes from the arena. One row in the table (dialect/table.c), one
+ * folder each, with golden files, a fuzz target and a README naming the protocol's document.
+ */
+#pragma once
+
+#include "json.h"
+#include "util.h"
+
+#define DIALECT_PAYLOAD_MAX 65536 /* bytes of one device message */
+#define DIALECT_DEPTH_MAX   16    /* nesting of its JSON */
+#define DIALECT_NAME_MAX    64    /* method, attribute and module names */
+
+enum event_kind {
+    EVENT_REPORT,         /* attributes: body is the object */
+    EVENT_ATTRIBUTES_GET, /* asks for stored attributes: keys */
+    EVENT_METHOD,         /* a named event; rules say whether it is an OTA check */
+    EVENT_REPLY,          /* an answer to a command: id, and a result when it has one */
+};
+enum reply_result {
+    REPLY_RECEIVED, /* just an answer: the command arrived */
+    REPLY_DONE,     /* the device says that it took the firmware */
+    REPLY_FAILED,   /* one attempt failed */
+};
+struct device_event {
+    enum event_kind kind;
+    struct str device;  /* key, from the topic */
+    const char *method; /* METHOD, REPLY */
+    json_t *body; /* REPORT: attributes; METHOD: params (maybe NULL). Freed by device_event_done */
+    const char **keys; /* ATTRIBUTES_GET; n_keys 0 = all */
+    size_t n_keys;
+    int64_t id; /* REPLY: the command's id; METHOD: the event's own, has_id */
+    bool has_id;
+    enum reply_result result;
+    const char *text; /* REPLY_FAILED: what failed, in words */
+    json_t *root;     /* the parsed message; owner of body */
+};
+void device_event_done(struct device_event *ev);
+
+enum command_kind {
+    COMMAND_OFFER,           /* an upgrade */
+    COMMAND_NOTHING,         /* checked, nothing to do */
+    COMMAND_ATTRIBUTES,      /* answer to ATTRIBUTES_GET */
+    COMMAND_REPORT_RESPONSE, /* attributes arrived (device types that want it) */
+    COMMAND_METHOD_RESPONSE, /* event arrived (device types that want it) */
+};
+struct offer_file {
+    const char *name, *url;
+    uint64_t size;
+    const char *md5, *sha256; /* lower hex */
+};
+struct device_command {
+    enum command_kind kind;
+    struct str device;
+    const char *module, *version; /* OFFER, NOTHING (module alone) */
+    int64_t id;                   /* OFFER: the update's; NOTHING: 0 */
+    const struct offer_file *files;
+    size_t n_files;
+    const char *command_name; /* "OTA升级" */
+    const json_t *attributes; /* ATTRIBUTES */
+    int error_code;           /* responses; 0 = OK */
+    const char *error_text;
+    int64_t now_ms; /* "ts" of responses */
+};
+struct dialect_out {
+    const char *topic;
+    struct str payload;
+};
+
+struct dialect {
+    const char *name;
+    const char *const *filters; /* MQTT subscriptions, NULL-terminated */
+    /* 0, or E_NOTFOUND: not a topic of this dialect. A message that is not acted on returns
+     * E_PROTO with *ret_refused naming the counter (M_BAD_…). */
+    int (*decode)(const char *topic, const void *payload, size_t n, struct arena *a,
+                  struct device_event *ret, enum metric *ret_refused);
+    /* 0, or E_UNSUPPORTED when the protocol has no such message. */
+    int (*encode)(const struct device_command *cmd, struct arena *a, struct dialect_out *ret);
+};
+extern const struct dialect *const dialects[]; /* ended by NULL */
+extern const struct dialect dialect_eztcloud;
