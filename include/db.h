@@ -16,17 +16,20 @@ enum { DB_READ, DB_WRITE };
 /* Open the database at path (created when DB_WRITE). WAL, synchronous=FULL, foreign keys on,
  * trusted_schema off, defensive, no mmap; cache_kib of page cache. Prepares every named query:
  * a DB_READ handle only those marked reader. A query that does not prepare is an error that
- * names it. -> 0, E_DB, or what db_migrate says. */
+ * names it. DB_WRITE runs db_migrate first; DB_READ refuses another schema than this program's.
+ * -> 0, E_DB, or what db_migrate says. Any thread. */
 int db_open(const char *path, int mode, int cache_kib, struct db **ret, struct fail *f) MUST_USE;
 void db_close(struct db *db); /* NULL is fine; runs PRAGMA optimize on a writer */
 
-/* Bring the schema up to date before db_open. Each migration is one transaction; before the
+/* Bring the schema up to date. Each migration is one transaction; before the
  * first one of a start (unless the file is new) a copy goes to <path>.before-<version>. A schema
- * newer than this program is refused. A changed text of a migration that ran is refused. */
+ * newer than this program is refused (E_UNSUPPORTED), as is a changed text of a migration that
+ * ran (E_CONFLICT). E_DB, E_DB_FULL. */
 int db_migrate(const char *path, struct fail *f) MUST_USE;
 /* PRAGMA quick_check; E_DB with the first finding. */
 int db_check(const char *path, struct fail *f) MUST_USE;
-/* Online copy of a database to another file (fsynced; not over an existing one). Any thread. */
+/* Online copy of a database to another file, fsynced, as of one moment. Any thread; blocks.
+ * -EEXIST when there is such a file. */
 int db_backup(const char *path, const char *to, struct fail *f) MUST_USE;
 
 /* ---- statements ---- */
@@ -43,12 +46,13 @@ void db_bind_int(struct db_stmt *s, int i, int64_t v);
 void db_bind_text(struct db_stmt *s, int i,
                   const char *v); /* NULL binds NULL; not copied: keep it until db_reset */
 void db_bind_textn(struct db_stmt *s, int i, const char *v, size_t n);
-void db_bind_blob(struct db_stmt *s, int i, const void *p, size_t n);
+void db_bind_blob(struct db_stmt *s, int i, const void *p, size_t n); /* p NULL binds NULL */
 void db_bind_null(struct db_stmt *s, int i);
 /* 1 = a row, 0 = done, <0: -EEXIST (unique), E_CONFLICT (foreign key or check), E_DB_FULL,
- * E_DB, E_NEEDS_WRITE. */
+ * E_DB, E_NEEDS_WRITE, E_LIMIT (a value past SQLite's bounds). */
 int db_step(struct db_stmt *s) MUST_USE;
-/* Step to the end and reset. 0 or an error. */
+/* Step to the end and reset. 0 or an error. What was bound stays bound until the next db_use, so
+ * a loop may bind the rest and run again. */
 int db_run(struct db_stmt *s) MUST_USE;
 /* Step once, expecting one row, without resetting: 0, E_NOTFOUND or an error. */
 int db_row(struct db_stmt *s) MUST_USE;
@@ -64,6 +68,8 @@ int64_t db_changed(struct db *db); /* rows changed by the last statement */
 const char *db_error(struct db *db);
 
 /* ---- transactions ---- */
+/* A full disk or an I/O error may end the transaction by itself. From then on every step, save
+ * and release repeats that error, until db_commit (which reports it) or db_rollback. */
 int db_begin(struct db *db) MUST_USE;  /* deferred: a read transaction until the first write */
 int db_commit(struct db *db) MUST_USE; /* on failure it is rolled back */
 void db_rollback(struct db *db);

@@ -20,3 +20,21 @@ DELETE FROM setting WHERE name = $1;
 -- name: setting_count :one reader scan
 -- out: count int
 SELECT count(*) FROM setting;
+
+-- ---- which migrations ran: used by the room itself, before the named queries are prepared ----
+
+-- name: migration_table :exec writer
+CREATE TABLE IF NOT EXISTS migration (
+  version INTEGER PRIMARY KEY,
+  name    TEXT NOT NULL,
+  sha256  BLOB NOT NULL,
+  at      INTEGER NOT NULL
+) STRICT;
+
+-- name: migration_add :exec writer
+-- in: version int, name text, sha256 blob, at int
+INSERT INTO migration (version, name, sha256, at) VALUES ($1, $2, $3, $4);
+
+-- name: migration_list :many reader scan
+-- out: version int, name text, sha256 blob
+SELECT version, name, sha256 FROM migration ORDER BY version;
