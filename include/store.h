@@ -18,7 +18,8 @@ int store_put_new(struct store *s, struct store_put **ret, struct fail *f) MUST_
 int store_put_write(struct store_put *p, const void *data, size_t n,
                     struct fail *f) MUST_USE; /* -ENOSPC, … */
 /* fsync, rename to its name, fsync of the folder. Blocks: call it on the thread pool. The
- * digests are filled. A blob that is there already is kept and this copy dropped. */
+ * digests are filled. A blob that is there already is kept and this copy dropped. The put holds
+ * the blob (store_hold) until store_put_free: take a hold of your own before that. Once only. */
 int store_put_commit(struct store_put *p, struct digests *ret, struct fail *f) MUST_USE;
 /* The first n (up to 512) bytes received, for looking at the image. */
 size_t store_put_head(const struct store_put *p, uint8_t *ret, size_t n);
@@ -28,8 +29,10 @@ void store_put_free(struct store_put *p); /* drops what was not committed; NULL 
 /* Open for reading: a descriptor (caller closes), or E_NOTFOUND; -EIO when its size differs. */
 int store_get(struct store *s, const uint8_t sha256[SHA256_SIZE], uint64_t size,
               int *ret_fd) MUST_USE;
+/* 0 also when it is held and so stays (the next sweep looks again); E_NOTFOUND. */
 int store_delete(struct store *s, const uint8_t sha256[SHA256_SIZE]) MUST_USE;
-/* Start-up sweep: everything in tmp/, and every blob for which used() says no. */
+/* Start-up sweep, before anything is received: everything in tmp/, and every blob for which
+ * used() says no. Goes on after an error and returns the last one. */
 int store_sweep(struct store *s, bool (*used)(void *arg, const uint8_t sha256[SHA256_SIZE]),
                 void *arg) MUST_USE;
 /* A second reference-holder guard: while held, store_sweep and store_delete leave the blob
@@ -42,7 +45,7 @@ struct image_info {
     bool is_esp;         /* magic 0xE9 and a sane header */
     bool has_descriptor; /* esp_app_desc_t with magic 0xABCD5432 */
     char version[33], project[33], idf_version[33],
-        built[34]; /* NUL-terminated, control characters replaced */
+        built[34]; /* NUL-terminated; what is not printable ASCII is '?'; built: date, time */
     char chip[16]; /* "ESP32", "ESP32-S3", …; "0x.." when unknown */
     uint16_t chip_id;
     uint32_t secure_version;
