@@ -66,8 +66,9 @@ CREATE TABLE device_import (
   created_at INTEGER NOT NULL
 ) STRICT;
 
+-- AUTOINCREMENT: target lists and caches name devices by id, so none is ever given out twice.
 CREATE TABLE device (
-  id                INTEGER PRIMARY KEY,
+  id                INTEGER PRIMARY KEY AUTOINCREMENT,
   project_id        INTEGER NOT NULL REFERENCES project (id),
   type_id           INTEGER NOT NULL REFERENCES device_type (id),
   key               TEXT NOT NULL UNIQUE,
@@ -205,6 +206,11 @@ CREATE INDEX ota_update_device ON ota_update (device_id, id);
 CREATE INDEX ota_update_firmware ON ota_update (firmware_id, id);
 CREATE INDEX ota_update_project ON ota_update (project_id, id);
 CREATE INDEX ota_update_state ON ota_update (project_id, state, id);
+CREATE INDEX ota_update_open ON ota_update (project_id, id) WHERE ended_at IS NULL;
+CREATE INDEX ota_update_open_firmware ON ota_update (firmware_id) WHERE ended_at IS NULL;
+-- What did not go well on a device lately: a check asks for the last day.
+CREATE INDEX ota_update_unsuccessful ON ota_update (device_id, ended_at)
+  WHERE ended_at IS NOT NULL AND state <> 'verified';
 
 CREATE TABLE ota_update_history (
   update_id  INTEGER NOT NULL REFERENCES ota_update (id) ON DELETE CASCADE,

@@ -1,0 +1,231 @@
+-- Queries of the device room. A device of an import under way is not there: its import_id names
+-- a row of device_import. Column lists stand in the order in which device_row() reads them.
+
+-- name: device_by_key :one reader
+-- in: key text, project_id int (0 = any)    out: device, attributes, seen_at
+SELECT d.id, d.project_id, d.type_id, d.gateway_id, d.import_id, d.key, d.name, d.sn, d.timezone,
+  d.tags, d.password_hash, d.enabled, d.quarantined_until, d.failures_since, d.failures,
+  d.released_at, d.created_at, d.updated_at, d.revision, s.attributes, s.seen_at
+FROM device d LEFT JOIN device_state s ON s.device_id = d.id
+WHERE d.key = $1 AND ($2 = 0 OR d.project_id = $2)
+  AND NOT EXISTS (SELECT 1 FROM device_import i WHERE i.id = d.import_id);
+
+-- name: device_find :one reader
+-- in: key text    out: device
+SELECT d.id, d.project_id, d.type_id, d.gateway_id, d.import_id, d.key, d.name, d.sn, d.timezone,
+  d.tags, d.password_hash, d.enabled, d.quarantined_until, d.failures_since, d.failures,
+  d.released_at, d.created_at, d.updated_at, d.revision
+FROM device d
+WHERE d.key = $1 AND NOT EXISTS (SELECT 1 FROM device_import i WHERE i.id = d.import_id);
+
+-- name: device_by_id :one reader
+-- in: id int    out: device
+SELECT d.id, d.project_id, d.type_id, d.gateway_id, d.import_id, d.key, d.name, d.sn, d.timezone,
+  d.tags, d.password_hash, d.enabled, d.quarantined_until, d.failures_since, d.failures,
+  d.released_at, d.created_at, d.updated_at, d.revision
+FROM device d
+WHERE d.id = $1 AND NOT EXISTS (SELECT 1 FROM device_import i WHERE i.id = d.import_id);
+
+-- name: device_insert :exec writer
+-- in: project_id, type_id, gateway_id, import_id, key, name, sn, timezone, tags, password_hash,
+--     enabled, created_at (also updated_at)
+INSERT INTO device (project_id, type_id, gateway_id, import_id, key, name, sn, timezone, tags,
+  password_hash, enabled, created_at, updated_at)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $12);
+
+-- name: device_update :exec writer
+-- in: id, name, sn, tags, timezone, enabled, gateway_id, password_hash, updated_at
+UPDATE device SET name = $2, sn = $3, tags = $4, timezone = $5, enabled = $6, gateway_id = $7,
+  password_hash = $8, updated_at = $9, revision = revision + 1
+WHERE id = $1;
+
+-- name: device_child :one reader
+-- in: id int    out: key text of a device behind this gateway
+SELECT key FROM device WHERE gateway_id = $1 LIMIT 1;
+
+-- name: device_sole_target :one reader
+-- in: id int    out: firmware_id int of a firmware that is for this device alone
+SELECT l.firmware_id FROM firmware_device l
+WHERE l.device_id = $1 AND l.denied = 0 AND NOT EXISTS (SELECT 1 FROM firmware_device o
+  WHERE o.firmware_id = l.firmware_id AND o.denied = 0 AND o.device_id <> $1)
+LIMIT 1;
+
+-- name: device_delete_updates :exec writer
+-- in: id int. Their history goes with them.
+DELETE FROM ota_update WHERE device_id = $1;
+
+-- name: device_delete :exec writer
+-- in: id int
+DELETE FROM device WHERE id = $1;
+
+-- Lists: the parameters of all four are $1 project_id, $2 type_id, $3 gateway_id (0 = any),
+-- $4 tag as a quoted JSON string, $5 module, $6 version, $7 enabled (-1 = any), $8 sn, $9 after,
+-- $10 limit. The plus signs keep the planner to the index that the name says.
+
+-- name: device_list :many reader
+SELECT d.id, d.project_id, d.type_id, d.gateway_id, d.import_id, d.key, d.name, d.sn, d.timezone,
+  d.tags, d.password_hash, d.enabled, d.quarantined_until, d.failures_since, d.failures,
+  d.released_at, d.created_at, d.updated_at, d.revision, s.attributes, s.seen_at
+FROM device d LEFT JOIN device_state s ON s.device_id = d.id
+WHERE d.project_id = $1 AND ($2 = 0 OR d.type_id = $2) AND ($3 = 0 OR d.gateway_id = $3) AND ($8 IS NULL OR d.sn = $8)
+  AND ($7 < 0 OR d.enabled = $7)
+  AND ($4 IS NULL OR replace(d.tags, $4, '') <> d.tags)
+  AND ($6 IS NULL OR EXISTS (SELECT 1 FROM device_module m WHERE m.device_id = d.id
+    AND m.module = coalesce($5, 'main') AND m.version = $6))
+  AND NOT EXISTS (SELECT 1 FROM device_import i WHERE i.id = d.import_id)
+  AND d.id > $9
+ORDER BY d.id LIMIT $10;
+
+-- name: device_list_type :many reader
+SELECT d.id, d.project_id, d.type_id, d.gateway_id, d.import_id, d.key, d.name, d.sn, d.timezone,
+  d.tags, d.password_hash, d.enabled, d.quarantined_until, d.failures_since, d.failures,
+  d.released_at, d.created_at, d.updated_at, d.revision, s.attributes, s.seen_at
+FROM device d LEFT JOIN device_state s ON s.device_id = d.id
+WHERE +d.project_id = $1 AND d.type_id = $2 AND ($3 = 0 OR d.gateway_id = $3) AND ($8 IS NULL OR d.sn = $8)
+  AND ($7 < 0 OR d.enabled = $7)
+  AND ($4 IS NULL OR replace(d.tags, $4, '') <> d.tags)
+  AND ($6 IS NULL OR EXISTS (SELECT 1 FROM device_module m WHERE m.device_id = d.id
+    AND m.module = coalesce($5, 'main') AND m.version = $6))
+  AND NOT EXISTS (SELECT 1 FROM device_import i WHERE i.id = d.import_id)
+  AND d.id > $9
+ORDER BY d.id LIMIT $10;
+
+-- name: device_list_gateway :many reader
+SELECT d.id, d.project_id, d.type_id, d.gateway_id, d.import_id, d.key, d.name, d.sn, d.timezone,
+  d.tags, d.password_hash, d.enabled, d.quarantined_until, d.failures_since, d.failures,
+  d.released_at, d.created_at, d.updated_at, d.revision, s.attributes, s.seen_at
+FROM device d LEFT JOIN device_state s ON s.device_id = d.id
+WHERE +d.project_id = $1 AND ($2 = 0 OR +d.type_id = $2) AND d.gateway_id = $3 AND ($8 IS NULL OR d.sn = $8)
+  AND ($7 < 0 OR d.enabled = $7)
+  AND ($4 IS NULL OR replace(d.tags, $4, '') <> d.tags)
+  AND ($6 IS NULL OR EXISTS (SELECT 1 FROM device_module m WHERE m.device_id = d.id
+    AND m.module = coalesce($5, 'main') AND m.version = $6))
+  AND NOT EXISTS (SELECT 1 FROM device_import i WHERE i.id = d.import_id)
+  AND d.id > $9
+ORDER BY d.id LIMIT $10;
+
+-- name: device_list_sn :many reader
+SELECT d.id, d.project_id, d.type_id, d.gateway_id, d.import_id, d.key, d.name, d.sn, d.timezone,
+  d.tags, d.password_hash, d.enabled, d.quarantined_until, d.failures_since, d.failures,
+  d.released_at, d.created_at, d.updated_at, d.revision, s.attributes, s.seen_at
+FROM device d LEFT JOIN device_state s ON s.device_id = d.id
+WHERE d.project_id = $1 AND ($2 = 0 OR d.type_id = $2) AND ($3 = 0 OR d.gateway_id = $3) AND d.sn = $8 AND d.sn <> ''
+  AND ($7 < 0 OR d.enabled = $7)
+  AND ($4 IS NULL OR replace(d.tags, $4, '') <> d.tags)
+  AND ($6 IS NULL OR EXISTS (SELECT 1 FROM device_module m WHERE m.device_id = d.id
+    AND m.module = coalesce($5, 'main') AND m.version = $6))
+  AND NOT EXISTS (SELECT 1 FROM device_import i WHERE i.id = d.import_id)
+  AND d.id > $9
+ORDER BY d.id LIMIT $10;
+
+-- name: device_count :one reader
+SELECT count(*) FROM device d
+WHERE d.project_id = $1 AND ($2 = 0 OR d.type_id = $2) AND ($3 = 0 OR d.gateway_id = $3) AND ($8 IS NULL OR d.sn = $8)
+  AND ($7 < 0 OR d.enabled = $7)
+  AND ($4 IS NULL OR replace(d.tags, $4, '') <> d.tags)
+  AND ($6 IS NULL OR EXISTS (SELECT 1 FROM device_module m WHERE m.device_id = d.id
+    AND m.module = coalesce($5, 'main') AND m.version = $6))
+  AND NOT EXISTS (SELECT 1 FROM device_import i WHERE i.id = d.import_id);
+
+-- name: device_count_type :one reader
+SELECT count(*) FROM device d
+WHERE +d.project_id = $1 AND d.type_id = $2 AND ($3 = 0 OR d.gateway_id = $3) AND ($8 IS NULL OR d.sn = $8)
+  AND ($7 < 0 OR d.enabled = $7)
+  AND ($4 IS NULL OR replace(d.tags, $4, '') <> d.tags)
+  AND ($6 IS NULL OR EXISTS (SELECT 1 FROM device_module m WHERE m.device_id = d.id
+    AND m.module = coalesce($5, 'main') AND m.version = $6))
+  AND NOT EXISTS (SELECT 1 FROM device_import i WHERE i.id = d.import_id);
+
+-- name: device_count_gateway :one reader
+SELECT count(*) FROM device d
+WHERE +d.project_id = $1 AND ($2 = 0 OR +d.type_id = $2) AND d.gateway_id = $3 AND ($8 IS NULL OR d.sn = $8)
+  AND ($7 < 0 OR d.enabled = $7)
+  AND ($4 IS NULL OR replace(d.tags, $4, '') <> d.tags)
+  AND ($6 IS NULL OR EXISTS (SELECT 1 FROM device_module m WHERE m.device_id = d.id
+    AND m.module = coalesce($5, 'main') AND m.version = $6))
+  AND NOT EXISTS (SELECT 1 FROM device_import i WHERE i.id = d.import_id);
+
+-- name: device_count_sn :one reader
+SELECT count(*) FROM device d
+WHERE d.project_id = $1 AND ($2 = 0 OR d.type_id = $2) AND ($3 = 0 OR d.gateway_id = $3) AND d.sn = $8 AND d.sn <> ''
+  AND ($7 < 0 OR d.enabled = $7)
+  AND ($4 IS NULL OR replace(d.tags, $4, '') <> d.tags)
+  AND ($6 IS NULL OR EXISTS (SELECT 1 FROM device_module m WHERE m.device_id = d.id
+    AND m.module = coalesce($5, 'main') AND m.version = $6))
+  AND NOT EXISTS (SELECT 1 FROM device_import i WHERE i.id = d.import_id);
+
+-- name: device_attributes :one reader
+-- in: device_id int    out: attributes text
+SELECT attributes FROM device_state WHERE device_id = $1;
+
+-- name: device_attributes_put :exec writer
+-- in: device_id int, attributes text
+INSERT INTO device_state (device_id, attributes) VALUES ($1, $2)
+ON CONFLICT (device_id) DO UPDATE SET attributes = excluded.attributes;
+
+-- name: device_seen_put :exec writer
+-- in: device_id int, seen_at int
+INSERT INTO device_state (device_id, seen_at) VALUES ($1, $2)
+ON CONFLICT (device_id) DO UPDATE SET seen_at = excluded.seen_at
+WHERE coalesce(device_state.seen_at, 0) < excluded.seen_at;
+
+-- name: device_version :one reader
+-- in: device_id int, module text    out: version text, reported_at int
+SELECT version, reported_at FROM device_module WHERE device_id = $1 AND module = $2;
+
+-- name: device_version_put :exec writer
+-- in: device_id int, module text, version text, reported_at int
+INSERT INTO device_module (device_id, module, version, reported_at) VALUES ($1, $2, $3, $4)
+ON CONFLICT (device_id, module)
+DO UPDATE SET version = excluded.version, reported_at = excluded.reported_at;
+
+-- name: device_versions :many reader
+-- in: device_id int    out: module text, version text, reported_at int
+SELECT module, version, reported_at FROM device_module WHERE device_id = $1 ORDER BY module;
+
+-- name: device_failed :one writer
+-- in: id int, now int, a day ago int, limit int, a day on int
+-- out: 1 when this failure brought the quarantine
+-- One statement, so that it is atomic. The window starts at its first failure.
+UPDATE device SET
+  failures = CASE WHEN failures_since > $3 THEN failures + 1 ELSE 1 END,
+  failures_since = CASE WHEN failures_since > $3 THEN failures_since ELSE $2 END,
+  quarantined_until = CASE
+    WHEN quarantined_until <= $2
+      AND CASE WHEN failures_since > $3 THEN failures + 1 ELSE 1 END >= $4
+    THEN $5 ELSE quarantined_until END
+WHERE id = $1
+RETURNING quarantined_until = $5;
+
+-- name: device_release :exec writer
+-- in: id int, now int
+UPDATE device SET quarantined_until = 0, failures = 0, failures_since = 0, released_at = $2,
+  updated_at = $2, revision = revision + 1
+WHERE id = $1;
+
+-- name: device_import_begin :exec writer
+-- in: project_id int, created_at int
+INSERT INTO device_import (project_id, created_at) VALUES ($1, $2);
+
+-- name: device_import_end :exec writer
+-- in: id int
+DELETE FROM device_import WHERE id = $1;
+
+-- name: device_import_exists :one reader
+-- in: id int    out: 1
+SELECT 1 FROM device_import WHERE id = $1;
+
+-- name: device_import_leftover :one reader scan
+-- out: id int
+SELECT id FROM device_import ORDER BY id LIMIT 1;
+
+-- name: device_import_drop :exec writer
+-- in: import_id int, max int. The youngest first: a gateway is older than what is behind it.
+DELETE FROM device WHERE id IN (SELECT id FROM device WHERE import_id = $1
+  ORDER BY id DESC LIMIT $2);
+
+-- name: device_logins :many reader scan
+-- out: key text, password_hash text of every device that may log in to the broker
+SELECT d.key, d.password_hash FROM device d
+WHERE d.enabled = 1 AND d.password_hash IS NOT NULL
+  AND NOT EXISTS (SELECT 1 FROM device_import i WHERE i.id = d.import_id);

@@ -1,0 +1,150 @@
+-- Queries of the update room. Column lists stand in the order in which update_row() reads them.
+
+-- name: counter_next :one writer
+-- in: name text    out: value int
+UPDATE counter SET value = value + 1 WHERE name = $1 RETURNING value;
+
+-- name: update_by_id :one reader
+-- in: id int    out: update
+SELECT id, project_id, device_id, firmware_id, module, from_version, to_version, cause, state,
+  attempt, bytes_total, bytes_served, percent, coverage, suspect, link_until, retry_at,
+  deadline_at, created_at, updated_at, ended_at
+FROM ota_update WHERE id = $1;
+
+-- name: update_active :many reader
+-- in: device_id int, gateway_id int (0 = none)    out: update
+-- The bound on module keeps the planner to index ota_update_active: the others hold the ended too.
+SELECT id, project_id, device_id, firmware_id, module, from_version, to_version, cause, state,
+  attempt, bytes_total, bytes_served, percent, coverage, suspect, link_until, retry_at,
+  deadline_at, created_at, updated_at, ended_at
+FROM ota_update WHERE device_id IN ($1, $2) AND module >= '' AND ended_at IS NULL;
+
+-- name: update_active_of :one reader
+-- in: device_id int, module text    out: update
+SELECT id, project_id, device_id, firmware_id, module, from_version, to_version, cause, state,
+  attempt, bytes_total, bytes_served, percent, coverage, suspect, link_until, retry_at,
+  deadline_at, created_at, updated_at, ended_at
+FROM ota_update WHERE device_id = $1 AND module = $2 AND ended_at IS NULL;
+
+-- name: update_past :many reader
+-- in: device_id int, since int    out: firmware_id, attempt, ended_at, state, cause
+SELECT firmware_id, attempt, ended_at, state, cause FROM ota_update
+WHERE device_id = $1 AND ended_at > $2 AND state <> 'verified';
+
+-- name: update_insert :exec writer
+-- in: id, project_id, device_id, module, firmware_id, from_version, to_version, state, cause,
+--     bytes_total, link_until, deadline_at, created_at (also updated_at)
+INSERT INTO ota_update (id, project_id, device_id, module, firmware_id, from_version, to_version,
+  state, cause, bytes_total, link_until, deadline_at, created_at, updated_at)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $13);
+
+-- name: update_store :exec writer
+-- in: id, and everything that the life of an update changes
+UPDATE ota_update SET state = $2, attempt = $3, bytes_served = $4, coverage = $5, percent = $6,
+  suspect = $7, cause = $8, link_until = $9, retry_at = $10, deadline_at = $11, updated_at = $12,
+  ended_at = $13
+WHERE id = $1;
+
+-- name: update_progress :exec writer
+-- in: id, bytes_served, coverage, percent, updated_at. Touches no index.
+UPDATE ota_update SET bytes_served = $2, coverage = $3, percent = $4, updated_at = $5
+WHERE id = $1;
+
+-- name: update_link :exec writer
+-- in: id int, link_until int, updated_at int
+UPDATE ota_update SET link_until = $2, updated_at = $3 WHERE id = $1;
+
+-- name: update_history_add :exec writer
+-- in: update_id, at, from_state, to_state, cause, text
+INSERT INTO ota_update_history (update_id, seq, at, from_state, to_state, cause, text)
+VALUES ($1, (SELECT coalesce(max(seq), 0) + 1 FROM ota_update_history WHERE update_id = $1),
+  $2, $3, $4, $5, $6);
+
+-- name: update_history :many reader
+-- in: update_id int    out: seq, at, from_state, to_state, cause, text
+SELECT seq, at, from_state, to_state, cause, text FROM ota_update_history
+WHERE update_id = $1 ORDER BY seq;
+
+-- name: update_due :many reader
+-- in: now int, limit int    out: id int, deadline_at int
+SELECT id, deadline_at FROM ota_update
+WHERE ended_at IS NULL AND deadline_at <= $1 ORDER BY deadline_at LIMIT $2;
+
+-- name: update_next_deadline :one reader
+-- in: (none)    out: deadline_at int
+SELECT deadline_at FROM ota_update WHERE ended_at IS NULL AND deadline_at IS NOT NULL
+ORDER BY deadline_at LIMIT 1;
+
+-- Lists: the parameters of all five are $1 project_id, $2 device_id, $3 firmware_id (0 = any),
+-- $4 state ('' = any), $5 1 = only those under way, $6 before, $7 limit. The plus signs keep the
+-- planner to the index that the name says.
+
+-- name: update_list :many reader
+SELECT id, project_id, device_id, firmware_id, module, from_version, to_version, cause, state,
+  attempt, bytes_total, bytes_served, percent, coverage, suspect, link_until, retry_at,
+  deadline_at, created_at, updated_at, ended_at
+FROM ota_update
+WHERE project_id = $1 AND ($2 = 0 OR device_id = $2) AND ($3 = 0 OR firmware_id = $3)
+  AND ($4 = '' OR state = $4) AND ($5 = 0 OR ended_at IS NULL) AND id < $6
+ORDER BY id DESC LIMIT $7;
+
+-- name: update_list_device :many reader
+SELECT id, project_id, device_id, firmware_id, module, from_version, to_version, cause, state,
+  attempt, bytes_total, bytes_served, percent, coverage, suspect, link_until, retry_at,
+  deadline_at, created_at, updated_at, ended_at
+FROM ota_update
+WHERE +project_id = $1 AND device_id = $2 AND ($3 = 0 OR firmware_id = $3)
+  AND ($4 = '' OR state = $4) AND ($5 = 0 OR ended_at IS NULL) AND id < $6
+ORDER BY id DESC LIMIT $7;
+
+-- name: update_list_firmware :many reader
+SELECT id, project_id, device_id, firmware_id, module, from_version, to_version, cause, state,
+  attempt, bytes_total, bytes_served, percent, coverage, suspect, link_until, retry_at,
+  deadline_at, created_at, updated_at, ended_at
+FROM ota_update
+WHERE +project_id = $1 AND ($2 = 0 OR device_id = $2) AND firmware_id = $3
+  AND ($4 = '' OR state = $4) AND ($5 = 0 OR ended_at IS NULL) AND id < $6
+ORDER BY id DESC LIMIT $7;
+
+-- name: update_list_state :many reader
+SELECT id, project_id, device_id, firmware_id, module, from_version, to_version, cause, state,
+  attempt, bytes_total, bytes_served, percent, coverage, suspect, link_until, retry_at,
+  deadline_at, created_at, updated_at, ended_at
+FROM ota_update
+WHERE project_id = $1 AND ($2 = 0 OR device_id = $2) AND ($3 = 0 OR firmware_id = $3)
+  AND state = $4 AND ($5 = 0 OR ended_at IS NULL) AND id < $6
+ORDER BY id DESC LIMIT $7;
+
+-- name: update_list_open :many reader
+SELECT id, project_id, device_id, firmware_id, module, from_version, to_version, cause, state,
+  attempt, bytes_total, bytes_served, percent, coverage, suspect, link_until, retry_at,
+  deadline_at, created_at, updated_at, ended_at
+FROM ota_update
+WHERE project_id = $1 AND ($2 = 0 OR device_id = $2) AND ($3 = 0 OR firmware_id = $3)
+  AND ($4 = '' OR state = $4) AND $5 = 1 AND ended_at IS NULL AND id < $6
+ORDER BY id DESC LIMIT $7;
+
+-- name: update_count :one reader
+SELECT count(*) FROM ota_update
+WHERE project_id = $1 AND ($2 = 0 OR device_id = $2) AND ($3 = 0 OR firmware_id = $3)
+  AND ($4 = '' OR state = $4) AND ($5 = 0 OR ended_at IS NULL);
+
+-- name: update_count_device :one reader
+SELECT count(*) FROM ota_update
+WHERE +project_id = $1 AND device_id = $2 AND ($3 = 0 OR firmware_id = $3)
+  AND ($4 = '' OR state = $4) AND ($5 = 0 OR ended_at IS NULL);
+
+-- name: update_count_firmware :one reader
+SELECT count(*) FROM ota_update
+WHERE +project_id = $1 AND ($2 = 0 OR device_id = $2) AND firmware_id = $3
+  AND ($4 = '' OR state = $4) AND ($5 = 0 OR ended_at IS NULL);
+
+-- name: update_count_state :one reader
+SELECT count(*) FROM ota_update
+WHERE project_id = $1 AND ($2 = 0 OR device_id = $2) AND ($3 = 0 OR firmware_id = $3)
+  AND state = $4 AND ($5 = 0 OR ended_at IS NULL);
+
+-- name: update_count_open :one reader
+SELECT count(*) FROM ota_update
+WHERE project_id = $1 AND ($2 = 0 OR device_id = $2) AND ($3 = 0 OR firmware_id = $3)
+  AND ($4 = '' OR state = $4) AND $5 = 1 AND ended_at IS NULL;
