@@ -1,0 +1,120 @@
+/*
+ * mqtt, inside: one client and the seams between its files.
+ *
+ *   client.c    birth, death, options; entering and leaving
+ *   session.c   connecting, the handshake, loss, back-off, the keepalive tick
+ *   traffic.c   reading, writing, acknowledging, publishing
+ *   inflight.c  which of our own publishes wait for their PUBACK
+ *
+ * The library's callbacks only note what happened. What follows from it (telling the caller,
+ * reconnecting, freeing) is done in client_leave, when no frame of the library is on the stack.
+ */
+#pragma once
+
+#include "mqtt.h"
+
+#include <mosquitto.h>
+
+enum phase {
+    PHASE_DOWN,    /* no socket: waiting for the timer, or for mqtt_connect */
+    PHASE_POOL,    /* the thread pool looks the name up and connects */
+    PHASE_TCP,     /* connect() is under way */
+    PHASE_CONNACK, /* TLS, CONNECT, until CONNACK */
+    PHASE_SUBACK,  /* connected, the subscription is not granted yet */
+    PHASE_UP,
+};
+
+#define IN_FLIGHT_MAX 30000
+
+struct inflight_slot {
+    uint32_t seq; /* how many ids were used up when this one was taken */
+    uint16_t mid; /* 0: acknowledged */
+};
+
+/* A ring in the order of publishing; it grows and stays. */
+struct inflight {
+    struct inflight_slot *ring;
+    size_t head, span, cap; /* span counts the gaps too */
+    size_t count;
+};
+
+struct mqtt {
+    struct loop *loop;
+    struct mosquitto *lib;
+    struct loop_poll *poll;
+    struct loop_timer *timer; /* back-off, deadline of the handshake, keepalive: one at a time */
+    void (*on_message)(void *arg, const struct mqtt_message *m);
+    void (*on_batch_end)(void *arg);
+    void (*on_state)(void *arg, bool up, const char *why);
+    void (*on_published)(void *arg, int mid);
+    void *arg;
+
+    char *host;
+    char **filters;
+    int filter_count;
+    int port, keepalive_s, subscribe_qos;
+    int batch, batch_us;
+    bool v5, tls, deferred, by_name;
+
+    enum phase phase;
+    int fd, watched;
+    unsigned attempts; /* connections that did not last, in a row */
+    int64_t up_since_us;
+    bool wanted;     /* mqtt_connect was called */
+    bool paused;     /* take nothing from the socket */
+    bool held;       /* it is time to connect, but we are paused */
+    bool lost;       /* the connection is over; client_leave winds it up */
+    bool taken_over; /* … because somebody else has our client id */
+    bool tell_up;    /* on_state(true) is due */
+    bool dead;       /* mqtt_free was called */
+    bool in_pool;    /* the thread pool has the library's client now */
+    bool in_lib;     /* a frame of the library is on the stack */
+    bool writing;    /* … and it is mosquitto_loop_write */
+    bool stop;       /* a callback asked mosquitto_loop_read to return */
+    bool dirty;      /* published, and not flushed since (deferred) */
+    int busy;        /* depth of client_enter */
+    int connect_rc, connect_errno;
+
+    size_t unacked;
+    size_t queued; /* packets given to the library since the last write, about */
+    size_t qos0;   /* QoS 0 publishes that wait to be written */
+    int taken;     /* messages in this go */
+    int64_t taken_since_us;
+    uint32_t seq; /* message ids used up */
+    struct inflight inflight;
+    char why[192];
+    char lib_error[128]; /* the library's last error line while connecting with TLS */
+};
+
+/* ---- client.c ---- */
+void client_enter(struct mqtt *m);
+void client_leave(struct mqtt *m); /* m may be gone afterwards */
+
+/* ---- session.c ---- */
+void session_hooks(struct mosquitto *lib);
+void session_on_timer(void *arg);
+/* Note why the connection is over (the first reason counts) and have it wound up. */
+void session_fail(struct mqtt *m, const char *fmt, ...) PRINTF(2, 3);
+void session_fail_rc(struct mqtt *m, int lib_rc, int errno_then);
+void session_wind_up(struct mqtt *m);
+void session_tell_up(struct mqtt *m);
+static inline bool session_connected(const struct mqtt *m)
+{
+    return m->phase >= PHASE_SUBACK && !m->lost;
+}
+
+/* ---- traffic.c ---- */
+void traffic_hooks(struct mosquitto *lib);
+void traffic_reset(struct mqtt *m); /* a new connection starts */
+void traffic_read(struct mqtt *m);
+void traffic_write(struct mqtt *m);
+/* Write unless that would acknowledge, or send, what the caller has not released. */
+void traffic_flush_own(struct mqtt *m);
+void traffic_watch(struct mqtt *m);
+void traffic_stop_reading(struct mqtt *m); /* from a callback, as the last thing it does */
+
+/* ---- inflight.c ---- */
+bool inflight_full(const struct inflight *f, uint32_t seq);
+void inflight_add(struct inflight *f, uint32_t seq, uint16_t mid);
+bool inflight_del(struct inflight *f, uint16_t mid); /* false: not ours */
+void inflight_done(struct inflight *f);
