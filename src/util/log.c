@@ -44,7 +44,7 @@ const char *log_int(char buf[24], int64_t v)
 
 static bool put(struct line *l, const char *p, size_t n)
 {
-    if (n > sizeof(l->text) - LINE_RESERVE - l->n)
+    if (l->n + n > sizeof(l->text) - LINE_RESERVE)
         return false;
     memcpy(l->text + l->n, p, n);
     l->n += n;
@@ -92,16 +92,14 @@ static bool put_quoted(struct line *l, const char *s)
     bool fits = put(l, "\"", 1);
     for (const char *p = s; *p && fits;) {
         unsigned char c = (unsigned char)*p;
-        size_t n = 1;
-        while (c >= 0xc0 && ((unsigned char)p[n] & 0xc0) == 0x80)
-            n++;
-        if (c == '"' || c == '\\' || c < 0x20 || c == 0x7f)
+        size_t n = str_utf8(p, strnlen(p, 4));
+        if (n == 0)
+            fits = put_str(l, "\xef\xbf\xbd"); /* a byte of no encoding */
+        else if (c == '"' || c == '\\' || c < 0x20 || c == 0x7f)
             fits = put_escaped(l, c);
-        else if (c >= 0x80 && !str_is_text(p, n))
-            fits = put_str(l, "\xef\xbf\xbd"); /* bytes of no encoding */
         else
             fits = put(l, p, n);
-        p += n;
+        p += n ? n : 1;
     }
     if (!fits)
         put_end(l, "\xe2\x80\xa6");

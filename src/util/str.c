@@ -33,9 +33,10 @@ static bool is_tail(unsigned char c)
     return (c & 0xc0) == 0x80;
 }
 
-/* Length of the well-formed UTF-8 sequence at s (Unicode 15, table 3-7), 0 when there is none. */
-static size_t utf8_len(const unsigned char *s, size_t n)
+/* The ranges are those of Unicode 15, table 3-7. */
+size_t str_utf8(const char *text, size_t n)
 {
+    const unsigned char *s = (const unsigned char *)text;
     unsigned char c = s[0];
     if (c < 0x80)
         return 1;
@@ -54,12 +55,11 @@ static size_t utf8_len(const unsigned char *s, size_t n)
 
 bool str_is_text(const char *s, size_t n)
 {
-    const unsigned char *p = (const unsigned char *)s;
     while (n > 0) {
-        size_t k = utf8_len(p, n);
-        if (k == 0 || *p < 0x20 || *p == 0x7f)
+        size_t k = str_utf8(s, n);
+        if (k == 0 || (unsigned char)*s < 0x20 || *s == 0x7f)
             return false;
-        p += k;
+        s += k;
         n -= k;
     }
     return true;
