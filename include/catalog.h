@@ -53,7 +53,10 @@ struct firmware {
     const char **source_versions; /* n_sources */
     size_t n_sources;
     struct id_list devices, denied;
-    json_t *hardware; /* {attribute: value or [values]}; NULL or empty = none */
+    /* {attribute: value or [values]}; NULL or empty = none. The one thing that is not the arena's:
+     * after firmware_by_id it is the caller's reference (json_decref); a list's and the snapshot's
+     * stay theirs. */
+    json_t *hardware;
     bool has_min_battery, has_min_signal, has_min_free_space;
     int64_t min_battery, min_signal, min_free_space; /* percent, dBm, bytes */
     const char *image; /* JSON text of what the image says of itself */
@@ -100,7 +103,7 @@ int firmware_update(struct db *w, const struct firmware *fw,
 int firmware_delete(struct db *w, int64_t id, int64_t now, struct fail *f) MUST_USE;
 int firmware_by_id(struct db *db, int64_t project_id, int64_t id, struct arena *a,
                    struct firmware *ret) MUST_USE;
-/* True while a row names the bytes. */
+/* True while a row names the bytes (and when the database can't say). */
 bool firmware_uses(struct db *db, const uint8_t sha256[SHA256_SIZE]);
 
 /* Lists, by ascending id, `after` exclusive, at most limit rows. Filters: 0 or NULL = any. The
@@ -114,8 +117,8 @@ int rule_list(struct db *db, int64_t project_id, int64_t type_id, int64_t device
 int firmware_list(struct db *db, int64_t project_id, int64_t type_id, const char *module,
                   const char *version, int64_t after, int limit,
                   int (*row)(void *arg, const struct firmware *fw), void *arg) MUST_USE;
-int64_t catalog_count(struct db *db, const char *what,
-                      int64_t project_id); /* "device_types" "rules" "firmwares" "projects" */
+/* of "device_types" "rules" "firmwares" "projects"; <0: an error */
+int64_t catalog_count(struct db *db, const char *what, int64_t project_id);
 
 /* ---- the snapshot ---- */
 struct catalog;

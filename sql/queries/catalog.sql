@@ -134,12 +134,6 @@ FROM rule WHERE id > $4 AND ($1 = 0 OR project_id = $1) AND ($2 = 0 OR type_id =
   AND ($3 = 0 OR device_id = $3)
 ORDER BY id LIMIT $5;
 
--- name: rule_list_device :many reader
--- in: project_id int, device_id int, after int, limit int    out: rule
-SELECT id, project_id, type_id, device_id, name, enabled, event, version_attribute, module,
-  created_at, updated_at, revision
-FROM rule WHERE device_id = $2 AND id > $3 AND +project_id = $1 ORDER BY id LIMIT $4;
-
 -- name: rule_count :one reader
 -- in: project_id int    out: count int
 SELECT count(*) FROM rule WHERE project_id = $1;

@@ -1,0 +1,24 @@
+/*
+ * What the files of the catalog room share. The column orders are those of
+ * sql/queries/catalog.sql.
+ */
+#pragma once
+
+#include "catalog.h"
+
+/* "No limit" for a list query. */
+#define CATALOG_ALL 1000000000
+
+void device_type_row(struct db_stmt *s, struct arena *a, struct device_type *ret);
+void rule_row(struct db_stmt *s, struct arena *a, struct rule *ret);
+/* The row alone: files, devices and denied are empty. hardware is a new reference or NULL. */
+int firmware_row(struct db_stmt *s, struct arena *a, struct firmware *ret) MUST_USE;
+/* One row of firmware_files[_all] into the place that its number names. */
+int firmware_file_row(struct db_stmt *s, struct arena *a, struct firmware *fw) MUST_USE;
+
+/* The words of the column version_scheme. */
+const char *version_scheme_name(enum version_scheme s);
+/* A module's name, of a firmware or a rule. */
+int module_check(const char *module, struct fail *f) MUST_USE;
+/* The sentence for an error of a statement that has no better one. */
+int catalog_fail(struct db *db, int rc, const char *what, struct fail *f);

@@ -1,0 +1,144 @@
+/*
+ * Rules: "when a device of this type (or this device) reports event E, check module M, whose
+ * version is attribute A". Rows only; how they are looked up is the snapshot's.
+ */
+#include "catalog_priv.h"
+
+int module_check(const char *module, struct fail *f)
+{
+    if (module && str_is_key(module, MODULE_MAX))
+        return 0;
+    return fail(f, E_PROTO, "a module has 1 to %d letters, digits or . _ - : @ +", MODULE_MAX);
+}
+
+void rule_row(struct db_stmt *s, struct arena *a, struct rule *ret)
+{
+    *ret = (struct rule){
+        .id = db_int(s, 0),
+        .project_id = db_int(s, 1),
+        .type_id = db_int(s, 2),
+        .device_id = db_int(s, 3),
+        .name = arena_strdup(a, db_text(s, 4)),
+        .enabled = db_int(s, 5) != 0,
+        .event = arena_strdup(a, db_text(s, 6)),
+        .version_attribute = arena_strdup(a, db_text(s, 7)),
+        .module = arena_strdup(a, db_text(s, 8)),
+        .created_at = db_int(s, 9),
+        .updated_at = db_int(s, 10),
+        .revision = db_int(s, 11),
+    };
+}
+
+static int bind_rule(struct db_stmt *q, int i, const struct rule *r)
+{
+    if (r->type_id)
+        db_bind_int(q, i, r->type_id);
+    i++;
+    if (r->device_id)
+        db_bind_int(q, i, r->device_id);
+    i++;
+    db_bind_text(q, i++, r->name ? r->name : "");
+    db_bind_int(q, i++, r->enabled);
+    db_bind_text(q, i++, r->event);
+    db_bind_text(q, i++, r->version_attribute);
+    db_bind_text(q, i++, r->module);
+    return i;
+}
+
+static int rule_check(const struct rule *r, struct fail *f)
+{
+    if ((r->type_id == 0) == (r->device_id == 0))
+        return fail(f, E_PROTO, "a rule is for a device type or for a device, one of the two");
+    if (!r->event || !*r->event)
+        return fail(f, E_PROTO, "a rule names an event");
+    if (!r->version_attribute || !*r->version_attribute)
+        return fail(f, E_PROTO, "a rule names the attribute that carries the version");
+    return module_check(r->module, f);
+}
+
+int rule_insert(struct db *w, struct rule *r, struct fail *f)
+{
+    AUTO(db_reset) struct db_stmt *q = db_use(w, Q_RULE_INSERT);
+    int rc = rule_check(r, f);
+
+    if (rc < 0)
+        return rc;
+    db_bind_int(q, 1, r->project_id);
+    db_bind_int(q, bind_rule(q, 2, r), r->created_at);
+    rc = db_run(q);
+    if (rc == E_CONFLICT)
+        return fail(f, rc, "the rule's device type or device is gone");
+    if (rc < 0)
+        return catalog_fail(w, rc, "cannot store the rule", f);
+    r->id = db_last_id(w);
+    r->updated_at = r->created_at;
+    r->revision = 1;
+    return 0;
+}
+
+int rule_update(struct db *w, const struct rule *r, struct fail *f)
+{
+    AUTO(db_reset) struct db_stmt *q = db_use(w, Q_RULE_UPDATE);
+    int rc = rule_check(r, f);
+
+    if (rc < 0)
+        return rc;
+    db_bind_int(q, 1, r->id);
+    db_bind_int(q, bind_rule(q, 2, r), r->updated_at);
+    rc = db_run(q);
+    if (rc == E_CONFLICT)
+        return fail(f, rc, "the rule's device type or device is gone");
+    if (rc < 0)
+        return catalog_fail(w, rc, "cannot store the rule", f);
+    return db_changed(w) ? 0 : fail(f, E_NOTFOUND, "there is no such rule");
+}
+
+int rule_delete(struct db *w, int64_t id)
+{
+    AUTO(db_reset) struct db_stmt *q = db_use(w, Q_RULE_DELETE);
+    int rc;
+
+    db_bind_int(q, 1, id);
+    rc = db_run(q);
+    if (rc == 0 && db_changed(w) == 0)
+        rc = E_NOTFOUND;
+    return rc;
+}
+
+int rule_by_id(struct db *db, int64_t project_id, int64_t id, struct arena *a, struct rule *ret)
+{
+    AUTO(db_reset) struct db_stmt *q = db_use(db, Q_RULE_BY_ID);
+    int rc;
+
+    db_bind_int(q, 1, project_id);
+    db_bind_int(q, 2, id);
+    rc = db_row(q);
+    if (rc == 0)
+        rule_row(q, a, ret);
+    return rc;
+}
+
+int rule_list(struct db *db, int64_t project_id, int64_t type_id, int64_t device_id, int64_t after,
+              int limit, int (*row)(void *arg, const struct rule *r), void *arg)
+{
+    AUTO(db_reset) struct db_stmt *q = db_use(db, Q_RULE_LIST);
+    struct arena a;
+    struct rule r;
+    int rc;
+
+    arena_init(&a);
+    db_bind_int(q, 1, project_id);
+    db_bind_int(q, 2, type_id);
+    db_bind_int(q, 3, device_id);
+    db_bind_int(q, 4, after);
+    db_bind_int(q, 5, limit);
+    while ((rc = db_step(q)) == 1) {
+        arena_reset(&a);
+        rule_row(q, &a, &r);
+        rc = row(arg, &r);
+        if (rc != 0)
+            break;
+    }
+    arena_done(&a);
+    return rc;
+}

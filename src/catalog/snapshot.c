@@ -1,0 +1,409 @@
+/*
+ * The snapshot: everything of the catalog that a decision asks for, read once and never changed.
+ * It is built on one thread and then only read, so no lookup locks. Its strings and arrays live
+ * in one arena; it dies with its last reference, on whichever thread that is. Beside it the cell
+ * that hands the newest one to readers.
+ */
+#include "catalog_priv.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+struct rules {
+    const struct rule **list; /* by ascending id */
+    size_t n, cap;
+};
+
+struct candidates {
+    const struct firmware **list;
+    size_t n, cap;
+    enum version_scheme scheme;
+};
+
+struct catalog {
+    atomic_int refs;
+    struct arena arena;
+    struct map types;        /* id -> struct device_type */
+    struct map firmwares;    /* id -> struct firmware */
+    struct map type_rules;   /* type id -> struct rules */
+    struct map device_rules; /* device id -> struct rules */
+    struct map candidates;   /* type id and module -> struct candidates */
+    struct firmware **all;   /* every firmware, by ascending id */
+    size_t n_all, cap_all;
+};
+
+/* ---- growing arrays in the arena ---- */
+static void grow(struct arena *a, void *list, size_t n, size_t *cap, size_t size)
+{
+    void *old, *bigger;
+
+    if (n < *cap)
+        return;
+    *cap = *cap ? *cap * 2 : 4;
+    bigger = arena_alloc(a, *cap * size);
+    memcpy(&old, list, sizeof(old));
+    if (n)
+        memcpy(bigger, old, n * size);
+    memcpy(list, &bigger, sizeof(bigger));
+}
+
+static void *id_get(const struct map *m, int64_t id)
+{
+    return map_get(m, &id, sizeof(id));
+}
+
+/* A key of the candidates' map; modules are at most MODULE_MAX long. */
+struct module_key {
+    char bytes[sizeof(int64_t) + MODULE_MAX];
+    size_t n;
+};
+
+static bool module_key(struct module_key *k, int64_t type_id, const char *module)
+{
+    size_t n = strlen(module);
+
+    if (n > MODULE_MAX)
+        return false;
+    memcpy(k->bytes, &type_id, sizeof(type_id));
+    memcpy(k->bytes + sizeof(type_id), module, n);
+    k->n = sizeof(type_id) + n;
+    return true;
+}
+
+/* ---- reading ---- */
+static int load_types(struct db *db, struct catalog *c)
+{
+    AUTO(db_reset) struct db_stmt *q = db_use(db, Q_DEVICE_TYPE_LIST);
+    int rc;
+
+    db_bind_int(q, 1, 0);
+    db_bind_int(q, 2, 0);
+    db_bind_int(q, 3, CATALOG_ALL);
+    while ((rc = db_step(q)) == 1) {
+        struct device_type *t = arena_alloc(&c->arena, sizeof(*t));
+
+        device_type_row(q, &c->arena, t);
+        map_put(&c->types, &t->id, sizeof(t->id), t);
+    }
+    return rc;
+}
+
+static int load_rules(struct db *db, struct catalog *c)
+{
+    AUTO(db_reset) struct db_stmt *q = db_use(db, Q_RULE_LIST);
+    int rc;
+
+    for (int i = 1; i <= 4; i++)
+        db_bind_int(q, i, 0);
+    db_bind_int(q, 5, CATALOG_ALL);
+    while ((rc = db_step(q)) == 1) {
+        struct rule *r = arena_alloc(&c->arena, sizeof(*r));
+        struct map *m;
+        struct rules *rules;
+        int64_t id;
+
+        rule_row(q, &c->arena, r);
+        m = r->device_id ? &c->device_rules : &c->type_rules;
+        id = r->device_id ? r->device_id : r->type_id;
+        rules = id_get(m, id);
+        if (!rules) {
+            rules = arena_alloc(&c->arena, sizeof(*rules));
+            map_put(m, &id, sizeof(id), rules);
+        }
+        grow(&c->arena, &rules->list, rules->n, &rules->cap, sizeof(*rules->list));
+        rules->list[rules->n++] = r;
+    }
+    return rc;
+}
+
+static void add_candidate(struct catalog *c, const struct firmware *fw)
+{
+    const struct device_type *t = id_get(&c->types, fw->type_id);
+    struct candidates *list;
+    struct module_key k;
+
+    if (!t || !module_key(&k, fw->type_id, fw->module))
+        return;
+    list = map_get(&c->candidates, k.bytes, k.n);
+    if (!list) {
+        list = arena_alloc(&c->arena, sizeof(*list));
+        list->scheme = t->scheme;
+        map_put(&c->candidates, k.bytes, k.n, list);
+    }
+    grow(&c->arena, &list->list, list->n, &list->cap, sizeof(*list->list));
+    list->list[list->n++] = fw;
+}
+
+static int load_firmwares(struct db *db, struct catalog *c)
+{
+    AUTO(db_reset) struct db_stmt *q = db_use(db, Q_FIRMWARE_LIST);
+    int rc;
+
+    db_bind_int(q, 1, 0);
+    db_bind_int(q, 2, 0);
+    db_bind_int(q, 5, 0);
+    db_bind_int(q, 6, CATALOG_ALL);
+    while ((rc = db_step(q)) == 1) {
+        struct firmware *fw = arena_alloc(&c->arena, sizeof(*fw));
+
+        rc = firmware_row(q, &c->arena, fw);
+        /* Into the list first: catalog_unref frees its hardware, whatever comes. */
+        grow(&c->arena, &c->all, c->n_all, &c->cap_all, sizeof(struct firmware *));
+        c->all[c->n_all++] = fw;
+        if (rc < 0)
+            return rc;
+        map_put(&c->firmwares, &fw->id, sizeof(fw->id), fw);
+        add_candidate(c, fw);
+    }
+    return rc;
+}
+
+static int load_files(struct db *db, struct catalog *c)
+{
+    AUTO(db_reset) struct db_stmt *q = db_use(db, Q_FIRMWARE_FILES_ALL);
+    int rc;
+
+    while ((rc = db_step(q)) == 1) {
+        struct firmware *fw = id_get(&c->firmwares, db_int(q, 0));
+
+        if (!fw)
+            continue; /* a deleted one's */
+        rc = firmware_file_row(q, &c->arena, fw);
+        if (rc < 0)
+            return rc;
+    }
+    return rc;
+}
+
+/* The rows come sorted, so that each list is collected in one piece. */
+static void take_list(struct catalog *c, int64_t firmware_id, bool denied, const int64_t *ids,
+                      size_t n)
+{
+    struct firmware *fw = n ? id_get(&c->firmwares, firmware_id) : NULL;
+    struct id_list *list;
+
+    if (!fw)
+        return;
+    list = denied ? &fw->denied : &fw->devices;
+    list->ids = arena_alloc(&c->arena, n * sizeof(*ids));
+    memcpy(list->ids, ids, n * sizeof(*ids));
+    list->n = n;
+}
+
+static int load_devices(struct db *db, struct catalog *c)
+{
+    AUTO(db_reset) struct db_stmt *q = db_use(db, Q_FIRMWARE_DEVICES_ALL);
+    AUTO(free) int64_t *ids = NULL;
+    size_t n = 0, cap = 0;
+    int64_t firmware_id = 0;
+    bool denied = false;
+    int rc;
+
+    while ((rc = db_step(q)) == 1) {
+        if (db_int(q, 0) != firmware_id || (db_int(q, 1) != 0) != denied) {
+            take_list(c, firmware_id, denied, ids, n);
+            firmware_id = db_int(q, 0);
+            denied = db_int(q, 1) != 0;
+            n = 0;
+        }
+        if (n == cap) {
+            cap = cap ? cap * 2 : 256;
+            ids = xrealloc(ids, cap * sizeof(*ids));
+        }
+        ids[n++] = db_int(q, 2);
+    }
+    take_list(c, firmware_id, denied, ids, n);
+    return rc;
+}
+
+/* ---- order ---- */
+static int by_version(const void *a, const void *b, void *arg)
+{
+    const struct firmware *x = *(const struct firmware *const *)a;
+    const struct firmware *y = *(const struct firmware *const *)b;
+    enum version_scheme scheme = *(const enum version_scheme *)arg;
+    int d = scheme == VERSION_OPAQUE ? 0 : version_compare(scheme, y->version, x->version);
+
+    if (d != 0)
+        return d;
+    return x->id < y->id ? 1 : x->id > y->id ? -1 : 0;
+}
+
+static void sort_candidates(struct catalog *c)
+{
+    size_t it = 0, n;
+    const void *key;
+    void *value;
+
+    while (map_next(&c->candidates, &it, &key, &n, &value)) {
+        struct candidates *list = value;
+
+        qsort_r(list->list, list->n, sizeof(*list->list), by_version, &list->scheme);
+    }
+}
+
+int catalog_load(struct db *db, struct catalog **ret, struct fail *f)
+{
+    struct catalog *c = xcalloc(1, sizeof(*c));
+    int rc;
+
+    atomic_init(&c->refs, 1);
+    arena_init(&c->arena);
+    rc = load_types(db, c);
+    if (rc == 0)
+        rc = load_rules(db, c);
+    if (rc == 0)
+        rc = load_firmwares(db, c);
+    if (rc == 0)
+        rc = load_files(db, c);
+    if (rc == 0)
+        rc = load_devices(db, c);
+    if (rc < 0) {
+        catalog_unref(c);
+        return catalog_fail(db, rc, "cannot read the catalog", f);
+    }
+    sort_candidates(c);
+    *ret = c;
+    return 0;
+}
+
+struct catalog *catalog_ref(struct catalog *c)
+{
+    atomic_fetch_add_explicit(&c->refs, 1, memory_order_relaxed);
+    return c;
+}
+
+void catalog_unref(struct catalog *c)
+{
+    if (!c || atomic_fetch_sub_explicit(&c->refs, 1, memory_order_acq_rel) != 1)
+        return;
+    for (size_t i = 0; i < c->n_all; i++)
+        json_decref(c->all[i]->hardware);
+    map_done(&c->types);
+    map_done(&c->firmwares);
+    map_done(&c->type_rules);
+    map_done(&c->device_rules);
+    map_done(&c->candidates);
+    arena_done(&c->arena);
+    free(c);
+}
+
+/* ---- lookups ---- */
+const struct device_type *catalog_type(const struct catalog *c, int64_t type_id)
+{
+    return id_get(&c->types, type_id);
+}
+
+const struct firmware *catalog_firmware(const struct catalog *c, int64_t firmware_id)
+{
+    return id_get(&c->firmwares, firmware_id);
+}
+
+size_t catalog_rules(const struct catalog *c, int64_t type_id, int64_t device_id, const char *event,
+                     const struct rule **ret, size_t cap)
+{
+    const struct rules *lists[] = {id_get(&c->device_rules, device_id),
+                                   id_get(&c->type_rules, type_id)};
+    size_t n = 0;
+
+    for (size_t k = 0; k < ARRAY_LEN(lists); k++)
+        for (size_t i = 0; lists[k] && i < lists[k]->n; i++) {
+            const struct rule *r = lists[k]->list[i];
+
+            if (n < cap && r->enabled && strcmp(r->event, event) == 0)
+                ret[n++] = r;
+        }
+    return n;
+}
+
+size_t catalog_version_modules(const struct catalog *c, int64_t type_id, int64_t device_id,
+                               const char *attribute, const char **ret, size_t cap)
+{
+    const struct rules *lists[] = {id_get(&c->device_rules, device_id),
+                                   id_get(&c->type_rules, type_id)};
+    size_t n = 0;
+
+    for (size_t k = 0; k < ARRAY_LEN(lists); k++)
+        for (size_t i = 0; lists[k] && i < lists[k]->n; i++) {
+            const struct rule *r = lists[k]->list[i];
+            size_t j = 0;
+
+            if (strcmp(r->version_attribute, attribute) != 0)
+                continue;
+            while (j < n && strcmp(ret[j], r->module) != 0)
+                j++;
+            if (j == n && n < cap)
+                ret[n++] = r->module;
+        }
+    return n;
+}
+
+const struct rule *catalog_module_rule(const struct catalog *c, int64_t type_id, int64_t device_id,
+                                       const char *module)
+{
+    const struct rules *lists[] = {id_get(&c->device_rules, device_id),
+                                   id_get(&c->type_rules, type_id)};
+
+    for (size_t k = 0; k < ARRAY_LEN(lists); k++)
+        for (size_t i = 0; lists[k] && i < lists[k]->n; i++)
+            if (strcmp(lists[k]->list[i]->module, module) == 0)
+                return lists[k]->list[i];
+    return NULL;
+}
+
+size_t catalog_candidates(const struct catalog *c, int64_t type_id, const char *module,
+                          const struct firmware *const **ret)
+{
+    const struct candidates *list = NULL;
+    struct module_key k;
+
+    if (module_key(&k, type_id, module))
+        list = map_get(&c->candidates, k.bytes, k.n);
+    *ret = list ? list->list : NULL;
+    return list ? list->n : 0;
+}
+
+/* ---- the cell ---- */
+struct catalog_cell {
+    pthread_mutex_t lock; /* between reading the pointer and taking the reference */
+    struct catalog *now;
+};
+
+struct catalog_cell *catalog_cell_new(struct catalog *first)
+{
+    struct catalog_cell *cell = xcalloc(1, sizeof(*cell));
+
+    pthread_mutex_init(&cell->lock, NULL);
+    cell->now = first;
+    return cell;
+}
+
+void catalog_cell_free(struct catalog_cell *cell)
+{
+    if (!cell)
+        return;
+    catalog_unref(cell->now);
+    pthread_mutex_destroy(&cell->lock);
+    free(cell);
+}
+
+struct catalog *catalog_cell_get(struct catalog_cell *cell)
+{
+    struct catalog *c;
+
+    pthread_mutex_lock(&cell->lock);
+    c = catalog_ref(cell->now);
+    pthread_mutex_unlock(&cell->lock);
+    return c;
+}
+
+void catalog_cell_set(struct catalog_cell *cell, struct catalog *c)
+{
+    struct catalog *old;
+
+    pthread_mutex_lock(&cell->lock);
+    old = cell->now;
+    cell->now = c;
+    pthread_mutex_unlock(&cell->lock);
+    catalog_unref(old);
+}
