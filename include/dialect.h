@@ -20,9 +20,10 @@ enum event_kind {
     EVENT_REPLY,          /* an answer to a command: id, and a result when it has one */
 };
 enum reply_result {
-    REPLY_RECEIVED, /* just an answer: the command arrived */
-    REPLY_DONE,     /* the device says that it took the firmware */
-    REPLY_FAILED,   /* one attempt failed */
+    REPLY_RECEIVED,   /* just an answer: the command arrived */
+    REPLY_DOWNLOADED, /* the bytes are there */
+    REPLY_INSTALLED,  /* the device says that it took the firmware */
+    REPLY_FAILED,     /* one attempt failed */
 };
 struct device_event {
     enum event_kind kind;

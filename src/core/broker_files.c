@@ -1,0 +1,144 @@
+/*
+ * The broker's password and ACL files follow the database: half a second after the last change,
+ * at most every five seconds under constant change, written on the thread pool from a reading
+ * connection of their own; then the broker is told by SIGHUP, if its pid file is configured. With
+ * 1,000,000 devices the file has 150 MB: that is why it never happens on the core thread.
+ */
+#include "core_priv.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+
+#define DELAY_MS     500
+#define DELAY_MAX_MS 5000
+
+struct broker_files {
+    struct loop *loop;
+    const struct conf *conf;
+    char *db_path;
+    struct loop_timer *timer;
+    int64_t first_dirty_ms; /* 0 = clean */
+    bool writing;
+    int rc; /* of the last write */
+    struct fail fail;
+};
+
+static bool configured(const struct broker_files *b)
+{
+    return *b->conf->mqtt_auth_dir != '\0';
+}
+
+/* The pid, if it is a mosquitto: a stale file must not send SIGHUP to a stranger. */
+static int broker_pid(const char *path, struct fail *f)
+{
+    char text[32] = "", name[64], comm[32] = "";
+    int64_t pid;
+
+    FILE *file = fopen(path, "re");
+    if (!file)
+        return fail(f, -errno, "%s: %s", path, strerror(errno));
+    size_t n = fread(text, 1, sizeof(text) - 1, file);
+    (void)fclose(file);
+    text[n] = '\0';
+    text[strcspn(text, " \r\n")] = '\0';
+    if (num_parse(text, 2, INT32_MAX, &pid) < 0)
+        return fail(f, E_PROTO, "%s holds no process id", path);
+    (void)str_fmt(name, sizeof(name), "/proc/%d/comm", (int)pid);
+    file = fopen(name, "re");
+    if (!file)
+        return fail(f, E_NOTFOUND, "%s: process %d is gone", path, (int)pid);
+    if (!fgets(comm, sizeof(comm), file))
+        comm[0] = '\0';
+    (void)fclose(file);
+    if (strncmp(comm, "mosquitto", 9) != 0)
+        return fail(f, E_CONFLICT, "%s: process %d is no mosquitto", path, (int)pid);
+    return (int)pid;
+}
+
+static int signal_broker(const struct broker_files *b, struct fail *f)
+{
+    if (!*b->conf->mqtt_broker_pid_file)
+        return 0;
+    int pid = broker_pid(b->conf->mqtt_broker_pid_file, f);
+    if (pid < 0)
+        return pid;
+    if (kill(pid, SIGHUP) < 0)
+        return fail(f, -errno, "signalling the broker (process %d): %s", pid, strerror(errno));
+    return 0;
+}
+
+static void work(void *arg) /* thread pool */
+{
+    struct broker_files *b = arg;
+    struct db *db;
+
+    b->rc = db_open(b->db_path, DB_READ, 512, &db, &b->fail);
+    if (b->rc < 0)
+        return;
+    b->rc = device_write_broker_files(db, b->conf->mqtt_auth_dir, b->conf->mqtt_username,
+                                      b->conf->mqtt_password, &b->fail);
+    db_close(db);
+    if (b->rc == 0)
+        b->rc = signal_broker(b, &b->fail);
+}
+
+static void done(void *arg)
+{
+    struct broker_files *b = arg;
+
+    b->writing = false;
+    if (b->rc < 0)
+        LOG(LOG_WARN, "core", "the broker's login files are not up to date",
+            KV("why", b->fail.text));
+    else
+        LOG(LOG_DEBUG, "core", "the broker's login files are written");
+    if (b->first_dirty_ms)
+        loop_timer_start(b->timer, DELAY_MS, 0);
+}
+
+static void on_timer(void *arg)
+{
+    struct broker_files *b = arg;
+    if (b->writing)
+        return;
+    b->first_dirty_ms = 0;
+    b->writing = true;
+    loop_work(b->loop, work, done, b);
+}
+
+struct broker_files *broker_files_new(struct loop *l, const struct conf *conf, const char *db_path)
+{
+    struct broker_files *b = xcalloc(1, sizeof(*b));
+    b->loop = l;
+    b->conf = conf;
+    b->db_path = xstrdup(db_path);
+    b->timer = loop_timer_new(l, on_timer, b);
+    return b;
+}
+
+void broker_files_dirty(struct broker_files *b)
+{
+    int64_t now = clock_mono_us() / 1000;
+
+    if (!configured(b))
+        return;
+    if (b->first_dirty_ms == 0)
+        b->first_dirty_ms = now;
+    if (!b->writing && now - b->first_dirty_ms < DELAY_MAX_MS)
+        loop_timer_start(b->timer, DELAY_MS, 0);
+}
+
+bool broker_files_busy(const struct broker_files *b)
+{
+    return b->writing;
+}
+
+void broker_files_free(struct broker_files *b)
+{
+    if (!b)
+        return;
+    loop_timer_free(b->timer);
+    free(b->db_path);
+    free(b);
+}

@@ -1,0 +1,145 @@
+/* The inside of core: shared by its files only. */
+#pragma once
+
+#include "core.h"
+#include "device.h"
+#include "dialect.h"
+#include "mqtt.h"
+#include "update.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+/* ---- engine.c: one event of one device -> rows and answers ---- */
+struct answer {
+    const char *topic;
+    struct str payload;
+    struct answer *next;
+};
+struct answers {
+    struct answer *first, **last;
+    struct arena *arena;
+    unsigned offered, repeated, nothing; /* checks answered, by result */
+    unsigned bad_versions, without_rule;
+};
+struct engine {
+    const struct conf *conf;
+    const uint8_t *link_key;
+    const struct catalog *catalog;
+    struct db *db;
+    struct arena *arena;
+    int64_t now;
+};
+/* 0 with answers added and *ret_device_id known; E_NEEDS_WRITE when db only reads; E_PROTO with
+ * *ret_refused; other codes are the database's. */
+int engine_handle(struct engine *x, const struct dialect *dialect, struct device_event *ev,
+                  struct answers *out, int64_t *ret_device_id, enum metric *ret_refused);
+/* offer.c: the command for an update; E_NOTFOUND when its firmware has gone. */
+int offer_command(struct engine *x, const struct update *u, struct device_command *ret);
+
+/* ---- noise.c: what is refused is counted always, logged once per device and minute ---- */
+struct noise;
+struct noise *noise_new(void);
+void noise_free(struct noise *n);
+void noise_refused(struct noise *n, struct str device, enum metric why, int64_t now);
+
+/* ---- broker_files.c: passwords and ACLs for the broker, written behind the scenes ---- */
+struct broker_files;
+struct broker_files *broker_files_new(struct loop *l, const struct conf *conf, const char *db_path);
+void broker_files_dirty(struct broker_files *b); /* soon, once for many changes */
+bool broker_files_busy(const struct broker_files *b);
+void broker_files_free(struct broker_files *b); /* not while busy */
+
+/* ---- queue.c: what waits for the writer ---- */
+struct waiting { /* a device message, as it came */
+    struct waiting *next;
+    uint64_t device_hash;
+    int64_t taken_us;
+    bool check; /* it was an OTA check */
+    const char *topic;
+    const void *payload;
+    size_t n;
+};
+struct waiting *waiting_new(const struct mqtt_message *m, uint64_t device_hash, int64_t taken_us);
+
+/* How many messages of a device are queued or in the transaction under way. */
+struct busy {
+    struct map map;
+};
+bool busy_is(const struct busy *b, uint64_t device_hash);
+void busy_add(struct busy *b, uint64_t device_hash);
+void busy_remove(struct busy *b, uint64_t device_hash);
+
+/* Jobs from other threads. */
+struct job_queue {
+    pthread_mutex_t lock;
+    struct db_job *first, **last;
+    size_t n;
+    bool closed;
+};
+void job_queue_init(struct job_queue *q);
+void job_queue_done(struct job_queue *q);
+int job_queue_put(struct job_queue *q, struct db_job *job); /* E_UNAVAILABLE when full or closed */
+struct db_job *job_queue_take(struct job_queue *q);         /* NULL when empty */
+size_t job_queue_count(struct job_queue *q);
+void job_queue_close(struct job_queue *q);
+
+/* ---- core.c, turn.c ---- */
+struct core {
+    const struct conf *conf;
+    struct loop *loop;
+    struct catalog_cell *cell;
+    struct catalog *catalog; /* the core's own reference */
+    uint8_t link_key[32];
+    void (*alive)(void *arg);
+    void *alive_arg;
+
+    struct mqtt *rx, *tx; /* takes messages, acknowledges late; sends commands */
+    _Atomic bool up;
+    bool rx_up, tx_up, rx_connected;
+    struct loop_timer *tick;
+    struct loop_wake *job_wake, *commit_wake;
+    struct noise *noise;
+    struct broker_files *files;
+    struct device_seen *seen;
+
+    struct db *reader, *writer;
+    struct db_committer *committer;
+    struct db_checkpointer *checkpointer;
+
+    /* reading phase */
+    struct arena read_arena;
+    bool reading; /* the reader is in a transaction */
+    int64_t batch_us;
+
+    /* waiting for the writer */
+    struct waiting *wait_first, *wait_last;
+    size_t n_waiting;
+    struct busy busy;
+    struct job_queue jobs;
+
+    /* the transaction under way */
+    bool committing;
+    struct arena tx_arena;
+    struct answers tx_answers;
+    struct waiting *tx_messages, **tx_last;
+    struct db_job *tx_jobs, **tx_jobs_last;
+    bool tx_catalog, tx_seen;
+
+    /* acknowledging */
+    int64_t oldest_unacked_us;
+    bool paused_for_ack;
+
+    bool seen_due, expire_due, stopping;
+    int64_t next_seen_ms, next_expire_ms, stop_at_ms;
+    void (*stopped)(void *arg);
+    void *stopped_arg;
+};
+
+/* turn.c */
+void turn_message(struct core *c, const struct mqtt_message *m);
+void turn_batch_end(struct core *c);
+void turn_write(struct core *c);     /* start a transaction if there is anything for it */
+void turn_committed(struct core *c); /* the committer gave word */
+void turn_lost(struct core *c);      /* the broker's session broke: its messages come again */
+void turn_intake(struct core *c);    /* hold or take messages, acknowledge what is settled */

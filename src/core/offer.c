@@ -1,0 +1,60 @@
+/*
+ * From an update to the command that offers it: links, digests, names. The link's last segment is
+ * only for people and for clients that look at the ending, so it is cut to keep an offer small:
+ * devices of wire-protocols' kind have MQTT buffers of 512 bytes.
+ */
+#include "core_priv.h"
+
+#include <ctype.h>
+
+#define LINK_NAME_MAX 24
+
+/* The file's name with all but harmless characters replaced, its end kept when it is too long. */
+static const char *link_name(struct arena *a, const char *name)
+{
+    size_t n = strlen(name);
+    char *out = arena_strdup(a, n > LINK_NAME_MAX ? name + (n - LINK_NAME_MAX) : name);
+    for (char *p = out; *p; p++)
+        if (!isalnum((unsigned char)*p) && !strchr("._-", *p))
+            *p = '_';
+    return *out && *out != '.' ? out : "firmware.bin";
+}
+
+static const char *hex(struct arena *a, const uint8_t *p, size_t n)
+{
+    char *out = arena_alloc(a, 2 * n + 1);
+    hex_encode(p, n, out);
+    return out;
+}
+
+int offer_command(struct engine *x, const struct update *u, struct device_command *ret)
+{
+    const struct firmware *fw = catalog_firmware(x->catalog, u->firmware_id);
+    struct offer_file *files;
+
+    if (!fw || fw->n_files == 0)
+        return E_NOTFOUND;
+    const char *base = fw->use_https && *x->conf->http_public_https_url
+                           ? x->conf->http_public_https_url
+                           : x->conf->http_public_url;
+    files = arena_alloc(x->arena, fw->n_files * sizeof(*files));
+    for (size_t i = 0; i < fw->n_files; i++) {
+        const struct firmware_file *f = &fw->files[i];
+        char token[LINK_TOKEN_MAX];
+        link_make(x->link_key, u->id, (int)i + 1, u->link_until, token);
+        files[i].name = f->name;
+        files[i].url =
+            arena_printf(x->arena, "%s/d/%s/%s", base, token, link_name(x->arena, f->name));
+        files[i].size = f->digests.size;
+        files[i].md5 = hex(x->arena, f->digests.md5, MD5_SIZE);
+        files[i].sha256 = hex(x->arena, f->digests.sha256, SHA256_SIZE);
+    }
+    ret->kind = COMMAND_OFFER;
+    ret->module = u->module;
+    ret->version = u->to_version;
+    ret->id = u->id;
+    ret->files = files;
+    ret->n_files = fw->n_files;
+    ret->command_name = x->conf->ota_command_name;
+    return 0;
+}

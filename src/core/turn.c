@@ -1,0 +1,412 @@
+/*
+ * The turn. A message is first run on the reading connection: if it needs no write, its answer
+ * leaves at once. Otherwise it waits, with everything later of the same device, for the writer.
+ * A transaction takes messages and jobs, each in a savepoint, and goes to the committer's thread;
+ * while that waits for the disk, reading goes on. Answers of a transaction, HTTP replies and the
+ * PUBACKs of its messages leave only after its commit. PUBACKs can't be picked out of the
+ * library's queue one by one, so they leave when nothing that was taken is unsettled; if that
+ * moment does not come by itself, intake pauses until it does.
+ */
+#include "core_priv.h"
+
+#define WRITE_MESSAGES_MAX 2000  /* per transaction */
+#define WRITE_MESSAGES_US  10000 /* of messages in one transaction */
+#define WRITE_JOBS_US      5000  /* of jobs in one transaction */
+#define WAITING_MAX        20000 /* messages; beyond it intake pauses */
+#define IN_FLIGHT_MAX      20000 /* commands without PUBACK; beyond it intake pauses */
+#define UNACKED_MAX        30000 /* half of MQTT's Receive Maximum */
+#define UNACKED_US         3000000
+#define SEEN_SLICE         500
+#define EXPIRE_SLICE       200
+
+static struct str device_of_topic(const char *topic)
+{
+    const char *slash = strrchr(topic, '/');
+    return str_of(slash ? slash + 1 : topic);
+}
+
+static uint64_t hash_of(struct str device)
+{
+    return hash_bytes(device.p, device.n);
+}
+
+static void answers_init(struct answers *out, struct arena *a)
+{
+    *out = (struct answers){.arena = a};
+    out->last = &out->first;
+}
+
+static bool has_check(const struct answers *out)
+{
+    return out->offered + out->repeated + out->nothing > 0;
+}
+
+static void answers_send(struct core *c, struct answers *out)
+{
+    for (struct answer *a = out->first; a; a = a->next) {
+        int mid;
+        /* A lost answer is no harm: the device asks again and gets the same one. */
+        int rc = mqtt_publish(c->tx, a->topic, a->payload.p, a->payload.n, 1, &mid);
+        if (rc == 0)
+            metric_add(M_MQTT_PUBLISHED, 1);
+        else
+            LOG(LOG_DEBUG, "core", "answer not sent", KV("topic", a->topic), KV_RC(rc));
+    }
+    if (out->offered)
+        metric_add(M_CHECK_OFFERED, out->offered);
+    if (out->repeated)
+        metric_add(M_CHECK_REPEATED, out->repeated);
+    if (out->nothing)
+        metric_add(M_CHECK_NOTHING, out->nothing);
+    if (out->bad_versions)
+        metric_add(M_BAD_VERSION, out->bad_versions);
+    if (out->without_rule)
+        metric_add(M_EVENT_NO_RULE, out->without_rule);
+}
+
+/* Decode with the first dialect that knows the topic, and handle. */
+static int run_message(struct core *c, struct db *db, struct arena *arena, const char *topic,
+                       const void *payload, size_t n, struct answers *out, enum metric *ret_refused)
+{
+    struct device_event ev;
+    int64_t device_id = 0;
+    int rc = E_NOTFOUND;
+
+    *ret_refused = M_BAD_TOPIC;
+    for (size_t i = 0; dialects[i]; i++) {
+        rc = dialects[i]->decode(topic, payload, n, arena, &ev, ret_refused);
+        if (rc == 0) {
+            struct engine x = {
+                .conf = c->conf,
+                .link_key = c->link_key,
+                .catalog = c->catalog,
+                .db = db,
+                .arena = arena,
+                .now = clock_now_ms(),
+            };
+            rc = engine_handle(&x, dialects[i], &ev, out, &device_id, ret_refused);
+            if (device_id != 0 && rc != E_NEEDS_WRITE)
+                device_seen_note(c->seen, device_id, x.now);
+        }
+        device_event_done(&ev);
+        if (rc != E_NOTFOUND)
+            return rc;
+    }
+    return E_PROTO;
+}
+
+/* ---- reading ---- */
+
+static void enqueue(struct core *c, const struct mqtt_message *m, uint64_t device_hash)
+{
+    struct waiting *w = waiting_new(m, device_hash, c->batch_us);
+    if (c->wait_last)
+        c->wait_last->next = w;
+    else
+        c->wait_first = w;
+    c->wait_last = w;
+    c->n_waiting++;
+    busy_add(&c->busy, device_hash);
+}
+
+void turn_message(struct core *c, const struct mqtt_message *m)
+{
+    struct str device = device_of_topic(m->topic);
+    uint64_t device_hash = hash_of(device);
+    enum metric refused;
+    struct answers out;
+
+    metric_add(M_MQTT_MESSAGES, 1);
+    if (c->batch_us == 0)
+        c->batch_us = clock_mono_us();
+    if (m->retain) {
+        /* Old news of unknown age: acted on, a retained version could undo what was proved. */
+        noise_refused(c->noise, device, M_BAD_RETAINED, clock_now_ms());
+        return;
+    }
+    if (busy_is(&c->busy, device_hash)) {
+        enqueue(c, m, device_hash);
+        return;
+    }
+    if (!c->reading && db_begin(c->reader) == 0)
+        c->reading = true;
+    answers_init(&out, &c->read_arena);
+    int rc = run_message(c, c->reader, &c->read_arena, m->topic, m->payload, m->n, &out, &refused);
+    if (rc == E_NEEDS_WRITE) {
+        enqueue(c, m, device_hash);
+    } else if (rc == E_PROTO) {
+        noise_refused(c->noise, device, refused, clock_now_ms());
+        answers_send(c, &out);
+    } else if (rc < 0) {
+        /* The reader failed: the writer shall find out whether the database is well. */
+        LOG(LOG_ERROR, "core", "reading failed", KV_RC(rc), KV("detail", db_error(c->reader)));
+        enqueue(c, m, device_hash);
+    } else {
+        answers_send(c, &out);
+        if (has_check(&out))
+            metric_observe_us(M_CHECK_SECONDS, clock_mono_us() - c->batch_us);
+    }
+}
+
+void turn_batch_end(struct core *c)
+{
+    if (c->reading) {
+        if (db_commit(c->reader) < 0)
+            db_rollback(c->reader);
+        c->reading = false;
+    }
+    if (c->batch_us)
+        metric_observe_us(M_TURN_SECONDS, clock_mono_us() - c->batch_us);
+    c->batch_us = 0;
+    arena_reset(&c->read_arena);
+    turn_write(c);
+    mqtt_flush(c->tx);
+    turn_intake(c);
+}
+
+/* ---- writing ---- */
+
+static void waiting_free_all(struct core *c, struct waiting *w)
+{
+    while (w) {
+        struct waiting *next = w->next;
+        busy_remove(&c->busy, w->device_hash);
+        free(w);
+        w = next;
+    }
+}
+
+/* One message in a savepoint. Returns an error only when the whole transaction is lost. */
+static int write_message(struct core *c, struct waiting *w)
+{
+    enum metric refused;
+    struct answers out;
+    int rc = db_save(c->writer);
+
+    if (rc < 0)
+        return rc;
+    answers_init(&out, &c->tx_arena);
+    rc = run_message(c, c->writer, &c->tx_arena, w->topic, w->payload, w->n, &out, &refused);
+    if (rc == E_DB || rc == E_DB_FULL)
+        return rc;
+    if (rc < 0)
+        db_undo(c->writer);
+    else if ((rc = db_release(c->writer)) < 0)
+        return rc;
+
+    if (rc == E_PROTO) {
+        noise_refused(c->noise, device_of_topic(w->topic), refused, clock_now_ms());
+    } else if (rc < 0) {
+        LOG(LOG_ERROR, "core", "device message failed", KV("topic", w->topic), KV_RC(rc));
+        return 0;
+    }
+    struct answers *all = &c->tx_answers;
+    w->check = has_check(&out);
+    if (out.first) {
+        *all->last = out.first;
+        all->last = out.last;
+    }
+    all->offered += out.offered;
+    all->repeated += out.repeated;
+    all->nothing += out.nothing;
+    all->bad_versions += out.bad_versions;
+    all->without_rule += out.without_rule;
+    return 0;
+}
+
+static int write_job(struct core *c, struct db_job *job)
+{
+    int rc = db_save(c->writer);
+
+    if (rc < 0)
+        return rc;
+    job->rc = job->run(job, c->writer);
+    if (job->rc == E_DB || job->rc == E_DB_FULL)
+        return job->rc;
+    if (job->rc < 0) {
+        db_undo(c->writer);
+        return 0;
+    }
+    c->tx_catalog |= job->catalog;
+    return db_release(c->writer);
+}
+
+static int write_messages(struct core *c)
+{
+    int64_t start = clock_mono_us();
+    int n = 0, rc = 0;
+
+    while (c->wait_first && n < WRITE_MESSAGES_MAX && rc == 0) {
+        struct waiting *w = c->wait_first;
+        c->wait_first = w->next;
+        if (!c->wait_first)
+            c->wait_last = NULL;
+        c->n_waiting--;
+        w->next = NULL;
+        *c->tx_last = w;
+        c->tx_last = &w->next;
+        rc = write_message(c, w);
+        if ((++n & 15) == 0 && clock_mono_us() - start > WRITE_MESSAGES_US)
+            break;
+    }
+    return rc;
+}
+
+/* A job that changes the catalog ends the transaction: what follows decides by the new one. */
+static int write_jobs(struct core *c)
+{
+    int64_t start = clock_mono_us();
+    struct db_job *job;
+    int rc = 0;
+
+    while (rc == 0 && !c->tx_catalog && (job = job_queue_take(&c->jobs))) {
+        *c->tx_jobs_last = job;
+        c->tx_jobs_last = &job->next;
+        rc = write_job(c, job);
+        if (clock_mono_us() - start > WRITE_JOBS_US)
+            break;
+    }
+    return rc;
+}
+
+static int write_housekeeping(struct core *c)
+{
+    int64_t next;
+    int rc = 0;
+
+    if (c->expire_due) {
+        rc = update_expire(c->writer, c->catalog, clock_now_ms(), EXPIRE_SLICE, &next);
+        c->expire_due = rc == EXPIRE_SLICE;
+    }
+    if (rc >= 0 && c->seen_due) {
+        c->tx_seen = true;
+        rc = device_seen_flush(c->seen, c->writer, SEEN_SLICE);
+    }
+    return rc < 0 ? rc : 0;
+}
+
+/* The transaction ended: rc 0 committed, else lost. */
+static void finish(struct core *c, int rc)
+{
+    struct db_job *job = c->tx_jobs, *next;
+    struct fail f;
+
+    c->committing = false;
+    if (rc == 0 && c->tx_catalog) {
+        struct catalog *fresh;
+        int lrc = catalog_load(c->reader, &fresh, &f);
+        if (lrc == 0) {
+            catalog_unref(c->catalog);
+            c->catalog = catalog_ref(fresh);
+            catalog_cell_set(c->cell, fresh);
+        } else {
+            LOG(LOG_ERROR, "core", "the catalog could not be read again", KV("detail", f.text));
+        }
+    }
+    if (c->tx_seen)
+        device_seen_flushed(c->seen, rc == 0);
+    c->seen_due = rc == 0 && c->seen_due && device_seen_pending(c->seen) > 0;
+    if (rc == 0) {
+        int64_t now_us = clock_mono_us();
+        answers_send(c, &c->tx_answers);
+        for (struct waiting *w = c->tx_messages; w; w = w->next)
+            if (w->check)
+                metric_observe_us(M_CHECK_SECONDS, now_us - w->taken_us);
+    } else {
+        LOG(LOG_ERROR, "core", "transaction lost: its messages stay unacknowledged", KV_RC(rc));
+        /* Later messages must not overtake those that the broker will send again. */
+        waiting_free_all(c, TAKE(c->wait_first));
+        c->wait_last = NULL;
+        c->n_waiting = 0;
+        mqtt_drop(c->rx, "the database could not commit");
+    }
+    waiting_free_all(c, TAKE(c->tx_messages));
+    c->tx_jobs = NULL;
+    for (; job; job = next) {
+        next = job->next;
+        job->next = NULL;
+        job->done(job, rc < 0 && job->rc == 0 ? rc : job->rc);
+    }
+    arena_reset(&c->tx_arena);
+}
+
+void turn_write(struct core *c)
+{
+    while (!c->committing) {
+        if (!c->wait_first && !c->seen_due && !c->expire_due && job_queue_count(&c->jobs) == 0)
+            break;
+        answers_init(&c->tx_answers, &c->tx_arena);
+        c->tx_messages = NULL;
+        c->tx_last = &c->tx_messages;
+        c->tx_jobs = NULL;
+        c->tx_jobs_last = &c->tx_jobs;
+        c->tx_catalog = c->tx_seen = false;
+
+        int64_t before = db_total_changes(c->writer);
+        int rc = db_begin(c->writer);
+        if (rc == 0)
+            rc = write_messages(c);
+        if (rc == 0)
+            rc = write_jobs(c);
+        if (rc == 0 && !c->tx_catalog)
+            rc = write_housekeeping(c);
+        if (rc < 0) {
+            db_rollback(c->writer);
+            metric_add(M_COMMIT_FAILED, 1);
+            finish(c, rc);
+            break; /* the next turn tries again; a full disk must not make this one spin */
+        }
+        c->committing = true;
+        if (db_total_changes(c->writer) != before) {
+            db_committer_give(c->committer);
+            break;
+        }
+        rc = db_commit(c->writer); /* nothing was written: no disk, no wait */
+        finish(c, rc);
+    }
+    metric_set(M_QUEUE_DEPTH, (int64_t)(c->n_waiting + job_queue_count(&c->jobs)));
+}
+
+void turn_committed(struct core *c)
+{
+    int rc;
+
+    if (!c->committing || !db_committer_take(c->committer, &rc))
+        return;
+    finish(c, rc);
+    turn_write(c);
+    mqtt_flush(c->tx);
+    turn_intake(c);
+}
+
+/* ---- intake ---- */
+
+void turn_lost(struct core *c)
+{
+    c->oldest_unacked_us = 0;
+    c->paused_for_ack = false;
+}
+
+void turn_intake(struct core *c)
+{
+    bool settled = c->n_waiting == 0 && (!c->committing || !c->tx_messages);
+    size_t unacked = mqtt_unacked(c->rx);
+
+    if (unacked > 0 && settled) {
+        mqtt_ack(c->rx);
+        unacked = 0;
+    }
+    if (unacked == 0) {
+        c->oldest_unacked_us = 0;
+        c->paused_for_ack = false;
+    } else {
+        int64_t now = clock_mono_us();
+        if (c->oldest_unacked_us == 0)
+            c->oldest_unacked_us = now;
+        if (unacked > UNACKED_MAX || now - c->oldest_unacked_us > UNACKED_US)
+            c->paused_for_ack = true;
+    }
+    metric_set(M_MQTT_UNACKED, (int64_t)unacked);
+    mqtt_pause(c->rx, c->paused_for_ack || !c->tx_up || c->stopping || c->n_waiting > WAITING_MAX ||
+                          mqtt_in_flight(c->tx) > IN_FLIGHT_MAX);
+}

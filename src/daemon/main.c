@@ -1,0 +1,122 @@
+/*
+ * otad's program: options and sub-commands. Exit codes: 0 fine, 1 failure at run time, 2 wrong
+ * usage or configuration.
+ */
+#include "daemon.h"
+#include "json.h"
+
+#include <getopt.h>
+#include <stdio.h>
+
+enum { OPT_SAMPLE = 256, OPT_MAN, OPT_READY };
+
+static void usage(FILE *out)
+{
+    (void)fprintf(out,
+                  "usage: otad [-c FILE]              serve in the foreground\n"
+                  "       otad -t [-c FILE]           check the configuration\n"
+                  "       otad [-c FILE] health [--ready]\n"
+                  "                                   ask the running otad how it is\n"
+                  "       otad [-c FILE] backup TO    copy the database while otad runs\n"
+                  "       otad [-c FILE] restore FROM put a copy back (otad must be stopped)\n"
+                  "       otad --sample-config        print a configuration with all defaults\n"
+                  "       otad -V | -h\n");
+}
+
+static int config_error(const struct fail *f)
+{
+    (void)fprintf(stderr, "%s\n", f->text);
+    return 2;
+}
+
+static int run_error(const char *what, const struct fail *f)
+{
+    (void)fprintf(stderr, "otad: %s: %s\n", what, f->text);
+    return 1;
+}
+
+static int usage_error(const char *why)
+{
+    (void)fprintf(stderr, "otad: %s\n", why);
+    usage(stderr);
+    return 2;
+}
+
+static int sub_command(const struct conf *conf, int argc, char **argv, bool ready)
+{
+    struct fail f = {0};
+    int rc;
+
+    if (strcmp(argv[0], "health") == 0) {
+        if (argc != 1)
+            return usage_error("health takes no operand");
+        rc = tool_health(conf, ready, &f);
+    } else if (strcmp(argv[0], "backup") == 0 || strcmp(argv[0], "restore") == 0) {
+        if (argc != 2)
+            return usage_error("backup and restore take one file");
+        rc = *argv[0] == 'b' ? tool_backup(conf, argv[1], &f) : tool_restore(conf, argv[1], &f);
+    } else {
+        return usage_error("no such command; health, backup and restore are");
+    }
+    return rc < 0 ? run_error(argv[0], &f) : 0;
+}
+
+int main(int argc, char **argv)
+{
+    static const struct option longs[] = {
+        {"config", required_argument, NULL, 'c'},
+        {"test", no_argument, NULL, 't'},
+        {"version", no_argument, NULL, 'V'},
+        {"help", no_argument, NULL, 'h'},
+        {"sample-config", no_argument, NULL, OPT_SAMPLE},
+        {"man-items", no_argument, NULL, OPT_MAN},
+        {"ready", no_argument, NULL, OPT_READY},
+        {NULL, 0, NULL, 0},
+    };
+    const char *path = NULL;
+    bool test = false, ready = false;
+    struct conf *conf;
+    struct fail f = {0};
+    int c;
+
+    while ((c = getopt_long(argc, argv, "c:tVh", longs, NULL)) != -1) {
+        switch (c) {
+        case 'c':
+            path = optarg;
+            break;
+        case 't':
+            test = true;
+            break;
+        case 'V':
+            (void)printf("otad %s\n", OTAD_VERSION);
+            return 0;
+        case 'h':
+            usage(stdout);
+            return 0;
+        case OPT_SAMPLE:
+            conf_print_sample(stdout);
+            return 0;
+        case OPT_MAN:
+            conf_print_man_items(stdout);
+            return 0;
+        case OPT_READY:
+            ready = true;
+            break;
+        default:
+            usage(stderr);
+            return 2;
+        }
+    }
+    json_setup();
+    if (conf_load(path, &conf, &f) < 0)
+        return config_error(&f);
+    int rc = 0;
+    if (test)
+        (void)printf("%s: the configuration is fine\n", path ? path : "defaults and environment");
+    else if (optind < argc)
+        rc = sub_command(conf, argc - optind, argv + optind, ready);
+    else if (daemon_run(conf, path, &f) < 0)
+        rc = run_error("stopped", &f);
+    conf_free(conf);
+    return rc;
+}

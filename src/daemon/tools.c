@@ -1,0 +1,134 @@
+/*
+ * Sub-commands beside serving: health (for containers and scripts), backup and restore of the
+ * database. Firmware bytes are files that never change once written (<data_dir>/blobs): a copy of
+ * that folder taken after a backup of the database completes it.
+ */
+#include "daemon.h"
+#include "db.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <netdb.h>
+#include <stdio.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define HEALTH_TIMEOUT_S 5
+
+static int health_connect(const char *listen, struct fail *f)
+{
+    char host[64], service[8];
+    int port, fd = -1, err = 0;
+    struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_NUMERICHOST}, *list;
+    struct timeval limit = {.tv_sec = HEALTH_TIMEOUT_S};
+
+    if (conf_listen(listen, host, &port, f) < 0)
+        return f->rc;
+    /* an address to listen on everywhere is reached on this machine's own */
+    const char *to = strcmp(host, "0.0.0.0") == 0 || !*host ? "127.0.0.1"
+                     : strcmp(host, "::") == 0              ? "::1"
+                                                            : host;
+    (void)str_fmt(service, sizeof(service), "%d", port);
+    if (getaddrinfo(to, service, &hints, &list) != 0)
+        return fail(f, E_NOTFOUND, "%s is no address", to);
+    fd = socket(list->ai_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    if (fd < 0 || setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof(limit)) < 0 ||
+        setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof(limit)) < 0 ||
+        connect(fd, list->ai_addr, list->ai_addrlen) < 0)
+        err = errno;
+    freeaddrinfo(list);
+    if (err) {
+        if (fd >= 0)
+            (void)close(fd);
+        return fail(f, -err, "no otad answers at %s:%d: %s", to, port, strerror(err));
+    }
+    return fd;
+}
+
+int tool_health(const struct conf *conf, bool ready, struct fail *f)
+{
+    char request[128], answer[2048];
+    size_t n = 0;
+    ssize_t got;
+    int fd = health_connect(conf->http_listen, f);
+
+    if (fd < 0)
+        return fd;
+    (void)str_fmt(request, sizeof(request),
+                  "GET %s HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n",
+                  ready ? "/readyz" : "/healthz");
+    if (send(fd, request, strlen(request), MSG_NOSIGNAL) < 0) {
+        int rc = -errno;
+        (void)close(fd);
+        return fail(f, rc, "asking failed: %s", strerror(-rc));
+    }
+    while (n < sizeof(answer) - 1 && (got = recv(fd, answer + n, sizeof(answer) - 1 - n, 0)) > 0)
+        n += (size_t)got;
+    (void)close(fd);
+    answer[n] = '\0';
+    const char *body = strstr(answer, "\r\n\r\n");
+    body = body ? body + 4 : "";
+    if (strncmp(answer, "HTTP/1.", 7) != 0 || n < 12)
+        return fail(f, E_PROTO, "the answer is not HTTP");
+    (void)printf("%s\n", body);
+    return strncmp(answer + 8, " 200", 4) == 0
+               ? 0
+               : fail(f, E_UNAVAILABLE, "%s", ready ? "otad is not ready" : "otad is not well");
+}
+
+int tool_backup(const struct conf *conf, const char *to, struct fail *f)
+{
+    AUTO(free) char *path = data_db_path(conf->data_dir);
+
+    if (access(path, R_OK) < 0)
+        return fail(f, -errno, "%s: %s", path, strerror(errno));
+    int rc = db_backup(path, to, f);
+    if (rc == 0)
+        (void)printf("%s: a copy of %s; firmware bytes are in %s/blobs\n", to, path,
+                     conf->data_dir);
+    return rc;
+}
+
+/* Put the present database aside, so that a restore can be undone by hand. */
+static int set_aside(const char *path, struct fail *f)
+{
+    static const char *const ends[] = {"", "-wal", "-shm"};
+    char from[600], to[640], stamp[TIME_TEXT_MAX];
+
+    (void)time_text(clock_now_ms(), stamp);
+    for (size_t i = 0; i < ARRAY_LEN(ends); i++) {
+        if (!str_fmt(from, sizeof(from), "%s%s", path, ends[i]) ||
+            !str_fmt(to, sizeof(to), "%s.before-restore-%s%s", path, stamp, ends[i]))
+            return fail(f, -ENAMETOOLONG, "%s: too long", path);
+        if (rename(from, to) < 0 && errno != ENOENT)
+            return fail(f, -errno, "%s: %s", from, strerror(errno));
+    }
+    return 0;
+}
+
+int tool_restore(const struct conf *conf, const char *from, struct fail *f)
+{
+    AUTO(free) char *path = data_db_path(conf->data_dir);
+    struct data_lock lock;
+    int rc;
+
+    if (access(from, R_OK) < 0)
+        return fail(f, -errno, "%s: %s", from, strerror(errno));
+    rc = data_lock_take(conf->data_dir, &lock, f);
+    if (rc < 0)
+        return rc;
+    rc = db_check(from, f);
+    if (rc < 0)
+        (void)fail_prefix(f, "%s is not a healthy database: ", from);
+    if (rc == 0)
+        rc = set_aside(path, f);
+    if (rc == 0)
+        rc = db_backup(from, path, f);
+    if (rc == 0)
+        rc = db_migrate(path, f); /* an older copy is brought up to date, a newer one refused */
+    data_lock_release(&lock, rc == 0);
+    if (rc == 0)
+        (void)printf("%s: restored from %s; the one before is beside it\n", path, from);
+    return rc;
+}

@@ -1,0 +1,192 @@
+/*
+ * Bytes of EZtCloud devices to events. Pure. Unknown members are ignored, as the platform does;
+ * members that carry meaning must have the right type, else the message is refused and counted.
+ */
+#include "eztcloud.h"
+
+enum topic { TOPIC_ATTRIBUTES, TOPIC_ATTRIBUTES_GET, TOPIC_EVENT_REPORT, TOPIC_COMMAND_REPLY };
+
+static const struct {
+    struct str prefix;
+    enum topic topic;
+} topics[] = {
+    {STR("event_report/"), TOPIC_EVENT_REPORT},
+    {STR("attributes/"), TOPIC_ATTRIBUTES},
+    {STR("command_reply/"), TOPIC_COMMAND_REPLY},
+    {STR("attributes_get/"), TOPIC_ATTRIBUTES_GET},
+};
+
+static int refuse(enum metric *ret_refused, enum metric why)
+{
+    *ret_refused = why;
+    return E_PROTO;
+}
+
+static int topic_parse(const char *topic, enum topic *ret, struct str *ret_device)
+{
+    for (size_t i = 0; i < ARRAY_LEN(topics); i++) {
+        struct str prefix = topics[i].prefix;
+        if (strncmp(topic, prefix.p, prefix.n) != 0)
+            continue;
+        const char *device = topic + prefix.n;
+        size_t n = strlen(device);
+        if (n == 0 || memchr(device, '/', n))
+            return E_NOTFOUND;
+        *ret = topics[i].topic;
+        *ret_device = (struct str){device, n};
+        return 0;
+    }
+    return E_NOTFOUND;
+}
+
+static enum metric metric_of(enum json_fault fault)
+{
+    switch (fault) {
+    case JSON_FAULT_DUPLICATE_KEY:
+        return M_BAD_DUPLICATE_KEY;
+    case JSON_FAULT_TOO_DEEP:
+        return M_BAD_DEPTH;
+    case JSON_FAULT_TOO_LONG:
+        return M_BAD_LENGTH;
+    case JSON_FAULT_SYNTAX:
+    case JSON_OK:
+        break;
+    }
+    return M_BAD_JSON;
+}
+
+/* Some firmwares write ids and results as 1.0 or "1". */
+static bool whole_number(const json_t *j, int64_t *ret)
+{
+    if (json_is_integer(j)) {
+        *ret = json_integer_value(j);
+        return true;
+    }
+    if (json_is_real(j)) {
+        double d = json_real_value(j);
+        if (d < -9e15 || d > 9e15 || d != (double)(int64_t)d)
+            return false;
+        *ret = (int64_t)d;
+        return true;
+    }
+    return json_is_string(j) && num_parse(json_string_value(j), INT64_MIN, INT64_MAX, ret) == 0;
+}
+
+static bool name_ok(const json_t *j)
+{
+    size_t n = json_string_length(j);
+    return json_is_string(j) && n >= 1 && n <= DIALECT_NAME_MAX &&
+           str_is_text(json_string_value(j), n);
+}
+
+static int decode_get(struct arena *a, struct device_event *ev, enum metric *ret_refused)
+{
+    ev->kind = EVENT_ATTRIBUTES_GET;
+    json_t *keys = json_object_get(ev->root, "keys");
+    if (!keys || json_is_null(keys))
+        return 0;
+    if (!json_is_array(keys))
+        return refuse(ret_refused, M_BAD_TYPE);
+    size_t n = json_array_size(keys);
+    if (n > 256)
+        return refuse(ret_refused, M_BAD_LENGTH);
+    ev->keys = arena_alloc(a, n * sizeof(*ev->keys) + 1);
+    for (size_t i = 0; i < n; i++) {
+        const json_t *key = json_array_get(keys, i);
+        if (!json_is_string(key))
+            return refuse(ret_refused, M_BAD_TYPE);
+        ev->keys[ev->n_keys++] = json_string_value(key);
+    }
+    return 0;
+}
+
+static int decode_event(struct device_event *ev, enum metric *ret_refused)
+{
+    const json_t *method = json_object_get(ev->root, "method");
+    json_t *params = json_object_get(ev->root, "params");
+
+    ev->kind = EVENT_METHOD;
+    if (!name_ok(method))
+        return refuse(ret_refused, M_BAD_TYPE);
+    if (params && !json_is_null(params) && !json_is_object(params))
+        return refuse(ret_refused, M_BAD_TYPE);
+    ev->method = json_string_value(method);
+    ev->body = json_is_object(params) ? params : NULL;
+    ev->has_id = whole_number(json_object_get(ev->root, "id"), &ev->id);
+    return 0;
+}
+
+/* What LuatOS and ThingsCloud demos send: ota_result 0 when the firmware was taken, ota_dl_result
+ * 0 when it was downloaded; 1 connection failed, 3 receive error, 4 other. */
+static int decode_result(struct arena *a, struct device_event *ev, enum metric *ret_refused)
+{
+    static const char *const words[] = {NULL, "connecting failed", NULL, "receiving failed"};
+    const json_t *params = json_object_get(ev->root, "params");
+    const json_t *install = json_object_get(params, "ota_result");
+    const json_t *load = json_object_get(params, "ota_dl_result");
+    int64_t code;
+
+    if (!install && !load)
+        return 0;
+    if (!whole_number(install ? install : load, &code))
+        return refuse(ret_refused, M_BAD_TYPE);
+    if (code == 0) {
+        ev->result = install ? REPLY_INSTALLED : REPLY_DOWNLOADED;
+        return 0;
+    }
+    ev->result = REPLY_FAILED;
+    const char *word = code > 0 && code < 4 ? words[code] : NULL;
+    ev->text =
+        arena_printf(a, "the device reports %s %lld%s%s", install ? "ota_result" : "ota_dl_result",
+                     (long long)code, word ? ": " : "", word ? word : "");
+    return 0;
+}
+
+static int decode_reply(struct arena *a, struct device_event *ev, enum metric *ret_refused)
+{
+    const json_t *method = json_object_get(ev->root, "method");
+    const json_t *params = json_object_get(ev->root, "params");
+    const json_t *id = json_object_get(ev->root, "id");
+
+    ev->kind = EVENT_REPLY;
+    if (method && !json_is_null(method) && !name_ok(method))
+        return refuse(ret_refused, M_BAD_TYPE);
+    if (params && !json_is_null(params) && !json_is_object(params))
+        return refuse(ret_refused, M_BAD_TYPE);
+    ev->method = json_string_value(method);
+    if (id && !json_is_null(id)) {
+        if (!whole_number(id, &ev->id))
+            return refuse(ret_refused, M_BAD_TYPE);
+        ev->has_id = true;
+    }
+    return decode_result(a, ev, ret_refused);
+}
+
+int eztcloud_decode(const char *topic, const void *payload, size_t n, struct arena *a,
+                    struct device_event *ret, enum metric *ret_refused)
+{
+    enum json_fault fault;
+    enum topic t;
+
+    *ret = (struct device_event){0};
+    if (topic_parse(topic, &t, &ret->device) < 0)
+        return E_NOTFOUND;
+    ret->root = json_parse(payload, n, DIALECT_PAYLOAD_MAX, DIALECT_DEPTH_MAX, &fault, NULL);
+    if (!ret->root)
+        return refuse(ret_refused, metric_of(fault));
+    if (!json_is_object(ret->root))
+        return refuse(ret_refused, M_BAD_TYPE);
+    switch (t) {
+    case TOPIC_ATTRIBUTES:
+        ret->kind = EVENT_REPORT;
+        ret->body = ret->root;
+        return 0;
+    case TOPIC_ATTRIBUTES_GET:
+        return decode_get(a, ret, ret_refused);
+    case TOPIC_EVENT_REPORT:
+        return decode_event(ret, ret_refused);
+    case TOPIC_COMMAND_REPLY:
+        return decode_reply(a, ret, ret_refused);
+    }
+    return E_NOTFOUND;
+}
