@@ -41,8 +41,28 @@ SQL := $(wildcard sql/migrations/*.sql) $(wildcard sql/queries/*.sql)
 LIB := $(OBJ)/libotad.a
 PROGRAMS := $(if $(DAEMON_OBJ),$(BIN)/otad) $(if $(SIM_OBJ),$(BIN)/otasim)
 
-.PHONY: all help clean
+PREFIX ?= /usr/local
+SYSCONFDIR ?= /etc
+DESTDIR ?=
+
+.PHONY: all help clean deps test demo lint
 all: $(PROGRAMS) ## build otad and otasim into build/
+
+deps: ## install the packages that building, running and testing need (Debian 12, 13)
+	@src/tool/deps.sh build test
+
+test: ## install what is missing, build, run every test; the last line is the sum
+	@src/tool/deps.sh build test
+	@test/run
+
+demo: ## install what is missing, build, and upgrade a simulated device (DEMO_ONCE=1 ends after it)
+	@src/tool/deps.sh build demo
+	@$(MAKE) --no-print-directory all
+	@demo/run
+
+lint: ## format, layers, forbidden text, clang-tidy, shellcheck, generated files
+	@src/tool/deps.sh build lint
+	@src/tool/lint.py
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -88,14 +108,105 @@ $(foreach r,$(UNIT_ROOMS),$(eval $(call UNIT_RULE,$r)))
 $(OBJ)/test/%.o: test/%.c $(OBJ)/flags | $(GEN)/db_queries.h
 	@mkdir -p $(@D)
 	$(CC) $(CPPFLAGS_ALL) -Itest/lib $(CFLAGS_ALL) -MMD -MP -c -o $@ $<
-.PHONY: unit-build unit unit-%
+.PHONY: unit-build unit
+# The rooms with threads of their own, for SAN=thread.
+TSAN_ROOMS := $(filter loop http db mqtt api core,$(UNIT_ROOMS))
+unit-tsan-build: $(TSAN_ROOMS:%=$(OBJ)/unit/%)
+unit-list:
+	@echo $(UNIT_BIN)
+unit-tsan-list:
+	@echo $(TSAN_ROOMS:%=$(OBJ)/unit/%)
 unit-build: $(UNIT_BIN)
 unit: unit-build ## build and run the unit tests of this variant
 	@for t in $(UNIT_BIN); do echo "== $$t"; $$t || exit 1; done
 unit-%: $(OBJ)/unit/%
 	$<
+.PHONY: unit-asan unit-tsan
+unit-asan: ## the unit tests under ASan and UBSan
+	@$(MAKE) --no-print-directory SAN=address,undefined unit
+unit-tsan: ## the rooms with threads under TSan
+	@$(MAKE) --no-print-directory SAN=thread $(TSAN_ROOMS:%=unit-%)
 
 clean: ## remove build/
 	rm -rf build
+
+# ---- fuzzing: test/fuzz/<name>.c, its seeds in test/fuzz/corpus/<name>/ ----
+FUZZ_NAMES := $(notdir $(basename $(wildcard test/fuzz/*.c)))
+T ?=
+S ?= 60
+.PHONY: fuzz fuzz-link-% fuzz-regress
+fuzz: ## fuzz one target with clang: make fuzz T=name S=seconds
+	@test -n '$(T)' || { echo 'make fuzz T=name S=60; names: $(FUZZ_NAMES)'; exit 2; }
+	$(MAKE) --no-print-directory CC=clang SAN=address,undefined,fuzzer-no-link fuzz-link-$(T)
+	@mkdir -p build/fuzz/$(T) test/fuzz/corpus/$(T) test/fuzz/regression/$(T)
+	build/clang-address-undefined-fuzzer-no-link/fuzz/$(T) -max_total_time=$(S) -timeout=20 \
+		-artifact_prefix=test/fuzz/regression/$(T)/ build/fuzz/$(T) test/fuzz/corpus/$(T)
+fuzz-link-%: $(OBJ)/test/fuzz/%.o $(LIB)
+	@mkdir -p $(OBJ)/fuzz
+	$(CC) $(CFLAGS_ALL) $(LDFLAGS_ALL) -fsanitize=fuzzer -o $(OBJ)/fuzz/$* $^ $(LIBS)
+FUZZ_REPLAY := $(FUZZ_NAMES:%=$(OBJ)/fuzz-replay/%)
+$(OBJ)/fuzz-replay/%: $(OBJ)/test/fuzz/%.o $(OBJ)/test/fuzz/lib/replay.o $(LIB)
+	@mkdir -p $(@D)
+	$(CC) $(CFLAGS_ALL) $(LDFLAGS_ALL) -o $@ $^ $(LIBS)
+.PHONY: fuzz-replay-build
+fuzz-replay-build: $(FUZZ_REPLAY)
+fuzz-regress: fuzz-replay-build ## replay the corpus and every past crash, without libFuzzer
+	@for n in $(FUZZ_NAMES); do \
+		find test/fuzz/corpus/$$n test/fuzz/regression/$$n -type f 2>/dev/null | LC_ALL=C sort | \
+			xargs -r $(OBJ)/fuzz-replay/$$n || exit 1; \
+	done
+
+# ---- shared objects that tests preload ----
+PRELOADS := $(patsubst test/lib/preload/%.c,build/preload/%.so,$(wildcard test/lib/preload/*.c))
+build/preload/%.so: test/lib/preload/%.c
+	@mkdir -p $(@D)
+	$(CC) -D_GNU_SOURCE -std=gnu17 -O1 -g $(WARN) -shared -fPIC -o $@ $< -ldl -pthread
+.PHONY: preload
+preload: $(PRELOADS)
+
+# ---- clang-tidy: one stamp per source ----
+TIDY_SRC := $(ROOM_SRC) $(wildcard src/daemon/*.c) $(wildcard src/sim/*.c)
+.PHONY: tidy fmt fmt-check
+tidy: $(TIDY_SRC:%=build/tidy/%.ok)
+build/tidy/%.ok: % .clang-tidy $(wildcard include/*.h) | $(GEN)/db_queries.h
+	@mkdir -p $(@D)
+	@clang-tidy --quiet $< -- $(CPPFLAGS_ALL) -std=gnu17 2>$@.err >$@.out || \
+		{ cat $@.out; grep -v 'warnings\? generated' $@.err; exit 1; }
+	@touch $@
+FMT_SRC = $(wildcard include/*.h) $(shell find src test -name '*.[ch]')
+fmt: ## format the C sources in place
+	clang-format -i $(FMT_SRC)
+fmt-check:
+	clang-format --dry-run --Werror $(FMT_SRC)
+
+# ---- what is generated and kept for reading, and what is installed ----
+.PHONY: schema man install bench docker
+schema: ## write sql/schema.sql from the migrations
+	src/tool/schema.py > build/schema.sql && cp build/schema.sql sql/schema.sql
+man: build/man/otad.8 build/man/otad.toml.5 build/otad.toml ## man pages and the sample configuration
+build/man/otad.8: doc/man/otad.8
+	@mkdir -p $(@D)
+	cp $< $@
+build/man/otad.toml.5: doc/man/otad.toml.5.in $(BIN)/otad
+	@mkdir -p $(@D)
+	$(BIN)/otad --print-man > build/man/items
+	sed -e '/^@ITEMS@$$/{r build/man/items' -e 'd;}' $< > $@
+build/otad.toml: $(BIN)/otad
+	$(BIN)/otad --print-sample > $@
+install: all man ## DESTDIR= PREFIX=/usr/local: programs, unit, man pages, sample configuration
+	install -d $(DESTDIR)$(PREFIX)/bin
+	install -m 755 $(PROGRAMS) $(DESTDIR)$(PREFIX)/bin
+	install -d $(DESTDIR)$(PREFIX)/lib/systemd/system
+	sed 's,/usr/bin/otad,$(PREFIX)/bin/otad,' config/otad.service \
+		> $(DESTDIR)$(PREFIX)/lib/systemd/system/otad.service
+	chmod 644 $(DESTDIR)$(PREFIX)/lib/systemd/system/otad.service
+	install -D -m 644 build/man/otad.8 $(DESTDIR)$(PREFIX)/share/man/man8/otad.8
+	install -D -m 644 build/man/otad.toml.5 $(DESTDIR)$(PREFIX)/share/man/man5/otad.toml.5
+	install -D -m 644 build/otad.toml $(DESTDIR)$(PREFIX)/share/doc/otad/otad.toml
+	test -e $(DESTDIR)$(SYSCONFDIR)/otad/otad.toml || \
+		install -D -m 644 build/otad.toml $(DESTDIR)$(SYSCONFDIR)/otad/otad.toml
+docker: ## build the image otad:latest
+	docker build -f docker/Dockerfile -t otad:latest .
+-include $(wildcard test/load/bench.mk)
 
 -include $(shell find $(OBJ) -name '*.d' 2>/dev/null)

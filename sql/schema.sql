@@ -1,0 +1,254 @@
+-- Written by `make schema` from sql/migrations, for reading. Do not edit.
+
+CREATE TABLE counter (
+  name  TEXT PRIMARY KEY,
+  value INTEGER NOT NULL
+) STRICT;
+
+CREATE TABLE device (
+  id                INTEGER PRIMARY KEY AUTOINCREMENT,
+  project_id        INTEGER NOT NULL REFERENCES project (id),
+  type_id           INTEGER NOT NULL REFERENCES device_type (id),
+  key               TEXT NOT NULL UNIQUE,
+  name              TEXT NOT NULL DEFAULT '',
+  sn                TEXT NOT NULL DEFAULT '',
+  tags              TEXT NOT NULL DEFAULT '[]',
+  timezone          TEXT NOT NULL DEFAULT '',
+  enabled           INTEGER NOT NULL DEFAULT 1 CHECK (enabled IN (0, 1)),
+  gateway_id        INTEGER REFERENCES device (id),
+  password_hash     TEXT,
+  import_id         INTEGER,
+  quarantined_until INTEGER NOT NULL DEFAULT 0,
+  failures_since    INTEGER NOT NULL DEFAULT 0,
+  failures          INTEGER NOT NULL DEFAULT 0,
+  released_at       INTEGER NOT NULL DEFAULT 0,
+  created_at        INTEGER NOT NULL,
+  updated_at        INTEGER NOT NULL,
+  revision          INTEGER NOT NULL DEFAULT 1
+) STRICT;
+
+CREATE INDEX device_gateway ON device (gateway_id) WHERE gateway_id IS NOT NULL;
+
+CREATE INDEX device_importing ON device (import_id) WHERE import_id IS NOT NULL;
+
+CREATE INDEX device_project ON device (project_id, id);
+
+CREATE INDEX device_sn ON device (project_id, sn) WHERE sn <> '';
+
+CREATE INDEX device_type_id ON device (type_id, id);
+
+CREATE TABLE device_import (
+  id         INTEGER PRIMARY KEY,
+  project_id INTEGER NOT NULL REFERENCES project (id),
+  created_at INTEGER NOT NULL
+) STRICT;
+
+CREATE TABLE device_module (
+  device_id    INTEGER NOT NULL REFERENCES device (id) ON DELETE CASCADE,
+  module       TEXT NOT NULL,
+  version      TEXT NOT NULL,
+  reported_at  INTEGER NOT NULL,
+  PRIMARY KEY (device_id, module)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE device_state (
+  device_id  INTEGER PRIMARY KEY REFERENCES device (id) ON DELETE CASCADE,
+  attributes TEXT NOT NULL DEFAULT '{}',
+  seen_at    INTEGER
+) STRICT;
+
+CREATE TABLE device_type (
+  id                  INTEGER PRIMARY KEY,
+  project_id          INTEGER NOT NULL REFERENCES project (id),
+  key                 TEXT NOT NULL,
+  name                TEXT NOT NULL,
+  description         TEXT NOT NULL DEFAULT '',
+  version_scheme      TEXT NOT NULL CHECK (version_scheme IN ('auto', 'semver', 'opaque')),
+  timezone            TEXT NOT NULL DEFAULT 'UTC',
+  attributes_response INTEGER NOT NULL DEFAULT 0 CHECK (attributes_response IN (0, 1)),
+  event_response      INTEGER NOT NULL DEFAULT 0 CHECK (event_response IN (0, 1)),
+  accept_timeout_s    INTEGER NOT NULL,
+  download_timeout_s  INTEGER NOT NULL,
+  install_timeout_s   INTEGER NOT NULL,
+  verify_timeout_s    INTEGER NOT NULL,
+  attempts            INTEGER NOT NULL,
+  attempts_per_day    INTEGER NOT NULL,
+  backoff_s           INTEGER NOT NULL,
+  battery_attribute   TEXT NOT NULL DEFAULT 'battery',
+  signal_attribute    TEXT NOT NULL DEFAULT 'signal',
+  space_attribute     TEXT NOT NULL DEFAULT 'free_space',
+  created_at          INTEGER NOT NULL,
+  updated_at          INTEGER NOT NULL,
+  revision            INTEGER NOT NULL DEFAULT 1,
+  UNIQUE (project_id, key)
+) STRICT;
+
+CREATE TABLE firmware (
+  id              INTEGER PRIMARY KEY,
+  project_id      INTEGER NOT NULL REFERENCES project (id),
+  type_id         INTEGER NOT NULL REFERENCES device_type (id),
+  module          TEXT NOT NULL,
+  version         TEXT NOT NULL,
+  name            TEXT NOT NULL,
+  notes           TEXT NOT NULL DEFAULT '',
+  enabled         INTEGER NOT NULL DEFAULT 1 CHECK (enabled IN (0, 1)),
+  use_https       INTEGER NOT NULL DEFAULT 0 CHECK (use_https IN (0, 1)),
+  release         TEXT NOT NULL CHECK (release IN ('open', 'campaign')),
+  source_versions TEXT NOT NULL DEFAULT '[]',
+  hardware        TEXT NOT NULL DEFAULT '{}',
+  min_battery     INTEGER,
+  min_signal      INTEGER,
+  min_free_space  INTEGER,
+  image           TEXT NOT NULL DEFAULT '{}',
+  created_at      INTEGER NOT NULL,
+  updated_at      INTEGER NOT NULL,
+  deleted_at      INTEGER,
+  revision        INTEGER NOT NULL DEFAULT 1
+) STRICT;
+
+CREATE INDEX firmware_project ON firmware (project_id, id);
+
+CREATE INDEX firmware_type ON firmware (type_id, module);
+
+CREATE TABLE firmware_device (
+  firmware_id INTEGER NOT NULL REFERENCES firmware (id) ON DELETE CASCADE,
+  device_id   INTEGER NOT NULL REFERENCES device (id) ON DELETE CASCADE,
+  denied      INTEGER NOT NULL DEFAULT 0 CHECK (denied IN (0, 1)),
+  PRIMARY KEY (firmware_id, denied, device_id)
+) STRICT, WITHOUT ROWID;
+
+CREATE INDEX firmware_device_device ON firmware_device (device_id);
+
+CREATE TABLE firmware_file (
+  firmware_id INTEGER NOT NULL REFERENCES firmware (id) ON DELETE CASCADE,
+  no          INTEGER NOT NULL CHECK (no BETWEEN 1 AND 5),
+  name        TEXT NOT NULL,
+  size        INTEGER NOT NULL,
+  md5         BLOB NOT NULL,
+  sha1        BLOB NOT NULL,
+  sha256      BLOB NOT NULL,
+  crc32       INTEGER NOT NULL,
+  PRIMARY KEY (firmware_id, no)
+) STRICT, WITHOUT ROWID;
+
+CREATE INDEX firmware_file_sha256 ON firmware_file (sha256);
+
+CREATE TABLE idempotency (
+  project_id   INTEGER NOT NULL REFERENCES project (id),
+  key          TEXT NOT NULL,
+  route        TEXT NOT NULL,
+  request_hash BLOB NOT NULL,
+  status       INTEGER NOT NULL,
+  body         TEXT NOT NULL,
+  created_at   INTEGER NOT NULL,
+  PRIMARY KEY (project_id, key)
+) STRICT, WITHOUT ROWID;
+
+CREATE INDEX idempotency_created ON idempotency (created_at);
+
+CREATE TABLE ota_update (
+  id           INTEGER PRIMARY KEY,
+  project_id   INTEGER NOT NULL REFERENCES project (id),
+  device_id    INTEGER NOT NULL REFERENCES device (id),
+  module       TEXT NOT NULL,
+  firmware_id  INTEGER NOT NULL REFERENCES firmware (id),
+  from_version TEXT NOT NULL,
+  to_version   TEXT NOT NULL,
+  state        TEXT NOT NULL,
+  attempt      INTEGER NOT NULL DEFAULT 1,
+  bytes_total  INTEGER NOT NULL,
+  bytes_served INTEGER NOT NULL DEFAULT 0,
+  coverage     TEXT NOT NULL DEFAULT '',
+  percent      INTEGER NOT NULL DEFAULT 0,
+  suspect      INTEGER NOT NULL DEFAULT 0 CHECK (suspect IN (0, 1)),
+  cause        TEXT NOT NULL DEFAULT '',
+  link_until   INTEGER NOT NULL,
+  retry_at     INTEGER,
+  deadline_at  INTEGER,
+  created_at   INTEGER NOT NULL,
+  updated_at   INTEGER NOT NULL,
+  ended_at     INTEGER
+) STRICT;
+
+CREATE UNIQUE INDEX ota_update_active ON ota_update (device_id, module) WHERE ended_at IS NULL;
+
+CREATE INDEX ota_update_deadline ON ota_update (deadline_at) WHERE ended_at IS NULL;
+
+CREATE INDEX ota_update_device ON ota_update (device_id, id);
+
+CREATE INDEX ota_update_firmware ON ota_update (firmware_id, id);
+
+CREATE INDEX ota_update_open ON ota_update (project_id, id) WHERE ended_at IS NULL;
+
+CREATE INDEX ota_update_open_firmware ON ota_update (firmware_id) WHERE ended_at IS NULL;
+
+CREATE INDEX ota_update_project ON ota_update (project_id, id);
+
+CREATE INDEX ota_update_state ON ota_update (project_id, state, id);
+
+CREATE INDEX ota_update_unsuccessful ON ota_update (device_id, ended_at)
+  WHERE ended_at IS NOT NULL AND state <> 'verified';
+
+CREATE TABLE ota_update_history (
+  update_id  INTEGER NOT NULL REFERENCES ota_update (id) ON DELETE CASCADE,
+  seq        INTEGER NOT NULL,
+  at         INTEGER NOT NULL,
+  from_state TEXT NOT NULL,
+  to_state   TEXT NOT NULL,
+  cause      TEXT NOT NULL,
+  text       TEXT NOT NULL,
+  PRIMARY KEY (update_id, seq)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE project (
+  id         INTEGER PRIMARY KEY,
+  key        TEXT NOT NULL UNIQUE,
+  name       TEXT NOT NULL,
+  created_at INTEGER NOT NULL,
+  updated_at INTEGER NOT NULL,
+  revision   INTEGER NOT NULL DEFAULT 1
+) STRICT;
+
+CREATE TABLE rule (
+  id                INTEGER PRIMARY KEY,
+  project_id        INTEGER NOT NULL REFERENCES project (id),
+  type_id           INTEGER REFERENCES device_type (id) ON DELETE CASCADE,
+  device_id         INTEGER REFERENCES device (id) ON DELETE CASCADE,
+  name              TEXT NOT NULL,
+  enabled           INTEGER NOT NULL DEFAULT 1 CHECK (enabled IN (0, 1)),
+  event             TEXT NOT NULL,
+  action            TEXT NOT NULL CHECK (action IN ('ota_check')),
+  version_attribute TEXT NOT NULL,
+  module            TEXT NOT NULL,
+  created_at        INTEGER NOT NULL,
+  updated_at        INTEGER NOT NULL,
+  revision          INTEGER NOT NULL DEFAULT 1,
+  CHECK ((type_id IS NULL) <> (device_id IS NULL))
+) STRICT;
+
+CREATE INDEX rule_device ON rule (device_id);
+
+CREATE INDEX rule_project ON rule (project_id, id);
+
+CREATE INDEX rule_type ON rule (type_id);
+
+CREATE TABLE setting (
+  name  TEXT PRIMARY KEY,
+  value TEXT NOT NULL
+) STRICT;
+
+CREATE TABLE sqlite_sequence(name,seq);
+
+CREATE TABLE token (
+  id           INTEGER PRIMARY KEY,
+  project_id   INTEGER NOT NULL REFERENCES project (id),
+  name         TEXT NOT NULL,
+  scope        TEXT NOT NULL CHECK (scope IN ('admin', 'operator', 'viewer')),
+  hash         BLOB NOT NULL UNIQUE,
+  prefix       TEXT NOT NULL,
+  created_at   INTEGER NOT NULL,
+  expires_at   INTEGER,
+  revoked_at   INTEGER
+) STRICT;
+
+CREATE INDEX token_project ON token (project_id, id);
