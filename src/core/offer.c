@@ -1,23 +1,37 @@
 /*
  * From an update to the command that offers it: links, digests, names. The link's last segment is
- * only for people and for clients that look at the ending, so it is cut to keep an offer small:
- * devices of wire-protocols' kind have MQTT buffers of 512 bytes.
+ * only for people and for clients that look at the ending, so it is cut to keep the offer of one
+ * file under 480 bytes: ThingsCloud's SDK parses into 512 bytes, and others have buffers like it.
  */
 #include "core_priv.h"
 
 #include <ctype.h>
 
+#define OFFER_MAX     479
+#define OFFER_FIXED   286 /* otaUpgrade of one file without module, version, base, names */
+#define LINK_NAME_MIN 5   /* "x.bin" */
 #define LINK_NAME_MAX 24
 
+static size_t link_name_room(const struct engine *x, const struct update *u, const char *base)
+{
+    size_t used = OFFER_FIXED + strlen(u->module) + strlen(u->to_version) + strlen(base) +
+                  strlen(x->conf->ota_command_name);
+    if (used + LINK_NAME_MIN >= OFFER_MAX)
+        return LINK_NAME_MIN;
+    return OFFER_MAX - used < LINK_NAME_MAX ? OFFER_MAX - used : LINK_NAME_MAX;
+}
+
 /* The file's name with all but harmless characters replaced, its end kept when it is too long. */
-static const char *link_name(struct arena *a, const char *name)
+static const char *link_name(struct arena *a, const char *name, size_t room)
 {
     size_t n = strlen(name);
-    char *out = arena_strdup(a, n > LINK_NAME_MAX ? name + (n - LINK_NAME_MAX) : name);
+    char *out = arena_strdup(a, n > room ? name + (n - room) : name);
     for (char *p = out; *p; p++)
         if (!isalnum((unsigned char)*p) && !strchr("._-", *p))
             *p = '_';
-    return *out && *out != '.' ? out : "firmware.bin";
+    if (*out == '.')
+        *out = '_';
+    return *out ? out : "f.bin";
 }
 
 static const char *hex(struct arena *a, const uint8_t *p, size_t n)
@@ -37,6 +51,7 @@ int offer_command(struct engine *x, const struct update *u, struct device_comman
     const char *base = fw->use_https && *x->conf->http_public_https_url
                            ? x->conf->http_public_https_url
                            : x->conf->http_public_url;
+    size_t room = link_name_room(x, u, base);
     files = arena_alloc(x->arena, fw->n_files * sizeof(*files));
     for (size_t i = 0; i < fw->n_files; i++) {
         const struct firmware_file *f = &fw->files[i];
@@ -44,7 +59,7 @@ int offer_command(struct engine *x, const struct update *u, struct device_comman
         link_make(x->link_key, u->id, (int)i + 1, u->link_until, token);
         files[i].name = f->name;
         files[i].url =
-            arena_printf(x->arena, "%s/d/%s/%s", base, token, link_name(x->arena, f->name));
+            arena_printf(x->arena, "%s/d/%s/%s", base, token, link_name(x->arena, f->name, room));
         files[i].size = f->digests.size;
         files[i].md5 = hex(x->arena, f->digests.md5, MD5_SIZE);
         files[i].sha256 = hex(x->arena, f->digests.sha256, SHA256_SIZE);

@@ -1,0 +1,235 @@
+/*
+ * Golden files of the eztcloud dialect. test/golden/eztcloud/up/NAME holds a topic, the payload
+ * and after a line "---" the event as text; down/NAME holds the topic and the bytes of a command
+ * that this file builds. GOLDEN_DIR can name another place.
+ */
+#include "dialect.h"
+
+#include <dirent.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+
+#include <cmocka.h>
+
+static const char *golden(struct arena *a, const char *part, const char *name)
+{
+    const char *dir = getenv("GOLDEN_DIR");
+    return arena_printf(a, "%s/eztcloud/%s/%s", dir ? dir : "test/golden", part, name);
+}
+
+static char *slurp(struct arena *a, const char *path, size_t *ret_n)
+{
+    FILE *f = fopen(path, "re");
+    char *p = arena_alloc(a, 262144);
+    if (!f)
+        fail_msg("no golden file %s", path);
+    *ret_n = fread(p, 1, 262143, f);
+    (void)fclose(f);
+    return p;
+}
+
+static const char *metric_word(enum metric m)
+{
+    switch ((int)m) {
+    case M_BAD_JSON:
+        return "not_json";
+    case M_BAD_DUPLICATE_KEY:
+        return "duplicate_key";
+    case M_BAD_DEPTH:
+        return "too_deep";
+    case M_BAD_LENGTH:
+        return "too_long";
+    case M_BAD_TYPE:
+        return "wrong_type";
+    default:
+        return "?";
+    }
+}
+
+static void render(struct sbuf *b, int rc, const struct device_event *ev, enum metric refused)
+{
+    static const char *const kinds[] = {"report", "attributes_get", "method", "reply"};
+    static const char *const results[] = {"received", "downloaded", "installed", "failed"};
+
+    if (rc == E_NOTFOUND) {
+        sbuf_str(b, "not a topic of this dialect\n");
+        return;
+    }
+    if (rc < 0) {
+        sbuf_fmt(b, "refused %s\n", metric_word(refused));
+        return;
+    }
+    sbuf_fmt(b, "%s device=%.*s", kinds[ev->kind], (int)ev->device.n, ev->device.p);
+    if (ev->method)
+        sbuf_fmt(b, " method=%s", ev->method);
+    if (ev->has_id)
+        sbuf_fmt(b, " id=%lld", (long long)ev->id);
+    for (size_t i = 0; i < ev->n_keys; i++)
+        sbuf_fmt(b, " key=%s", ev->keys[i]);
+    if (ev->kind == EVENT_REPLY)
+        sbuf_fmt(b, " result=%s", results[ev->result]);
+    if (ev->text)
+        sbuf_fmt(b, " text=%s", ev->text);
+    if (ev->body) {
+        sbuf_str(b, " body=");
+        json_add_text(b, ev->body);
+    }
+    sbuf_str(b, "\n");
+}
+
+static void up_one(const char *name)
+{
+    struct arena a;
+    struct sbuf got = {0};
+    struct device_event ev;
+    enum metric refused = M_BAD_TOPIC;
+    size_t n;
+
+    arena_init(&a);
+    char *topic = slurp(&a, golden(&a, "up", name), &n);
+    char *payload = strchr(topic, '\n');
+    assert_non_null(payload);
+    *payload++ = '\0';
+    char *want = strstr(payload, "\n---\n");
+    assert_non_null(want);
+    *want = '\0';
+    int rc = dialect_eztcloud.decode(topic, payload, (size_t)(want - payload), &a, &ev, &refused);
+    render(&got, rc, &ev, refused);
+    if (strcmp(got.p, want + 5) != 0)
+        fail_msg("%s:\n got  %s want %s", name, got.p, want + 5);
+    device_event_done(&ev);
+    sbuf_done(&got);
+    arena_done(&a);
+}
+
+static void test_up(void **state)
+{
+    struct arena a;
+    struct dirent *e;
+    unsigned n = 0;
+
+    (void)state;
+    arena_init(&a);
+    DIR *d = opendir(golden(&a, "up", ""));
+    assert_non_null(d);
+    while ((e = readdir(d)))
+        if (e->d_name[0] != '.') {
+            up_one(e->d_name);
+            n++;
+        }
+    (void)closedir(d);
+    arena_done(&a);
+    assert_true(n >= 20);
+}
+
+/* Sizes and nesting beyond the bounds are made here rather than stored. */
+static void test_bounds(void **state)
+{
+    struct arena a;
+    struct device_event ev;
+    enum metric refused;
+    struct sbuf b = {0};
+
+    (void)state;
+    arena_init(&a);
+    sbuf_str(&b, "{\"a\":\"");
+    while (b.n < DIALECT_PAYLOAD_MAX)
+        sbuf_str(&b, "0123456789abcdef");
+    sbuf_str(&b, "\"}");
+    assert_int_equal(dialect_eztcloud.decode("attributes/D", b.p, b.n, &a, &ev, &refused), E_PROTO);
+    assert_int_equal(refused, M_BAD_LENGTH);
+    device_event_done(&ev);
+    sbuf_done(&b);
+
+    for (int i = 0; i < DIALECT_DEPTH_MAX + 1; i++)
+        sbuf_str(&b, "{\"a\":");
+    sbuf_str(&b, "1");
+    for (int i = 0; i < DIALECT_DEPTH_MAX + 1; i++)
+        sbuf_str(&b, "}");
+    assert_int_equal(dialect_eztcloud.decode("attributes/D", b.p, b.n, &a, &ev, &refused), E_PROTO);
+    assert_int_equal(refused, M_BAD_DEPTH);
+    device_event_done(&ev);
+    sbuf_done(&b);
+    arena_done(&a);
+}
+
+static void down_one(const char *name, const struct device_command *cmd)
+{
+    struct arena a;
+    struct dialect_out out;
+    struct sbuf got = {0};
+    size_t n;
+
+    arena_init(&a);
+    assert_int_equal(dialect_eztcloud.encode(cmd, &a, &out), 0);
+    assert_int_equal(strlen(out.payload.p), out.payload.n);
+    sbuf_fmt(&got, "%s\n%s\n", out.topic, out.payload.p);
+    const char *want = slurp(&a, golden(&a, "down", name), &n);
+    if (strcmp(got.p, want) != 0)
+        fail_msg("%s:\n got  %s want %s", name, got.p, want);
+    sbuf_done(&got);
+    arena_done(&a);
+}
+
+#define MD5_TEXT    "481701fa4093499eacd05b57bebc7ffc"
+#define SHA256_TEXT "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
+
+static void test_down(void **state)
+{
+    struct offer_file files[2] = {
+        {"xxx.bin", "http://xxx.com/d/AAAAZAF/xxx.bin", 1363713, MD5_TEXT, SHA256_TEXT},
+        {"b \"q\".img", "http://xxx.com/d/AAAAZAI/b_q_.img", 12, MD5_TEXT, SHA256_TEXT},
+    };
+    struct device_command offer = {
+        .kind = COMMAND_OFFER,
+        .device = STR("DU_abcdefghij"),
+        .module = "main",
+        .version = "1.1.5",
+        .id = 98310,
+        .files = files,
+        .n_files = 1,
+        .command_name = "OTA升级",
+    };
+    struct device_command nothing = {
+        .kind = COMMAND_NOTHING,
+        .device = STR("DU_abcdefghij"),
+        .module = "mcu",
+        .command_name = "OTA升级",
+    };
+    AUTO(json_free) json_t *attributes = json_pack("{s:i,s:s}", "a", 1, "版本", "1.0");
+    struct device_command get = {
+        .kind = COMMAND_ATTRIBUTES,
+        .device = STR("D1"),
+        .attributes = attributes,
+        .now_ms = 1700000000000,
+    };
+    struct device_command receipt = {
+        .kind = COMMAND_REPORT_RESPONSE,
+        .device = STR("D1"),
+        .now_ms = 1700000000000,
+    };
+
+    (void)state;
+    down_one("offer", &offer);
+    offer.n_files = 2;
+    down_one("offer-two-files", &offer);
+    down_one("nothing", &nothing);
+    down_one("attributes", &get);
+    down_one("attributes-response", &receipt);
+    receipt.kind = COMMAND_METHOD_RESPONSE;
+    receipt.error_code = -1;
+    receipt.error_text = "no";
+    down_one("event-response-error", &receipt);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_up),
+        cmocka_unit_test(test_bounds),
+        cmocka_unit_test(test_down),
+    };
+    json_setup();
+    return cmocka_run_group_tests_name("dialect", tests, NULL, NULL);
+}
