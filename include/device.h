@@ -33,11 +33,14 @@ int device_by_key(struct db *db, int64_t project_id, const char *key, struct are
 /* The fast path of a message: the row without attributes and seen_at. key need not end in NUL. */
 int device_find(struct db *db, struct str key, struct arena *a, struct device *ret) MUST_USE;
 int device_by_id(struct db *db, int64_t id, struct arena *a, struct device *ret) MUST_USE;
-int device_insert(struct db *w, struct device *d, struct fail *f) MUST_USE; /* sets id; -EEXIST */
+/* Sets id; -EEXIST; E_PROTO for a key, tags or a password that can't be. A key with a colon can't
+ * have a password: mosquitto's file has no place for it. Tags hold no comma. */
+int device_insert(struct db *w, struct device *d, struct fail *f) MUST_USE;
 int device_update(struct db *w, const struct device *d, struct fail *f)
     MUST_USE; /* name, sn, tags, timezone, enabled, gateway, password_hash; bumps revision */
-int device_delete(struct db *w, int64_t id, struct fail *f)
-    MUST_USE; /* with its updates; E_CONFLICT while children are left */
+/* With its updates and lists. E_CONFLICT while devices stand behind it, or while a firmware is for
+ * this device alone (an empty list would mean every device). */
+int device_delete(struct db *w, int64_t id, struct fail *f) MUST_USE;
 
 struct device_filter {
     int64_t project_id, type_id, gateway_id;         /* 0 = any (but project) */
@@ -80,15 +83,15 @@ void device_seen_free(struct device_seen *s);
 void device_seen_note(struct device_seen *s, int64_t device_id,
                       int64_t now); /* E.g. at each message */
 size_t device_seen_pending(const struct device_seen *s);
-/* Write up to max of what was noted, oldest first; they are forgotten by device_seen_flushed
- * after the commit, or kept by device_seen_unflushed when it failed. */
+/* Write up to max of what was noted, oldest first. device_seen_flushed says how the commit ended:
+ * they are forgotten, or kept for the next time. */
 int device_seen_flush(struct device_seen *s, struct db *w, size_t max) MUST_USE;
 void device_seen_flushed(struct device_seen *s, bool committed);
 
 /* ---- bulk import: all or nothing, without one long transaction ---- */
 /* A pending import makes its rows invisible; device_import_finish turns all visible at once;
- * device_import_drop removes up to max rows of a dropped one and returns how many are left to do
- * (>0), 0 when done. Start-up drops what a crash left. */
+ * device_import_drop removes up to max rows of a dropped one and returns >0 while more may be
+ * left, 0 when done. Start-up drops what a crash left. */
 int device_import_begin(struct db *w, int64_t project_id, int64_t now, int64_t *ret_id) MUST_USE;
 int device_import_finish(struct db *w, int64_t import_id) MUST_USE;
 int device_import_drop(struct db *w, int64_t import_id, int max) MUST_USE;

@@ -1,0 +1,164 @@
+/*
+ * The files that let mosquitto know our devices: password_file and acl_file. Each is written to
+ * a temporary file in the same folder, synced and renamed, so that the broker never reads half of
+ * one. Rows are streamed: memory stays the same for a million devices. The broker takes the files
+ * up at its next start or SIGHUP, which is not this room's.
+ */
+#include "device_priv.h"
+
+#include <fcntl.h>
+#include <stdio.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+/* What a device may do; %u is its username. */
+static const struct {
+    const char *access, *topic;
+} patterns[] = {
+    {"write", "attributes/%u"},
+    {"write", "attributes_get/%u"},
+    {"write", "event_report/%u"},
+    {"write", "command_reply/%u"},
+    {"write", "data/%u/#"},
+    {"read", "attributes_response/%u"},
+    {"read", "attributes_get_response/%u"},
+    {"read", "attributes_push/%u"},
+    {"read", "event_response/%u"},
+    {"read", "command_send/%u"},
+    {"read", "data_set/%u/#"},
+};
+/* The same for what stands behind a gateway: first the one-level form, then the paths. */
+static const char *const gateway_prefixes[] = {"gateway_", "sub_"};
+static const struct {
+    const char *access, *topic;
+} gateway_patterns[] = {
+    {"write", "connect/%u"},
+    {"write", "disconnect/%u"},
+    {"write", "attributes/%u"},
+    {"write", "attributes_get/%u"},
+    {"write", "event_report/%u"},
+    {"write", "command_reply/%u"},
+    {"read", "attributes_response/%u"},
+    {"read", "attributes_get_response/%u"},
+    {"read", "attributes_push/%u"},
+    {"read", "event_response/%u"},
+    {"read", "command_send/%u"},
+};
+
+static int write_acl(FILE *out, const char *service_username)
+{
+    fprintf(out, "# Written by otad; changes are lost.\nuser %s\ntopic readwrite #\n\n",
+            service_username);
+    for (size_t i = 0; i < ARRAY_LEN(patterns); i++)
+        fprintf(out, "pattern %s %s\n", patterns[i].access, patterns[i].topic);
+    for (size_t p = 0; p < ARRAY_LEN(gateway_prefixes); p++)
+        for (size_t i = 0; i < ARRAY_LEN(gateway_patterns); i++)
+            fprintf(out, "pattern %s %s%s\n", gateway_patterns[i].access, gateway_prefixes[p],
+                    gateway_patterns[i].topic);
+    return ferror(out) ? -EIO : 0;
+}
+
+static int write_passwords(FILE *out, struct db *db, const char *service_username,
+                           const char *service_password)
+{
+    AUTO(db_reset) struct db_stmt *q = db_use(db, Q_DEVICE_LOGINS);
+    char hash[CRYPTO_PASSWORD_TEXT];
+    int rc;
+
+    if (service_password && *service_password) {
+        crypto_password_hash(service_password, hash);
+        fprintf(out, "%s:%s\n", service_username, hash);
+    }
+    while ((rc = db_step(q)) == 1) {
+        const char *key = db_text(q, 0);
+
+        /* A device that bears the service's name would inherit its rights; one with a colon
+         * would spoil the file. */
+        if (strcmp(key, service_username) == 0 || strchr(key, ':'))
+            continue;
+        if (fprintf(out, "%s:%s\n", key, db_text(q, 1)) < 0)
+            return -EIO;
+    }
+    return rc;
+}
+
+struct broker_file {
+    char path[512], tmp[540];
+    FILE *out;
+};
+
+static int file_begin(struct broker_file *b, const char *dir, const char *name, mode_t mode,
+                      struct fail *f)
+{
+    int fd;
+
+    if (!str_fmt(b->path, sizeof(b->path), "%s/%s", dir, name) ||
+        !str_fmt(b->tmp, sizeof(b->tmp), "%s.new", b->path))
+        return fail(f, -ENAMETOOLONG, "%s: the name is too long", dir);
+    (void)unlink(b->tmp); /* a crash's */
+    fd = open(b->tmp, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
+    if (fd < 0)
+        return fail(f, -errno, "%s: %s", b->tmp, strerror(errno));
+    /* Not the umask's to say: a file that the broker can't read locks everybody out. */
+    if (fchmod(fd, mode) < 0) {
+        int rc = fail(f, -errno, "%s: %s", b->tmp, strerror(errno));
+        (void)close(fd);
+        (void)unlink(b->tmp);
+        return rc;
+    }
+    b->out = fdopen(fd, "w");
+    if (!b->out)
+        abort();
+    return 0;
+}
+
+/* rc: how the writing went. Publishes the file or removes it. */
+static int file_end(struct broker_file *b, int rc, struct fail *f)
+{
+    if (rc < 0) {
+        fail(f, rc, "%s: %s", b->tmp, err_str(rc));
+    } else if (fflush(b->out) != 0 || ferror(b->out) || fsync(fileno(b->out)) != 0) {
+        rc = errno ? -errno : -EIO;
+        fail(f, rc, "%s: %s", b->tmp, strerror(-rc));
+    }
+    if (fclose(b->out) != 0 && rc == 0)
+        rc = fail(f, -errno, "%s: %s", b->tmp, strerror(errno));
+    if (rc == 0 && rename(b->tmp, b->path) != 0)
+        rc = fail(f, -errno, "%s: %s", b->path, strerror(errno));
+    if (rc < 0)
+        (void)unlink(b->tmp);
+    return rc;
+}
+
+static int sync_dir(const char *dir, struct fail *f)
+{
+    int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    int rc = 0;
+
+    if (fd < 0 || fsync(fd) != 0)
+        rc = fail(f, -errno, "%s: %s", dir, strerror(errno));
+    if (fd >= 0)
+        (void)close(fd);
+    return rc;
+}
+
+int device_write_broker_files(struct db *db, const char *dir, const char *service_username,
+                              const char *service_password, struct fail *f)
+{
+    struct broker_file passwd, acl;
+    int rc;
+
+    if (strpbrk(service_username, ":\r\n") || !*service_username)
+        return fail(f, E_PROTO, "a broker's username has no colon and no line break");
+    rc = file_begin(&acl, dir, "acl", 0644, f);
+    if (rc < 0)
+        return rc;
+    rc = file_end(&acl, write_acl(acl.out, service_username), f);
+    if (rc < 0)
+        return rc;
+    rc = file_begin(&passwd, dir, "passwd", 0600, f);
+    if (rc < 0)
+        return rc;
+    rc = file_end(&passwd, write_passwords(passwd.out, db, service_username, service_password), f);
+    return rc < 0 ? rc : sync_dir(dir, f);
+}
