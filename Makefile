@@ -189,10 +189,10 @@ build/man/otad.8: doc/man/otad.8
 	cp $< $@
 build/man/otad.toml.5: doc/man/otad.toml.5.in $(BIN)/otad
 	@mkdir -p $(@D)
-	$(BIN)/otad --print-man > build/man/items
+	$(BIN)/otad --man-items > build/man/items
 	sed -e '/^@ITEMS@$$/{r build/man/items' -e 'd;}' $< > $@
 build/otad.toml: $(BIN)/otad
-	$(BIN)/otad --print-sample > $@
+	$(BIN)/otad --sample-config > $@
 install: all man ## DESTDIR= PREFIX=/usr/local: programs, unit, man pages, sample configuration
 	install -d $(DESTDIR)$(PREFIX)/bin
 	install -m 755 $(PROGRAMS) $(DESTDIR)$(PREFIX)/bin
