@@ -117,6 +117,7 @@ static void on_message(void *arg, const struct mqtt_message *m)
     d->head = (uint16_t)((d->head + 1) % f->o.window);
     d->used--;
     f->in_flight--;
+    f->total_answers++;
     if (f->phase == FLEET_MEASURING) {
         f->counts.answered++;
         f->counts.offers += offer;

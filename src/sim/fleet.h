@@ -52,6 +52,7 @@ struct fleet {
     /* paced sending: which check is next, and when it was due */
     int64_t pace_start_us, pace_sent;
     int64_t began_us, ended_us; /* the measured stretch */
+    uint64_t total_answers;     /* with those before and after it */
     struct fleet_counts counts; /* of the measured stretch */
     struct hist plain, writes;
     char *check_text, *write_text[2];

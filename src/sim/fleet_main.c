@@ -219,10 +219,11 @@ static void print_result(const struct fleet *f, double cpu)
     hist_json(all, &b);
     sbuf_fmt(&b,
              ",\"lost\":%llu,\"errors\":%llu,\"offers\":%llu,\"answer_bytes\":%.1f,"
-             "\"cpu_seconds\":%.3f,\"plain\":{",
+             "\"total_answers\":%llu,\"cpu_seconds\":%.3f,\"plain\":{",
              (unsigned long long)c->lost, (unsigned long long)c->errors,
              (unsigned long long)c->offers,
-             c->answered ? (double)c->answer_bytes / (double)c->answered : 0, cpu);
+             c->answered ? (double)c->answer_bytes / (double)c->answered : 0,
+             (unsigned long long)f->total_answers, cpu);
     hist_json(&f->plain, &b);
     sbuf_str(&b, "},\"write\":{");
     hist_json(&f->writes, &b);

@@ -1,0 +1,65 @@
+#!/usr/bin/python3
+"""make bench: speed and size of otad against its targets.
+
+Starts private programs on loopback, measures each part, prints a table, writes build/bench.json.
+Exit code 0 when everything could be measured (a missed target is a finding, not a failure;
+--strict makes it 1), 1 when something could not, 2 for wrong usage.
+"""
+
+import argparse
+import os
+import signal
+import sys
+import traceback
+
+from lab import Lab
+from parts import PARTS
+from table import Table
+
+
+def arguments():
+    p = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
+    p.add_argument("--parts", default="".join(PARTS), help="some of " + "".join(PARTS))
+    p.add_argument("--rounds", type=int, default=3)
+    p.add_argument("--bin", default="build", help="folder of otad and otasim")
+    p.add_argument("--out", default="build/bench.json")
+    p.add_argument("--keep", action="store_true", help="leave the folders of data and logs")
+    p.add_argument("--strict", action="store_true", help="exit 1 when a target is missed")
+    args = p.parse_args()
+    unknown = set(args.parts) - set(PARTS)
+    if unknown or args.rounds < 1:
+        p.error("parts are " + ", ".join(PARTS) + "; at least one round")
+    return args
+
+
+def main():
+    args = arguments()
+    # SIGTERM must end what was started, as ^C does.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    table, broken = Table(), 0
+    for letter in args.parts:
+        run, title = PARTS[letter]
+        print(f"part {letter}: {title}", flush=True)
+        lab = Lab(os.path.abspath(args.bin))
+        try:
+            lab.broker()
+            run(lab, table, args.rounds)
+        except Exception as e:  # the other parts still count
+            broken += 1
+            traceback.print_exc()
+            for process in lab.processes:
+                print(f"{process.log_path}:\n{lab.log_tail(process)}", file=sys.stderr)
+            table.failed(letter, str(e)[:200])
+        finally:
+            if args.keep:
+                print("kept " + lab.dir)
+                lab.close_processes()
+            else:
+                lab.close()
+        table.save(args.out)
+    missed = table.print()
+    return 1 if broken or (missed and args.strict) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,316 @@
+"""What a benchmark stands on: private programs on free loopback ports, and what they cost.
+
+A Lab owns one temporary folder and every process that it started; closing it ends them, by
+process id. Nothing here knows a target.
+"""
+
+import contextlib
+import http.client
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+
+TOKEN = "bench-admin-token-0123456789abcdef"
+TICK = os.sysconf("SC_CLK_TCK")
+
+
+def free_port():
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return s.getsockname()[1]
+
+
+def wait_for(what, check, limit=60.0, every=0.02):
+    end = time.monotonic() + limit
+    while True:
+        got = check()
+        if got:
+            return got
+        if time.monotonic() > end:
+            raise RuntimeError(f"{what}: not within {limit:.0f} s")
+        time.sleep(every)
+
+
+def can_connect(port):
+    try:
+        socket.create_connection(("127.0.0.1", port), 1).close()
+        return True
+    except OSError:
+        return False
+
+
+class Process:
+    """A started program: its cost so far, and its end."""
+
+    def __init__(self, args, log, env=None, stdout=None):
+        self.log = log
+        self.popen = subprocess.Popen(
+            args, stdin=subprocess.DEVNULL, stdout=stdout or log, stderr=log,
+            env={**os.environ, **(env or {})})
+        self.pid = self.popen.pid
+
+    def alive(self):
+        return self.popen.poll() is None
+
+    def cpu(self):
+        """Seconds of CPU of the process and the children that it still has."""
+        total = 0
+        pids = [self.pid]
+        for pid in pids:
+            with contextlib.suppress(OSError), open(f"/proc/{pid}/stat") as f:
+                fields = f.read().rsplit(")", 1)[1].split()
+                total += int(fields[11]) + int(fields[12])
+            with contextlib.suppress(OSError), open(f"/proc/{pid}/task/{pid}/children") as f:
+                pids += [int(p) for p in f.read().split()]
+        return total / TICK
+
+    def rss_mib(self):
+        with open(f"/proc/{self.pid}/status") as f:
+            for line in f:
+                if line.startswith("VmRSS:"):
+                    return int(line.split()[1]) / 1024
+        return 0.0
+
+    def stop(self, limit=30):
+        if self.alive():
+            self.popen.send_signal(signal.SIGTERM)
+            try:
+                self.popen.wait(limit)
+            except subprocess.TimeoutExpired:
+                self.popen.kill()
+                self.popen.wait()
+
+
+class Lab:
+    def __init__(self, bin_dir):
+        self.bin = bin_dir
+        # Not /tmp when that is memory: the disk is part of what is measured.
+        self.dir = tempfile.mkdtemp(prefix="otad-bench-", dir=os.environ.get("BENCH_DIR", "/var/tmp"))
+        self.processes = []
+        self.mqtt_port = free_port()
+
+    def close_processes(self):
+        for p in reversed(self.processes):
+            p.stop()
+
+    def close(self):
+        self.close_processes()
+        shutil.rmtree(self.dir, ignore_errors=True)
+
+    def path(self, *names):
+        return os.path.join(self.dir, *names)
+
+    def start(self, name, args, env=None):
+        with open(self.path(name + ".log"), "ab") as log:
+            p = Process(args, log, env)
+        p.log_path = self.path(name + ".log")
+        self.processes.append(p)
+        return p
+
+    def log_tail(self, p):
+        with open(p.log_path, errors="replace") as f:
+            return "".join(f.readlines()[-5:])
+
+    # ---- programs ----
+    def broker(self):
+        conf = self.path("mosquitto.conf")
+        with open(conf, "w") as f:
+            f.write(f"listener {self.mqtt_port} 127.0.0.1\nallow_anonymous true\n"
+                    "persistence false\nset_tcp_nodelay true\nlog_type error\n"
+                    "max_queued_messages 100000\n")
+        exe = shutil.which("mosquitto") or "/usr/sbin/mosquitto"
+        p = self.start("mosquitto", [exe, "-c", conf])
+        wait_for("mosquitto", lambda: can_connect(self.mqtt_port))
+        return p
+
+    def nginx(self, root):
+        port = free_port()
+        conf = self.path("nginx.conf")
+        with open(conf, "w") as f:
+            f.write(f"""
+daemon off; worker_processes 1; pid {self.path("nginx.pid")}; error_log stderr error;
+user root;
+events {{ worker_connections 1024; }}
+http {{
+  access_log off; sendfile on; tcp_nopush on; tcp_nodelay on; keepalive_requests 1000000;
+  client_body_temp_path {self.path("ng1")}; proxy_temp_path {self.path("ng2")};
+  fastcgi_temp_path {self.path("ng3")}; uwsgi_temp_path {self.path("ng4")};
+  scgi_temp_path {self.path("ng5")};
+  default_type application/octet-stream;
+  server {{ listen 127.0.0.1:{port}; root {root}; }}
+}}
+""")
+        p = self.start("nginx", ["/usr/sbin/nginx", "-c", conf, "-p", self.dir])
+        wait_for("nginx", lambda: can_connect(port))
+        return p, port
+
+    def echo(self, size):
+        p = self.start("echo", [f"{self.bin}/otasim", "echo", "--broker", self.broker_address(),
+                                "--client-id", "echo", "--size", str(int(size))])
+        wait_for("otasim echo", lambda: "connected" in self.log_tail(p) and p.alive())
+        return p
+
+    def broker_address(self):
+        return f"127.0.0.1:{self.mqtt_port}"
+
+    def forget_session(self, client_id):
+        """What the broker kept for a stopped client must not reach the next one."""
+        subprocess.run(["mosquitto_sub", "-p", str(self.mqtt_port), "-h", "127.0.0.1", "-V", "5",
+                        "-i", client_id, "-t", "nothing/at/all", "-E"],
+                       check=True, stdout=subprocess.DEVNULL, timeout=30)
+
+    def fleet(self, **options):
+        return FleetRun(self, options).result()
+
+    def fleet_start(self, **options):
+        return FleetRun(self, options)
+
+
+class FleetRun:
+    """One run of otasim fleet."""
+
+    def __init__(self, lab, options):
+        args = [f"{lab.bin}/otasim", "fleet", "--broker", lab.broker_address()]
+        for name, value in options.items():
+            name = "--" + name.replace("_", "-")
+            if value is True:
+                args.append(name)
+            elif value is not None:
+                args += [name, str(value)]
+        self.popen = subprocess.Popen(args, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE)
+
+    def result(self):
+        out, _ = self.popen.communicate(timeout=600)
+        if self.popen.returncode != 0:
+            raise RuntimeError(f"otasim fleet ended with {self.popen.returncode}")
+        return json.loads(out)
+
+
+class Otad:
+    """One otad with its own data folder; started and stopped any number of times."""
+
+    def __init__(self, lab, name, http_threads=1, preload=None):
+        self.lab, self.name = lab, name
+        self.port = free_port()
+        self.data = lab.path(name)
+        self.client_id = "otad-" + name
+        self.preload = preload or {}
+        self.process = None
+        self.conf = lab.path(name + ".toml")
+        with open(self.conf, "w") as f:
+            f.write(f'data_dir = "{self.data}"\n'
+                    f'[http]\nlisten = "127.0.0.1:{self.port}"\n'
+                    f'public_url = "http://127.0.0.1:{self.port}"\nthreads = {http_threads}\n'
+                    f'[mqtt]\nurl = "mqtt://127.0.0.1:{lab.mqtt_port}"\nusername = "otad"\n'
+                    f'client_id = "{self.client_id}"\n[log]\nlevel = "warn"\n')
+
+    def start(self):
+        """Seconds from exec until it is ready for devices."""
+        os.makedirs(self.data, exist_ok=True)
+        env = {"OTAD_ADMIN_TOKEN": TOKEN, **self.preload}
+        began = time.monotonic()
+        self.process = self.lab.start(self.name, [f"{self.lab.bin}/otad", "-c", self.conf], env)
+
+        def ready():
+            if not self.process.alive():
+                raise RuntimeError("otad ended: " + self.lab.log_tail(self.process))
+            try:
+                return self.request("GET", "/readyz")[0] == 200
+            except OSError:
+                return False
+
+        wait_for("otad", ready, every=0.002)
+        return time.monotonic() - began
+
+    def stop(self):
+        self.process.stop()
+        self.lab.forget_session(self.client_id)
+
+    @contextlib.contextmanager
+    def running(self):
+        self.start()
+        try:
+            yield self
+        finally:
+            self.stop()
+
+    def drop_file_cache(self):
+        """So that the next start reads the disk."""
+        os.sync()
+        for folder, _, files in os.walk(self.data):
+            for name in files:
+                with contextlib.suppress(OSError):
+                    fd = os.open(os.path.join(folder, name), os.O_RDONLY)
+                    os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
+                    os.close(fd)
+
+    # ---- REST ----
+    def request(self, method, path, body=None, content_type="application/json", limit=600):
+        c = http.client.HTTPConnection("127.0.0.1", self.port, timeout=limit)
+        try:
+            headers = {"Authorization": "Bearer " + TOKEN}
+            if body is not None:
+                headers["Content-Type"] = content_type
+            c.request(method, path, body, headers)
+            r = c.getresponse()
+            return r.status, r.read()
+        finally:
+            c.close()
+
+    def post(self, path, obj):
+        status, body = self.request("POST", "/api/v1" + path, json.dumps(obj))
+        if status not in (200, 201):
+            raise RuntimeError(f"POST {path}: {status} {body[:300]!r}")
+        return json.loads(body)
+
+    def add_type(self, key):
+        self.post("/device-types", {"key": key, "name": key})
+
+    def add_firmware(self, type_key, version, data, connection=None):
+        edge = "otad-bench-boundary"
+        meta = json.dumps({"name": f"{type_key} {version}", "device_type": type_key,
+                           "version": version})
+        body = (f'--{edge}\r\nContent-Disposition: form-data; name="meta"\r\n'
+                f"Content-Type: application/json\r\n\r\n{meta}\r\n--{edge}\r\n"
+                f'Content-Disposition: form-data; name="file"; filename="f.bin"\r\n'
+                "Content-Type: application/octet-stream\r\n\r\n").encode()
+        body += data + f"\r\n--{edge}--\r\n".encode()
+        c = connection or http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
+        c.request("POST", "/api/v1/firmwares", body, {
+            "Authorization": "Bearer " + TOKEN,
+            "Content-Type": "multipart/form-data; boundary=" + edge})
+        r = c.getresponse()
+        answer = r.read()
+        if r.status != 201:
+            raise RuntimeError(f"POST /firmwares {version}: {r.status} {answer[:300]!r}")
+
+    def add_firmwares(self, type_key, count):
+        c = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
+        for i in range(count):
+            self.add_firmware(type_key, f"2.{i // 100}.{i % 100}", b"firmware %d" % i, c)
+        c.close()
+
+    def import_devices(self, type_key, count, prefix="bench-", first=1):
+        """Seconds that POST /devices/import took."""
+        path = self.lab.path(f"{self.name}-{prefix}{first}.csv")
+        with open(path, "wb") as f:
+            subprocess.run([f"{self.lab.bin}/otasim", "import-rows", str(count), "--type", type_key,
+                            "--prefix", prefix, "--first", str(first)], stdout=f, check=True)
+        began = time.monotonic()
+        # curl, not Python: the sender must cost little, and its bytes must not wait for a lock.
+        out = subprocess.run(
+            ["curl", "-sS", "-o", "-", "-w", "\n%{http_code}", "-H", "Authorization: Bearer " + TOKEN,
+             "-H", "Content-Type: text/csv", "-H", "Expect:", "-T", path, "-X", "POST",
+             f"http://127.0.0.1:{self.port}/api/v1/devices/import"],
+            check=True, capture_output=True, timeout=900).stdout
+        took = time.monotonic() - began
+        os.unlink(path)
+        body, _, status = out.rpartition(b"\n")
+        if status not in (b"200", b"201"):
+            raise RuntimeError(f"import of {count}: {status} {body[:300]!r}")
+        return took
