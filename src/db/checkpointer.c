@@ -2,8 +2,8 @@
  * The checkpointer: copies the WAL back into the database on a thread and connection of its
  * own, because a checkpoint stalls whoever runs it for tens of milliseconds. PASSIVE holds up
  * nobody, and the next commit starts the WAL anew when nothing newer and no reader is in it.
- * Under writes that never pause that moment does not come; past 256 MiB RESTART makes it, and
- * for that the writer waits, at most as long as this connection's short busy timeout.
+ * Under writes that never pause that moment does not come; past 64 MiB RESTART makes it: the
+ * writer waits for two fsyncs and, when a reader is in the way, for a short busy timeout.
  */
 #include "db_priv.h"
 
@@ -18,7 +18,7 @@ enum {
     STOP_WAIT_MS = 1000,
 };
 #define PASSIVE_BYTES ((int64_t)8 << 20)
-#define RESTART_BYTES ((int64_t)256 << 20)
+#define RESTART_BYTES ((int64_t)64 << 20)
 
 struct db_checkpointer {
     char *path, *wal_path;

@@ -29,6 +29,21 @@ static bool is_full(int err)
     return err == ENOSPC || err == EDQUOT || err == EFBIG;
 }
 
+/* errno behind an I/O error. After a COMMIT the connection has lost it, but the WAL's file has it
+ * still. (ENOSPC of a write is SQLITE_FULL; this is for quotas, limits and fsync.) */
+static int system_error(sqlite3 *h)
+{
+    int err = h ? sqlite3_system_errno(h) : 0;
+    sqlite3_file *wal = NULL;
+
+    if (err || !h)
+        return err;
+    if (sqlite3_file_control(h, "main", SQLITE_FCNTL_JOURNAL_POINTER, &wal) == SQLITE_OK && wal &&
+        wal->pMethods)
+        (void)wal->pMethods->xFileControl(wal, SQLITE_FCNTL_LAST_ERRNO, &err);
+    return err;
+}
+
 int db_code(sqlite3 *h, int rc)
 {
     switch (rc & 0xff) {
@@ -40,7 +55,7 @@ int db_code(sqlite3 *h, int rc)
         return E_DB_FULL;
     case SQLITE_IOERR:
     case SQLITE_CANTOPEN:
-        return h && is_full(sqlite3_system_errno(h)) ? E_DB_FULL : E_DB;
+        return is_full(system_error(h)) ? E_DB_FULL : E_DB;
     case SQLITE_CONSTRAINT:
         if (rc == SQLITE_CONSTRAINT_UNIQUE || rc == SQLITE_CONSTRAINT_PRIMARYKEY ||
             rc == SQLITE_CONSTRAINT_ROWID)
@@ -56,7 +71,7 @@ int db_code(sqlite3 *h, int rc)
 int db_fail(struct fail *f, sqlite3 *h, int rc, const char *what, const char *path)
 {
     const char *why = h ? sqlite3_errmsg(h) : sqlite3_errstr(rc);
-    int err = h ? sqlite3_system_errno(h) : 0;
+    int err = system_error(h);
     bool io = (rc & 0xff) == SQLITE_IOERR || (rc & 0xff) == SQLITE_CANTOPEN;
 
     return fail(f, db_code(h, rc), "%s %s: %s%s%s", what, path, why, io && err ? ": " : "",

@@ -34,7 +34,7 @@ int db_handle_open(const char *path, int flags, int cache_kib, sqlite3 **ret,
 int db_code(sqlite3 *h, int rc);
 /* fail() with the handle's own sentence. what: "open", "backup of" … */
 int db_fail(struct fail *f, sqlite3 *h, int rc, const char *what, const char *path);
-int db_exec(sqlite3 *h, const char *sql) MUST_USE; /* result code of SQLite */
+int db_exec(sqlite3 *h, const char *sql); /* result code of SQLite */
 /* First column of the first row as a number, for pragmas. */
 int db_exec_int(sqlite3 *h, const char *sql, int64_t *ret) MUST_USE; /* result code of SQLite */
 /* Remember why a statement failed; returns our code. what: name of the query. */

@@ -1,0 +1,218 @@
+/* Migrations, with lists of their own beside the project's real one. */
+#include "../../../src/db/db_priv.h"
+#include "test_db.h"
+
+#include <stdio.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+static const struct db_migration_def TWO[] = {
+    {1, "init", "CREATE TABLE a (id INTEGER PRIMARY KEY); INSERT INTO a VALUES (7);"},
+    {2, "more", "CREATE TABLE b (a_id INTEGER REFERENCES a (id)); INSERT INTO b VALUES (7);"},
+};
+
+struct place {
+    char dir[64], path[80];
+};
+
+static int setup(void **state)
+{
+    struct place *p = xcalloc(1, sizeof(*p));
+
+    fixture_dir_make(p->dir);
+    (void)str_fmt(p->path, sizeof(p->path), "%s/t.db", p->dir);
+    *state = p;
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    fixture_dir_remove(((struct place *)*state)->dir);
+    free(*state);
+    return 0;
+}
+
+static int64_t ask(const char *path, const char *sql)
+{
+    struct fail f = {0};
+    int64_t answer = 0;
+    sqlite3 *h;
+
+    if (db_handle_open(path, SQLITE_OPEN_READWRITE, 64, &h, &f) < 0)
+        fail_msg("%s", f.text);
+    if (db_exec_int(h, sql, &answer) != SQLITE_OK)
+        answer = -1;
+    sqlite3_close(h);
+    return answer;
+}
+
+static bool exists(const struct place *p, const char *suffix)
+{
+    char name[128];
+
+    (void)str_fmt(name, sizeof(name), "%s%s", p->path, suffix);
+    return access(name, F_OK) == 0;
+}
+
+static size_t count_files(const struct place *p)
+{
+    char command[128];
+    FILE *ls;
+    size_t n = 0;
+    int c;
+
+    (void)str_fmt(command, sizeof(command), "ls %s", p->dir);
+    ls = popen(command, "r");
+    assert_non_null(ls);
+    while ((c = fgetc(ls)) != EOF)
+        n += c == '\n';
+    pclose(ls);
+    return n;
+}
+
+static void a_new_database_needs_no_copy(void **state)
+{
+    struct place *p = *state;
+    struct fail f = {0};
+    struct stat st;
+
+    assert_int_equal(db_migrate_with(p->path, TWO, 2, &f), 0);
+    assert_int_equal(ask(p->path, "PRAGMA user_version"), 2);
+    assert_int_equal(ask(p->path, "PRAGMA application_id"), DB_APPLICATION_ID);
+    assert_int_equal(ask(p->path, "SELECT count(*) FROM migration WHERE at > 0"), 2);
+    assert_int_equal(count_files(p), 1);
+    assert_int_equal(stat(p->path, &st), 0);
+    assert_int_equal(st.st_mode & 07, 0); /* nothing for others */
+    /* A second start finds nothing to do. */
+    assert_int_equal(db_migrate_with(p->path, TWO, 2, &f), 0);
+    assert_int_equal(count_files(p), 1);
+}
+
+static void the_old_database_is_copied_first(void **state)
+{
+    struct place *p = *state;
+    struct fail f = {0};
+    char copy[128];
+
+    assert_int_equal(db_migrate_with(p->path, TWO, 1, &f), 0);
+    assert_int_equal(db_migrate_with(p->path, TWO, 2, &f), 0);
+    (void)str_fmt(copy, sizeof(copy), "%s.before-1", p->path);
+    assert_int_equal(ask(copy, "PRAGMA user_version"), 1);
+    assert_int_equal(ask(copy, "SELECT id FROM a"), 7);
+    assert_int_equal(ask(p->path, "SELECT a_id FROM b"), 7);
+}
+
+static void a_newer_schema_is_refused(void **state)
+{
+    struct place *p = *state;
+    struct fail f = {0};
+
+    assert_int_equal(db_migrate_with(p->path, TWO, 2, &f), 0);
+    assert_int_equal(db_migrate_with(p->path, TWO, 1, &f), E_UNSUPPORTED);
+    assert_non_null(strstr(f.text, "has schema 2, newer than this program's 1"));
+    assert_int_equal(ask(p->path, "PRAGMA user_version"), 2);
+}
+
+static void a_changed_text_is_refused(void **state)
+{
+    struct place *p = *state;
+    struct db_migration_def changed[2] = {TWO[0], TWO[1]};
+    struct fail f = {0};
+
+    assert_int_equal(db_migrate_with(p->path, TWO, 1, &f), 0);
+    changed[0].text = "CREATE TABLE a (id INTEGER PRIMARY KEY);";
+    assert_int_equal(db_migrate_with(p->path, changed, 2, &f), E_CONFLICT);
+    assert_non_null(strstr(f.text, "0001_init ran with another text"));
+    assert_int_equal(ask(p->path, "PRAGMA user_version"), 1);
+}
+
+static void a_gap_in_the_record_is_refused(void **state)
+{
+    struct place *p = *state;
+    struct fail f = {0};
+
+    assert_int_equal(db_migrate_with(p->path, TWO, 2, &f), 0);
+    (void)ask(p->path, "DELETE FROM migration WHERE version=1 RETURNING 1");
+    assert_int_equal(db_migrate_with(p->path, TWO, 2, &f), E_CONFLICT);
+    assert_non_null(strstr(f.text, "migration 1 is not recorded"));
+    (void)ask(p->path, "DELETE FROM migration RETURNING 1");
+    assert_int_equal(db_migrate_with(p->path, TWO, 2, &f), E_CONFLICT);
+}
+
+/* Neither its changes nor its row stay; what ran before it does; the next start tries again. */
+static void a_failing_migration_leaves_the_old_schema(void **state)
+{
+    struct place *p = *state;
+    struct db_migration_def bad[2] = {
+        TWO[0], {2, "bad", "CREATE TABLE c (x); INSERT INTO none VALUES (1);"}};
+    struct fail f = {0};
+
+    assert_int_equal(db_migrate_with(p->path, bad, 2, &f), E_DB);
+    assert_non_null(strstr(f.text, "migration 0002_bad: "));
+    assert_non_null(strstr(f.text, "no such table"));
+    assert_int_equal(ask(p->path, "PRAGMA user_version"), 1);
+    assert_int_equal(ask(p->path, "SELECT count(*) FROM c"), -1);
+    bad[1].text = "INSERT INTO a VALUES (8); CREATE TABLE d (a_id REFERENCES a (id));"
+                  "INSERT INTO d VALUES (99);";
+    assert_int_equal(db_migrate_with(p->path, bad, 2, &f), E_DB);
+    assert_non_null(strstr(f.text, "references that lead nowhere"));
+    assert_int_equal(db_migrate_with(p->path, TWO, 2, &f), 0);
+    assert_true(exists(p, ".before-1"));
+    assert_int_equal(ask(p->path, "SELECT count(*) FROM a"), 1);
+}
+
+static void other_files_are_refused(void **state)
+{
+    struct place *p = *state;
+    struct fail f = {0};
+    sqlite3 *h;
+    FILE *file;
+
+    assert_int_equal(sqlite3_open(p->path, &h), SQLITE_OK);
+    assert_int_equal(db_exec(h, "CREATE TABLE theirs (x)"), SQLITE_OK);
+    sqlite3_close(h);
+    assert_int_equal(db_migrate_with(p->path, TWO, 2, &f), E_DB);
+    assert_non_null(strstr(f.text, "not an otad database"));
+    assert_int_equal(unlink(p->path), 0);
+    assert_int_equal(sqlite3_open(p->path, &h), SQLITE_OK);
+    assert_int_equal(db_exec(h, "PRAGMA application_id=77"), SQLITE_OK);
+    sqlite3_close(h);
+    assert_int_equal(db_migrate_with(p->path, TWO, 2, &f), E_DB);
+    file = fopen(p->path, "w");
+    assert_non_null(file);
+    fputs(long_text(5000), file);
+    fclose(file);
+    assert_int_equal(db_migrate_with(p->path, TWO, 2, &f), E_DB);
+    assert_non_null(strstr(f.text, "not an otad database"));
+}
+
+static void a_connection_needs_the_right_schema(void **state)
+{
+    struct place *p = *state;
+    struct fail f = {0};
+    struct db *r;
+
+    assert_int_equal(db_open(p->path, DB_READ, 64, &r, &f), E_DB); /* not there */
+    assert_non_null(strstr(f.text, p->path));
+    assert_int_equal(db_migrate_with(p->path, db_migration_defs, DB_MIGRATIONS, &f), 0);
+    (void)ask(p->path, "PRAGMA user_version=9999");
+    assert_int_equal(db_open(p->path, DB_READ, 64, &r, &f), E_DB);
+    assert_non_null(strstr(f.text, "has schema 9999"));
+    assert_int_equal(db_open(p->path, DB_WRITE, 64, &r, &f), E_UNSUPPORTED);
+}
+
+int migrate_tests(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(a_new_database_needs_no_copy, setup, teardown),
+        cmocka_unit_test_setup_teardown(the_old_database_is_copied_first, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_newer_schema_is_refused, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_changed_text_is_refused, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_gap_in_the_record_is_refused, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_failing_migration_leaves_the_old_schema, setup, teardown),
+        cmocka_unit_test_setup_teardown(other_files_are_refused, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_connection_needs_the_right_schema, setup, teardown),
+    };
+
+    return cmocka_run_group_tests_name("migrate", tests, NULL, NULL);
+}
