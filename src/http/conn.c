@@ -1,0 +1,195 @@
+/*
+ * Connections: admission, phases and deadlines. MHD's own timeout starts anew with every byte,
+ * so it is off; a tick per thread walks the connections and shuts down the late ones, which MHD
+ * then sees as closed by the peer. A download's progress is what the peer's TCP acknowledged.
+ */
+#include "internal.h"
+
+#include <arpa/inet.h>
+#include <assert.h>
+#include <linux/tcp.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+static void address_text(const struct sockaddr *sa, char *ret, size_t cap)
+{
+    ret[0] = '\0';
+    if (!sa)
+        return;
+    if (sa->sa_family == AF_INET) {
+        const struct sockaddr_in *v4 = (const struct sockaddr_in *)(const void *)sa;
+        inet_ntop(AF_INET, &v4->sin_addr, ret, (socklen_t)cap);
+    } else if (sa->sa_family == AF_INET6) {
+        const struct sockaddr_in6 *v6 = (const struct sockaddr_in6 *)(const void *)sa;
+        if (IN6_IS_ADDR_V4MAPPED(&v6->sin6_addr))
+            inet_ntop(AF_INET, &v6->sin6_addr.s6_addr[12], ret, (socklen_t)cap);
+        else
+            inet_ntop(AF_INET6, &v6->sin6_addr, ret, (socklen_t)cap);
+    }
+}
+
+/* ---- admission: bounds over all threads ---- */
+
+static intptr_t count_of(const void *value)
+{
+    return (intptr_t)value;
+}
+
+enum MHD_Result conn_may_enter(void *cls, const struct sockaddr *addr, socklen_t len UNUSED)
+{
+    struct http_server *s = ((struct listener *)cls)->thread->server;
+    const struct conf *c = s->o.conf;
+
+    if (atomic_load(&s->connections) >= c->http_max_connections)
+        return MHD_NO;
+    if (c->http_max_connections_per_address <= 0)
+        return MHD_YES;
+    char text[INET6_ADDRSTRLEN];
+    address_text(addr, text, sizeof(text));
+    pthread_mutex_lock(&s->lock);
+    intptr_t n = count_of(map_get(&s->per_address, text, strlen(text)));
+    pthread_mutex_unlock(&s->lock);
+    return n < c->http_max_connections_per_address ? MHD_YES : MHD_NO;
+}
+
+static void count_address(struct http_server *s, const char *address, int delta)
+{
+    if (s->o.conf->http_max_connections_per_address <= 0)
+        return;
+    size_t len = strlen(address);
+    pthread_mutex_lock(&s->lock);
+    intptr_t n = count_of(map_get(&s->per_address, address, len)) + delta;
+    if (n > 0)
+        map_put(&s->per_address, address, len, (void *)n);
+    else
+        map_del(&s->per_address, address, len);
+    pthread_mutex_unlock(&s->lock);
+}
+
+/* ---- life ---- */
+
+static struct conn *conn_new(struct listener *l, struct MHD_Connection *mhd)
+{
+    struct conn *c = xcalloc(1, sizeof(*c));
+    c->listener = l;
+    c->mhd = mhd;
+    c->linger_fd = -1;
+    c->fd = MHD_get_connection_info(mhd, MHD_CONNECTION_INFO_CONNECTION_FD)->connect_fd;
+    const union MHD_ConnectionInfo *who =
+        MHD_get_connection_info(mhd, MHD_CONNECTION_INFO_CLIENT_ADDRESS);
+    address_text(who ? who->client_addr : NULL, c->address, sizeof(c->address));
+    conn_phase(c, CONN_REQUEST); /* a silent newcomer has no more time than a slow one */
+
+    c->next = l->thread->conns;
+    if (c->next)
+        c->next->prev = c;
+    l->thread->conns = c;
+    count_address(l->thread->server, c->address, 1);
+    atomic_fetch_add(&l->thread->server->connections, 1);
+    metric_add(M_HTTP_CONNECTIONS, 1);
+    return c;
+}
+
+static void conn_free(struct conn *c)
+{
+    struct http_thread *t = c->listener->thread;
+
+    if (c->prev)
+        c->prev->next = c->next;
+    else
+        t->conns = c->next;
+    if (c->next)
+        c->next->prev = c->prev;
+    count_address(t->server, c->address, -1);
+    atomic_fetch_sub(&t->server->connections, 1);
+    metric_add(M_HTTP_CONNECTIONS, -1);
+    if (c->linger_fd >= 0)
+        linger_start(t, c->linger_fd);
+    free(c);
+}
+
+void conn_on_notify(void *cls, struct MHD_Connection *mhd, void **socket_context,
+                    enum MHD_ConnectionNotificationCode code)
+{
+    if (code == MHD_CONNECTION_NOTIFY_STARTED) {
+        *socket_context = conn_new((struct listener *)cls, mhd);
+    } else if (*socket_context) {
+        conn_free((struct conn *)*socket_context);
+        *socket_context = NULL;
+    }
+}
+
+/* ---- deadlines ---- */
+
+void conn_phase(struct conn *c, enum conn_phase phase)
+{
+    c->phase = phase;
+    c->since_us = clock_mono_us();
+    if (phase == CONN_REPLY)
+        c->acked = conn_acked(c->fd);
+}
+
+uint64_t conn_acked(int fd)
+{
+    struct tcp_info info = {0};
+    socklen_t len = sizeof(info);
+    if (getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &len) < 0)
+        return 0;
+    return info.tcpi_bytes_acked;
+}
+
+void conn_cut(struct conn *c)
+{
+    if (c->cut)
+        return;
+    c->cut = true;
+    shutdown(c->fd, SHUT_RDWR);
+}
+
+static void check_reply(struct conn *c, int64_t now)
+{
+    uint64_t acked = conn_acked(c->fd);
+    if (acked != c->acked) {
+        c->acked = acked;
+        c->since_us = now;
+    }
+    if (c->request && c->request->track)
+        track_sample(c->request->track, c->fd);
+}
+
+static int64_t bound_s(const struct conn *c)
+{
+    const struct conf *conf = c->listener->thread->server->o.conf;
+    switch (c->phase) {
+    case CONN_IDLE:
+        return conf->http_idle_timeout_s;
+    case CONN_REQUEST:
+        return conf->http_request_timeout_s;
+    case CONN_UPLOAD:
+    case CONN_REPLY:
+        return conf->http_stall_timeout_s;
+    case CONN_HELD:
+        return DEFER_MAX_MS / 1000;
+    }
+    return 0;
+}
+
+void conn_tick(struct http_thread *t)
+{
+    int64_t now = clock_mono_us();
+    for (struct conn *c = t->conns, *next; c; c = next) {
+        next = c->next;
+        if (c->phase == CONN_REPLY)
+            check_reply(c, now);
+        if (t->stopping && c->phase == CONN_IDLE)
+            conn_cut(c);
+        if (c->cut || now - c->since_us < bound_s(c) * 1000000)
+            continue;
+        if (c->phase == CONN_HELD) {
+            hold_refuse(c->request);
+            continue;
+        }
+        metric_add(M_HTTP_TIMED_OUT, 1);
+        conn_cut(c);
+    }
+}
