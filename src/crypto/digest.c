@@ -122,7 +122,7 @@ void crypto_token(const char *prefix, size_t n_bytes, char *ret, size_t cap)
 {
     uint8_t raw[64];
     size_t len = strlen(prefix);
-    assert(n_bytes <= sizeof(raw) && len + (n_bytes + 2) / 3 * 4 < cap);
+    assert(n_bytes <= sizeof(raw) && len + (n_bytes * 4 + 2) / 3 < cap);
     memcpy(ret, prefix, len);
     rand_bytes(raw, n_bytes);
     (void)b64url_encode(raw, n_bytes, ret + len);
