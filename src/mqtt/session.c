@@ -331,6 +331,10 @@ static void on_disconnect(struct mosquitto *lib UNUSED, void *arg, int rc,
     } else if (rc >= 0x80 || rc == 0) {
         session_fail(m, "%s:%d closed the connection: %s", m->host, m->port,
                      rc ? mosquitto_reason_string(rc) : "normal disconnection");
+    } else if (rc == MOSQ_ERR_CONN_LOST && m->phase == PHASE_UP && m->attempts >= 3) {
+        /* Older brokers (mosquitto 2.0.11) do not say that the session was taken over. */
+        session_fail(m, "%s:%d keeps closing the connection; does another client use our id?",
+                     m->host, m->port);
     } else {
         session_fail_rc(m, rc, errno_then);
     }

@@ -44,6 +44,6 @@ void peer_forget(struct peer *p);
 void peer_publish(struct peer *p, const char *topic, const char *text);
 void loop_spin(struct loop *l, int turns);
 
-/* test_ack.c, test_connect.c, test_flow.c */
-extern const struct CMUnitTest ack_tests[], connect_tests[], flow_tests[];
-extern const size_t ack_test_count, connect_test_count, flow_test_count;
+/* test_ack.c, test_connect.c, test_flow.c, test_tls.c */
+extern const struct CMUnitTest ack_tests[], connect_tests[], flow_tests[], tls_tests[];
+extern const size_t ack_test_count, connect_test_count, flow_test_count, tls_test_count;
