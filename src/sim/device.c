@@ -196,6 +196,10 @@ static void on_message(void *arg, const struct mqtt_message *m)
     struct fail why;
 
     int rc = wire_offer_parse(m->payload, m->n, &offer, &why);
+    if (rc == E_PROTO && d->step == STEP_IDLE) {
+        give_up(d, why.text);
+        return;
+    }
     if (rc < 0) {
         say(d, "ignores a message: %s", why.text);
         return;

@@ -7,7 +7,7 @@
  */
 #include "fleet.h"
 
-enum { CONNECTS_AT_ONCE = 50, TICK_MS = 1, TICK_LAZY_MS = 500, CONNECT_LIMIT_MS = 60000 };
+enum { CONNECTS_AT_ONCE = 50, TICK_MS = 1, TICK_LAZY_MS = 500 };
 
 static struct fleet_device *device_of_topic(struct fleet *f, const char *topic)
 {
@@ -99,12 +99,27 @@ static void pace(struct fleet *f)
     }
 }
 
+/* Whether it is an offer, by a look at one member: parsing would cost more than all the rest. */
+static bool read_answer(const struct mqtt_message *m, bool *ret_offer)
+{
+    static const char name[] = "\"upgrade\"";
+    const char *end = (const char *)m->payload + m->n;
+    const char *p = memmem(m->payload, m->n, name, sizeof(name) - 1);
+
+    if (!p)
+        return false;
+    p += sizeof(name) - 1;
+    while (p < end && (*p == ':' || *p == ' '))
+        p++;
+    *ret_offer = p < end && *p == 't';
+    return p < end && (*p == 't' || *p == 'f');
+}
+
 static void on_message(void *arg, const struct mqtt_message *m)
 {
     struct fleet *f = ((struct fleet_conn *)arg)->fleet;
     struct fleet_device *d = device_of_topic(f, m->topic);
-    bool offer = memmem(m->payload, m->n, "\"upgrade\":true", 14) != NULL;
-    bool known = offer || memmem(m->payload, m->n, "\"upgrade\":false", 15) != NULL;
+    bool offer = false, known = read_answer(m, &offer);
 
     if (!d)
         return; /* another fleet's, on a shared connection */
@@ -336,7 +351,8 @@ int fleet_start(struct fleet *f, struct fail *why)
         f->devices[i].conn = (uint32_t)(i % f->n_conns);
         f->devices[i].writes =
             f->o.mode == FLEET_WRITE ||
-            (f->o.mode == FLEET_MIXED && (int64_t)(i * 37 % 100) < f->o.write_percent);
+            (f->o.mode == FLEET_MIXED &&
+             ((int64_t)i + 1) * f->o.write_percent / 100 > (int64_t)i * f->o.write_percent / 100);
     }
     f->loop = loop_new();
     f->tick = loop_timer_new(f->loop, on_tick, f);
@@ -346,7 +362,7 @@ int fleet_start(struct fleet *f, struct fail *why)
         if (rc < 0)
             return rc;
     }
-    loop_timer_start(f->phase_timer, CONNECT_LIMIT_MS, 0);
+    loop_timer_start(f->phase_timer, (uint64_t)f->o.connect_ms, 0);
     connect_more(f);
     return 0;
 }

@@ -13,7 +13,7 @@ struct fleet_options {
     int64_t devices, first, window, in_flight, connections; /* in_flight 0 = devices x window */
     int64_t rate;                                           /* checks per second; 0 = closed loop */
     int64_t write_percent;                                  /* of the devices, in mixed mode */
-    int64_t seconds_ms, warmup_ms, timeout_ms;
+    int64_t seconds_ms, warmup_ms, timeout_ms, connect_ms;
     bool spread;
 };
 

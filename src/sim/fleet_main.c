@@ -24,7 +24,8 @@ static const char usage[] =
     "  --versions A,B       what writing checks report in turn (default 0.1.0,0.1.1)\n"
     "  --event E  --attribute A   default otaCheck, version\n"
     "  --seconds S          measured (default 10)        --warmup S    before (default 2)\n"
-    "  --timeout S          a check is lost after so long (default 30)\n";
+    "  --timeout S          a check is lost after so long (default 30)\n"
+    "  --connect-timeout S  all must be connected by then (default 60)\n";
 
 enum {
     OPT_BROKER = 1000,
@@ -46,6 +47,7 @@ enum {
     OPT_SECONDS,
     OPT_WARMUP,
     OPT_TIMEOUT,
+    OPT_CONNECT_TIMEOUT,
     OPT_HELP,
 };
 
@@ -69,6 +71,7 @@ static const struct option long_options[] = {
     {"seconds", required_argument, NULL, OPT_SECONDS},
     {"warmup", required_argument, NULL, OPT_WARMUP},
     {"timeout", required_argument, NULL, OPT_TIMEOUT},
+    {"connect-timeout", required_argument, NULL, OPT_CONNECT_TIMEOUT},
     {"help", no_argument, NULL, OPT_HELP},
     {0},
 };
@@ -154,6 +157,8 @@ static int take_option(struct fleet_options *o, int c, const char *text)
         return sim_opt_seconds("warmup", text, &o->warmup_ms);
     if (c == OPT_TIMEOUT)
         return sim_opt_seconds("timeout", text, &o->timeout_ms);
+    if (c == OPT_CONNECT_TIMEOUT)
+        return sim_opt_seconds("connect-timeout", text, &o->connect_ms);
     return take_text(o, c, text);
 }
 
@@ -249,7 +254,8 @@ int sim_fleet(int argc, char **argv)
                                   .write_percent = 50,
                                   .seconds_ms = 10000,
                                   .warmup_ms = 2000,
-                                  .timeout_ms = 30000};
+                                  .timeout_ms = 30000,
+                                  .connect_ms = 60000};
     while (rc == SIM_OK && (c = getopt_long(argc, argv, "", long_options, NULL)) != -1) {
         if (c == OPT_HELP) {
             fputs(usage, stdout);
