@@ -1,0 +1,252 @@
+"""The life of an update, for devices that only check and download."""
+import pytest
+
+from otalib import PRELOAD, fetch, path_of, wait
+
+
+@pytest.fixture
+def dated(make_site):
+    """A site whose clock `later(seconds)` sets ahead, by a restart."""
+    site = make_site(preload=PRELOAD / "clock.so")
+    ahead = 0
+
+    def later(seconds):
+        nonlocal ahead
+        ahead += seconds
+        site.otad.stop()
+        site.otad.start(CLOCK_AHEAD_S=str(ahead))
+
+    site.later = later
+    return site
+
+
+def prepare(site, versions=("2.0.0",), **fields):
+    kind = site.type(**fields)
+    made = [site.otad.firmware(kind, v)["id"] for v in versions]
+    return kind, made, site.device(kind, "1.0.0")
+
+
+def download(site, offer):
+    got = fetch(site.otad.port, offer["params"]["url"])
+    assert got.status == 200 and len(got.body) == offer["params"]["size"]
+    return got.body
+
+
+def states(update):
+    return [h["to"] for h in update["history"]]
+
+
+def test_verified(site):
+    _, _, device = prepare(site)
+    offer = device.offer()
+    site.otad.wait_state(device.key, "offered")
+    download(site, offer)
+    site.otad.wait_state(device.key, "downloaded")
+    device.report(version="2.0.0")
+    update = site.otad.wait_state(device.key, "verified")
+    assert update["id"] == offer["id"] and not update["suspect"]
+    assert update["from_version"] == "1.0.0" and update["to_version"] == "2.0.0"
+    assert update["bytes_served"] == update["bytes_total"] == offer["params"]["size"]
+    times = [h["at"] for h in update["history"]]
+    assert times == sorted(times) and all(h["cause"] for h in update["history"])
+    device.nothing()
+
+
+def test_success_without_a_byte_is_suspect(site):
+    _, _, device = prepare(site)
+    device.offer()
+    before = site.otad.metric("otad_updates_suspect_total")
+    device.report(version="2.0.0")
+    assert site.otad.wait_state(device.key, "verified")["suspect"] is True
+    assert site.otad.metric("otad_updates_suspect_total") == before + 1
+
+
+def test_equal_version_in_other_words_verifies(site):
+    kind = site.type()
+    site.otad.firmware(kind, "V2.0.0")
+    device = site.device(kind, "1.0.0")
+    download(site, device.offer())
+    device.report(version="2.0")
+    site.otad.wait_state(device.key, "verified")
+
+
+def test_rolled_back(site):
+    _, _, device = prepare(site, backoff_s=0)
+    offer = device.offer()
+    download(site, offer)
+    site.otad.wait_state(device.key, "downloaded")
+    device.publish("command_reply", {"method": "otaUpgrade", "params": {"result": 0},
+                                     "id": offer["id"]})  # fmt: skip
+    wait(lambda: site.otad.updates(device.key)[0]["state"] in ("installing", "rebooting",
+                                                               "installed", "rolled_back"),
+         "the device's word is taken")  # fmt: skip
+    device.report(version="1.0.0")
+    update = site.otad.wait_state(device.key, "rolled_back")
+    assert "verified" not in states(update)
+
+
+def test_download_again_is_another_attempt_until_they_are_used_up(site):
+    _, made, device = prepare(site, attempts=2, attempts_per_day=10, backoff_s=0)
+    first = device.offer()
+    download(site, first)
+    site.otad.wait_state(device.key, "downloaded")
+    download(site, first)
+    wait(lambda: site.otad.updates(device.key)[0]["attempt"] == 2, "the second attempt")
+    site.otad.wait_state(device.key, "downloaded")
+    download(site, first)
+    site.otad.wait_state(device.key, "failed")
+    said = site.otad.ok("GET", f"/devices/{device.key}/explain?module=main")
+    assert {r["code"] for r in said["reasons"] if r["firmware"] == made[0]} <= {
+        "attempts_exhausted", "backing_off", "eligible"}  # fmt: skip
+
+
+def test_quarantine_and_release(site):
+    _, _, device = prepare(site, attempts=1, attempts_per_day=2, backoff_s=0)
+    for n in range(2):
+        if n:
+            site.otad.firmware(site.otad.ok("GET", f"/devices/{device.key}")["device_type"], "2.0.1")
+        fail_once(site, device)
+    device.nothing()
+    said = site.otad.ok("GET", f"/devices/{device.key}/explain?module=main")
+    assert "quarantined" in {r["code"] for r in said["reasons"]} | {said["reason"]}
+    assert site.otad.ok("GET", f"/devices/{device.key}")["quarantined_until"]
+    site.otad.ok("POST", f"/devices/{device.key}/release", {})
+    assert site.otad.ok("GET", f"/devices/{device.key}")["quarantined_until"] is None
+    site.otad.firmware(site.otad.ok("GET", f"/devices/{device.key}")["device_type"], "2.0.2")
+    device.offer()
+
+
+def fail_once(site, device):
+    """One attempt that fails by the device's own word."""
+    offer = device.offer()
+    download(site, offer)
+    site.otad.wait_state(device.key, "downloaded")
+    device.publish("command_reply", {"method": "otaUpgrade", "id": offer["id"],
+                                     "params": {"result": 1, "error": "flash"}})  # fmt: skip
+
+    def over():
+        update = site.otad.ok("GET", f"/updates/{offer['id']}")
+        return update["state"] in ("failed", "rolled_back") and update
+
+    return wait(over, "the attempt failed")
+
+
+def test_backoff(dated):
+    site = dated
+    _, _, device = prepare(site, attempts=3, attempts_per_day=10, backoff_s=600)
+    offer = device.offer()
+    download(site, offer)
+    site.otad.wait_state(device.key, "downloaded")
+    device.publish("command_reply", {"method": "otaUpgrade", "id": offer["id"],
+                                     "params": {"result": 1}})  # fmt: skip
+    wait(lambda: site.otad.updates(device.key)[0]["attempt"] == 2, "one attempt is used")
+    device.nothing()
+    said = site.otad.ok("GET", f"/devices/{device.key}/explain?module=main")
+    assert "backing_off" in {r["code"] for r in said["reasons"]} | {said["reason"]}
+    site.later(601)
+    again = device.offer()
+    assert again["id"] == offer["id"]
+
+
+@pytest.mark.parametrize(
+    "moves, seconds, state",
+    [("", 24 * 3600 + 5, "timed_out"), ("d", 3600 + 5, "unverified"), ("p", 7200 + 5, "timed_out")],
+)
+def test_deadlines(dated, moves, seconds, state):
+    """No sign after the offer; no report after the download; a download that stays half."""
+    site = dated
+    _, _, device = prepare(site, attempts=1)
+    offer = device.offer()
+    if moves == "d":
+        download(site, offer)
+        site.otad.wait_state(device.key, "downloaded")
+        seconds *= 3  # install and verify
+    if moves == "p":
+        fetch(site.otad.port, path_of(offer["params"]["url"]), Range="bytes=0-999")
+        site.otad.wait_state(device.key, "downloading")
+    site.later(seconds)
+    update = wait(
+        lambda: (u := site.otad.updates(device.key)[0])["ended_at"] and u, "the deadline passes"
+    )
+    assert update["state"] in (state, "failed"), update
+    # a late success still counts as the version; the ended update stays as it is
+    device.connected()
+    device.report(version="2.0.0")
+    wait(lambda: site.otad.ok("GET", f"/devices/{device.key}")["versions"]["main"]["version"]
+         == "2.0.0", "the report is taken")  # fmt: skip
+    assert site.otad.ok("GET", f"/updates/{offer['id']}")["state"] == update["state"]
+
+
+def test_target_version_without_an_offer(site):
+    """Flashed by hand: nothing to close, nothing to offer."""
+    _, _, device = prepare(site)
+    device.report(version="2.0.0")
+    device.nothing()
+    assert site.otad.updates(device.key) == []
+
+
+def test_newer_than_the_target_ends_the_update(site):
+    _, _, device = prepare(site)
+    offer = device.offer()
+    device.report(version="3.0.0")
+    update = wait(lambda: (u := site.otad.ok("GET", f"/updates/{offer['id']}"))["ended_at"] and u,
+                  "it ends")  # fmt: skip
+    assert update["state"] == "canceled"
+    device.nothing()
+
+
+def test_cancel(site):
+    _, _, device = prepare(site)
+    offer = device.offer()
+    site.otad.ok("POST", f"/updates/{offer['id']}/cancel")
+    assert site.otad.wait_state(device.key, "canceled")["history"][-1]["cause"]
+    again = site.otad.rest("POST", f"/updates/{offer['id']}/cancel")
+    assert again.status == 409, "final states don't change"
+    gone = fetch(site.otad.port, offer["params"]["url"])
+    assert gone.status in (403, 404, 410), "its link is dead"
+
+
+def test_accepted_by_command_reply(site):
+    _, _, device = prepare(site)
+    offer = device.offer()
+    device.publish("command_reply", {"method": "otaUpgrade", "params": {}, "id": offer["id"]})
+    site.otad.wait_state(device.key, "accepted")
+
+
+def test_ids_are_positive_int32_and_grow(site):
+    kind = site.type()
+    site.otad.firmware(kind, "2.0.0")
+    ids = [site.device(kind, "1.0.0").offer()["id"] for _ in range(3)]
+    assert ids == sorted(set(ids)) and all(0 < i < 2**31 for i in ids)
+
+
+def test_device_list_and_source_versions(site):
+    kind = site.type()
+    a, b = site.device(kind, "1.0.0"), site.device(kind, "1.0.0")
+    site.otad.firmware(kind, "2.0.0", devices=[a.key])
+    site.otad.firmware(kind, "3.0.0", source_versions=["2.0.0"])
+    assert a.offer()["params"]["version"] == "2.0.0"
+    b.nothing()
+    download(site, a.offer())
+    a.report(version="2.0.0")
+    site.otad.wait_state(a.key, "verified")
+    assert a.offer()["params"]["version"] == "3.0.0"
+
+
+def test_disabling_the_firmware_stops_the_offer(site):
+    _, made, device = prepare(site)
+    device.offer()
+    site.otad.ok("PATCH", f"/firmwares/{made[0]}", {"enabled": False})
+    device.nothing()
+
+
+def test_list_filters(site):
+    kind, made, device = prepare(site)
+    offer = device.offer()
+    for query in (f"device={device.key}", f"firmware={made[0]}",
+                  f"device={device.key}&state=offered"):  # fmt: skip
+        got = site.otad.ok("GET", f"/updates?{query}")
+        assert [u["id"] for u in got["items"]] == [offer["id"]], query
+        assert got["next"] is None
+    assert site.otad.ok("GET", f"/updates?device={device.key}&state=verified")["items"] == []
+    assert site.otad.rest("GET", "/updates?state=nonsense").status in (400, 422)
