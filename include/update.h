@@ -61,7 +61,7 @@ struct past_attempt {
     bool canceled;
 };
 struct active_update {
-    int64_t id, device_id, firmware_id;
+    int64_t id, device_id, firmware_id, retry_at;
     const char *module;
     enum update_state state;
 };
@@ -99,13 +99,14 @@ enum reason decide_still(const struct catalog *c, const struct device_facts *fac
                          const struct firmware *fw, int64_t now);
 
 /* ---- facts from the database ---- */
-/* Everything decide needs for one device and module; from the arena. *ret_active is the active
- * update of exactly this module (id 0 when none). */
+/* Everything decide needs for one device and module; from the arena. ret must stay where it is
+ * until facts_done: facts.arg points at it. */
 struct facts_load {
     struct device_facts facts;
     struct update *active; /* NULL when none */
     struct db *db;         /* for the attributes, read at the first question */
     json_t *attributes;
+    int rc; /* how that reading went */
 };
 int facts_load(struct db *db, const struct device *d, const char *module, int64_t now,
                struct arena *a, struct facts_load *ret) MUST_USE;
@@ -157,15 +158,18 @@ int update_check(struct db *db, const struct catalog *c, const struct device *d,
  * or cancels it when it is beyond its target. */
 int update_reported(struct db *w, const struct catalog *c, const struct device *d,
                     const char *module, const char *version, int64_t now, struct arena *a) MUST_USE;
-/* The device said how it goes (a reply, progress): accepted, downloading …, failed (an attempt),
- * rejected. An illegal move returns E_CONFLICT and is counted (M_UPDATE_ILLEGAL); unknown id or
- * of another device: E_NOTFOUND. text is the device's own words (bounded by the caller). */
+/* The device said how it goes (a reply, progress; percent <0 = not said): deferred, accepted,
+ * downloading …, installed, failed (an attempt), rejected, rolled_back. What only otad finds out
+ * (verified and the other ends) is illegal here. An illegal move returns E_CONFLICT and is counted
+ * (M_UPDATE_ILLEGAL); unknown id or of another device: E_NOTFOUND. text is the device's own words
+ * (bounded by the caller). */
 int update_moved(struct db *w, const struct catalog *c, const struct device *d, int64_t update_id,
                  enum update_state to, int64_t percent, const char *text, int64_t now,
                  struct arena *a) MUST_USE;
 /* Bytes [from,to) of file number file_no (1..) reached the device through its own link. `starts`:
  * this is the first word of a request that began at byte 0: in state downloaded it begins a new
- * attempt. */
+ * attempt. Bytes that were known already write nothing; new ones are one row, so the caller says
+ * how often. */
 int update_served(struct db *w, const struct catalog *c, int64_t update_id, int file_no,
                   uint64_t from, uint64_t to, bool starts, int64_t now, struct arena *a) MUST_USE;
 int update_cancel(struct db *w, int64_t update_id, const char *cause, const char *text, int64_t now,

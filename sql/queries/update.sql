@@ -46,8 +46,9 @@ UPDATE ota_update SET state = $2, attempt = $3, bytes_served = $4, coverage = $5
 WHERE id = $1;
 
 -- name: update_progress :exec writer
--- in: id, bytes_served, coverage, percent, updated_at. Touches no index.
-UPDATE ota_update SET bytes_served = $2, coverage = $3, percent = $4, updated_at = $5
+-- in: id, bytes_served, coverage, percent, suspect, updated_at. Touches no index.
+UPDATE ota_update SET bytes_served = $2, coverage = $3, percent = $4, suspect = $5,
+  updated_at = $6
 WHERE id = $1;
 
 -- name: update_link :exec writer

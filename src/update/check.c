@@ -1,0 +1,181 @@
+/*
+ * A check: what a device that asks is offered. An update under way is offered again with the same
+ * id and nothing is written; so repeated checks are answered from a reading connection, and only
+ * a new offer needs the writer. Everything is decided by decide() and decide_still().
+ */
+#include "update_priv.h"
+
+#include <inttypes.h>
+
+struct check {
+    struct db *db;
+    const struct catalog *catalog;
+    const struct device *device;
+    const struct device_type *type;
+    int64_t now, link_lifetime_ms;
+    struct arena *arena;
+    struct facts_load facts;
+    struct update *ret_update;
+    bool *ret_repeated;
+    struct decision *ret_decision;
+};
+
+/* ---- an update under way ---- */
+/* What passes by itself withholds the offer, it does not end the update. */
+static bool passes_by(enum reason r)
+{
+    return r == REASON_DEVICE_DISABLED || r == REASON_QUARANTINED || r == REASON_VERSION_UNKNOWN ||
+           r == REASON_BATTERY_LOW || r == REASON_SIGNAL_LOW || r == REASON_NO_SPACE;
+}
+
+static int nothing(struct check *k, enum reason r, int64_t retry_at)
+{
+    k->ret_decision->reason = r;
+    k->ret_decision->retry_at = retry_at;
+    return 0;
+}
+
+static int extend_link(struct check *k, struct update *u)
+{
+    AUTO(db_reset) struct db_stmt *q = db_use(k->db, Q_UPDATE_LINK);
+
+    u->link_until = k->now + k->link_lifetime_ms;
+    u->updated_at = k->now;
+    db_bind_int(q, 1, u->id);
+    db_bind_int(q, 2, u->link_until);
+    db_bind_int(q, 3, u->updated_at);
+    return db_run(q);
+}
+
+static int offer_again(struct check *k, struct update *u, const struct firmware *fw)
+{
+    bool wrote = true;
+    int rc = 0;
+
+    if (u->state == UPDATE_PLANNED) {
+        u->link_until = k->now + k->link_lifetime_ms;
+        rc = life_move(k->db, k->type, u, UPDATE_OFFERED, "check",
+                       arena_printf(k->arena, "attempt %" PRId64, u->attempt), k->now);
+    } else if (u->link_until - k->now < k->link_lifetime_ms / 4) {
+        rc = extend_link(k, u);
+    } else {
+        wrote = false;
+    }
+    if (rc < 0)
+        return rc;
+    *k->ret_update = *u;
+    *k->ret_repeated = !wrote;
+    k->ret_decision->firmware = fw;
+    k->ret_decision->reason = REASON_ELIGIBLE;
+    return 0;
+}
+
+/* 0 = answered, 1 = it was canceled: decide anew. */
+static int check_active(struct check *k)
+{
+    struct update *u = k->facts.active;
+    const struct firmware *fw = catalog_firmware(k->catalog, u->firmware_id);
+    const struct device_facts *facts = &k->facts.facts;
+    enum reason r = fw ? decide_still(k->catalog, facts, fw, k->now) : REASON_FIRMWARE_DISABLED;
+    bool waits =
+        u->state == UPDATE_PLANNED || u->state == UPDATE_OFFERED || u->state == UPDATE_DEFERRED;
+    int rc;
+
+    if (k->facts.rc < 0)
+        return k->facts.rc;
+    if (passes_by(r))
+        return nothing(k, r, r == REASON_QUARANTINED ? k->device->quarantined_until : 0);
+    if (r != REASON_ELIGIBLE) {
+        rc = life_move(k->db, k->type, u, UPDATE_CANCELED, reason_code(r),
+                       "it may not be offered any more", k->now);
+        return rc < 0 ? rc : 1;
+    }
+    if (waits && decide_busy(facts))
+        return nothing(k, REASON_UPDATE_IN_PROGRESS, 0);
+    if (u->state == UPDATE_PLANNED && u->retry_at > k->now)
+        return nothing(k, REASON_BACKING_OFF, u->retry_at);
+    return offer_again(k, u, fw);
+}
+
+/* ---- a new one ---- */
+static int next_id(struct db *db, int64_t *ret)
+{
+    AUTO(db_reset) struct db_stmt *q = db_use(db, Q_COUNTER_NEXT);
+    int rc;
+
+    db_bind_text(q, 1, "update");
+    rc = db_row(q);
+    if (rc < 0)
+        return rc == E_NOTFOUND ? E_DB : rc;
+    *ret = db_int(q, 0);
+    /* Ids are positive int32 on every protocol, and none is ever used twice. */
+    return *ret > 0 && *ret <= INT32_MAX ? 0 : E_LIMIT;
+}
+
+static int begin(struct check *k, const struct firmware *fw)
+{
+    struct update u = {
+        .project_id = k->device->project_id,
+        .device_id = k->device->id,
+        .firmware_id = fw->id,
+        .module = fw->module,
+        .from_version = k->facts.facts.version,
+        .to_version = fw->version,
+        .cause = "check",
+        .state = UPDATE_OFFERED,
+        .attempt = 1,
+        .bytes_total = (int64_t)fw->bytes_total,
+        .coverage = "",
+        .link_until = k->now + k->link_lifetime_ms,
+        .deadline_at = k->now + k->type->accept_timeout_s * 1000,
+        .created_at = k->now,
+        .updated_at = k->now,
+    };
+    int rc = next_id(k->db, &u.id);
+
+    if (rc == 0)
+        rc = update_insert(k->db, &u);
+    if (rc == 0)
+        rc = update_history_add(
+            k->db, u.id, k->now, "", update_state_name(UPDATE_PLANNED), "check",
+            arena_printf(k->arena, "from %s to %s", u.from_version, u.to_version));
+    if (rc == 0)
+        rc = update_history_add(k->db, u.id, k->now, update_state_name(UPDATE_PLANNED),
+                                update_state_name(UPDATE_OFFERED), "check", "attempt 1");
+    if (rc == 0)
+        *k->ret_update = u;
+    return rc;
+}
+
+int update_check(struct db *db, const struct catalog *c, const struct device *d, const char *module,
+                 int64_t now, int64_t link_lifetime_ms, struct arena *a, struct update *ret_update,
+                 bool *ret_repeated, struct decision *ret_decision)
+{
+    struct check k = {.db = db,
+                      .catalog = c,
+                      .device = d,
+                      .type = decide_type(c, d),
+                      .now = now,
+                      .link_lifetime_ms = link_lifetime_ms,
+                      .arena = a,
+                      .ret_update = ret_update,
+                      .ret_repeated = ret_repeated,
+                      .ret_decision = ret_decision};
+    int rc;
+
+    *ret_update = (struct update){0};
+    *ret_decision = (struct decision){.reason = REASON_NOT_NEWER};
+    *ret_repeated = false;
+    rc = facts_load(db, d, module, now, a, &k.facts);
+    if (rc == 0)
+        rc = k.facts.active ? check_active(&k) : 1;
+    if (rc == 1) {
+        /* The canceled one, if any, is final by now: decide() takes no notice of such. */
+        decide(c, &k.facts.facts, now, false, a, ret_decision);
+        rc = k.facts.rc;
+        if (rc == 0 && ret_decision->firmware)
+            rc = begin(&k, ret_decision->firmware);
+    }
+    facts_done(&k.facts);
+    return rc;
+}

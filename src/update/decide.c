@@ -1,0 +1,298 @@
+/*
+ * Which firmware a device gets. decide() is pure: the snapshot, the facts of one device and the
+ * time in; one firmware or none, and why, out. Every rule stands here once, in the order of
+ * check_device() and check_firmware(): the first that fails is the reason. A check, explain and a
+ * dry run ask the same function.
+ *
+ * Without rows it stops at the first firmware that is not newer: the candidates come highest
+ * version first, so a device that is up to date costs one comparison.
+ */
+#include "update_priv.h"
+
+int64_t backoff_ms(const struct device_type *type, int64_t n)
+{
+    return type->backoff_s * 1000 * ((int64_t)1 << (n < 1 ? 0 : n > 20 ? 20 : n - 1));
+}
+
+const struct device_type *decide_type(const struct catalog *c, const struct device *d)
+{
+    const struct device_type *t = catalog_type(c, d->type_id);
+
+    return t ? t : &device_type_defaults;
+}
+
+const struct firmware *decide_locate(const struct catalog *c, int64_t type_id, const char *module,
+                                     const char *version)
+{
+    const struct firmware *const *list;
+    size_t n = catalog_candidates(c, type_id, module, &list);
+
+    for (size_t i = 0; i < n; i++)
+        if (strcmp(list[i]->version, version) == 0)
+            return list[i];
+    return NULL;
+}
+
+static struct decide_context context_of(const struct catalog *c, const struct device_facts *facts,
+                                        int64_t now)
+{
+    struct decide_context x = {c, facts, decide_type(c, facts->device), NULL, now};
+
+    if (x.type->scheme == VERSION_OPAQUE && facts->version)
+        x.current = decide_locate(c, facts->device->type_id, facts->module, facts->version);
+    return x;
+}
+
+/* ---- rules 1 and 2: the device ---- */
+static struct verdict check_device(const struct decide_context *x)
+{
+    const struct device *d = x->facts->device;
+
+    if (!d->enabled)
+        return (struct verdict){REASON_DEVICE_DISABLED, 0};
+    if (d->quarantined_until > x->now)
+        return (struct verdict){REASON_QUARANTINED, d->quarantined_until};
+    if (!x->facts->version)
+        return (struct verdict){REASON_VERSION_UNKNOWN, 0};
+    return (struct verdict){REASON_ELIGIBLE, 0};
+}
+
+/* ---- rules 4 to 6 ---- */
+static int compare_ids(const void *a, const void *b)
+{
+    int64_t x = *(const int64_t *)a, y = *(const int64_t *)b;
+
+    return (x > y) - (x < y);
+}
+
+static bool list_has(const struct id_list *list, int64_t id)
+{
+    return list->n > 0 && bsearch(&id, list->ids, list->n, sizeof(id), compare_ids) != NULL;
+}
+
+static bool source_matches(const struct decide_context *x, const struct firmware *fw)
+{
+    for (size_t i = 0; i < fw->n_sources; i++)
+        if (version_compare(x->type->scheme, fw->source_versions[i], x->facts->version) == 0)
+            return true;
+    return false;
+}
+
+/* Opaque versions have the order of their upload. A current version that was never uploaded has
+ * no place in it: then only a firmware that names it explicitly is newer. */
+static bool is_newer(const struct decide_context *x, const struct firmware *fw)
+{
+    if (x->type->scheme != VERSION_OPAQUE)
+        return version_compare(x->type->scheme, fw->version, x->facts->version) > 0;
+    if (x->current)
+        return fw->id > x->current->id;
+    return fw->n_sources > 0 && source_matches(x, fw);
+}
+
+/* All that follow in the candidates' order are not newer either. */
+static bool ends_here(const struct decide_context *x, const struct firmware *fw)
+{
+    return (x->type->scheme != VERSION_OPAQUE || x->current) && !is_newer(x, fw);
+}
+
+/* ---- rules 11 and 12 ---- */
+const struct past_attempt *decide_past(const struct device_facts *facts, int64_t firmware_id)
+{
+    for (size_t i = 0; i < facts->n_past; i++)
+        if (facts->past[i].firmware_id == firmware_id)
+            return &facts->past[i];
+    return NULL;
+}
+
+static bool is_own(const struct device_facts *facts, const struct active_update *u)
+{
+    return u->device_id == facts->device->id && strcmp(u->module, facts->module) == 0;
+}
+
+static struct verdict check_attempts(const struct decide_context *x, const struct firmware *fw)
+{
+    const struct past_attempt *past = decide_past(x->facts, fw->id);
+
+    /* An operator who cancels an update means it for the day. */
+    if (past && (past->canceled || past->attempts >= x->type->attempts))
+        return (struct verdict){REASON_ATTEMPTS_EXHAUSTED, 0};
+    if (past && past->attempts > 0) {
+        int64_t retry_at = past->last_ended_at + backoff_ms(x->type, past->attempts);
+
+        if (retry_at > x->now)
+            return (struct verdict){REASON_BACKING_OFF, retry_at};
+    }
+    for (size_t i = 0; i < x->facts->n_active; i++) {
+        const struct active_update *u = &x->facts->active[i];
+
+        if (is_own(x->facts, u) && u->firmware_id == fw->id && u->state == UPDATE_PLANNED &&
+            u->retry_at > x->now)
+            return (struct verdict){REASON_BACKING_OFF, u->retry_at};
+    }
+    return (struct verdict){REASON_ELIGIBLE, 0};
+}
+
+/* One that is merely offered keeps nobody waiting. */
+const struct active_update *decide_busy(const struct device_facts *facts)
+{
+    for (size_t i = 0; i < facts->n_active; i++)
+        if (!is_own(facts, &facts->active[i]) && update_is_in_progress(facts->active[i].state))
+            return &facts->active[i];
+    return NULL;
+}
+
+/* ---- the rules of one firmware, in order ---- */
+static enum reason check_firmware(const struct decide_context *x, const struct firmware *fw)
+{
+    int64_t device_id = x->facts->device->id;
+
+    if (!fw->enabled)
+        return REASON_FIRMWARE_DISABLED;
+    if (fw->devices.n > 0 && !list_has(&fw->devices, device_id))
+        return REASON_NOT_IN_DEVICE_LIST;
+    if (list_has(&fw->denied, device_id))
+        return REASON_DENIED;
+    if (fw->n_sources > 0 && !source_matches(x, fw))
+        return REASON_SOURCE_VERSION_MISMATCH;
+    if (!is_newer(x, fw))
+        return REASON_NOT_NEWER;
+    if (fw->hardware && conditions_hardware(x->facts, fw))
+        return REASON_HARDWARE_MISMATCH;
+    return conditions_minimum(x->facts, x->type, fw).reason;
+}
+
+static struct verdict check_release(const struct decide_context *x, const struct firmware *fw)
+{
+    struct verdict v;
+
+    if (fw->campaign_only)
+        return (struct verdict){REASON_CAMPAIGN_NOT_STARTED, 0};
+    v = check_attempts(x, fw);
+    if (v.reason == REASON_ELIGIBLE && decide_busy(x->facts))
+        v.reason = REASON_UPDATE_IN_PROGRESS;
+    return v;
+}
+
+static struct verdict check_all(const struct decide_context *x, const struct firmware *fw)
+{
+    enum reason r = check_firmware(x, fw);
+
+    return r == REASON_ELIGIBLE ? check_release(x, fw) : (struct verdict){r, 0};
+}
+
+enum reason decide_still(const struct catalog *c, const struct device_facts *facts,
+                         const struct firmware *fw, int64_t now)
+{
+    struct decide_context x = context_of(c, facts, now);
+    struct verdict v = check_device(&x);
+
+    if (v.reason != REASON_ELIGIBLE)
+        return v.reason;
+    v.reason = check_firmware(&x, fw);
+    return v.reason == REASON_ELIGIBLE && fw->campaign_only ? REASON_CAMPAIGN_NOT_STARTED
+                                                            : v.reason;
+}
+
+/* ---- the choice ---- */
+static bool delta_failed(const struct decide_context *x)
+{
+    for (size_t i = 0; i < x->facts->n_past; i++) {
+        const struct past_attempt *past = &x->facts->past[i];
+        const struct firmware *fw = catalog_firmware(x->catalog, past->firmware_id);
+
+        if (fw && past->attempts > 0 && fw->n_sources > 0 &&
+            strcmp(fw->module, x->facts->module) == 0)
+            return true;
+    }
+    return false;
+}
+
+static bool same_version(const struct decide_context *x, const struct firmware *a,
+                         const struct firmware *b)
+{
+    return x->type->scheme != VERSION_OPAQUE &&
+           version_compare(x->type->scheme, a->version, b->version) == 0;
+}
+
+/* Of one version: a delta before a full image, until one failed here; then the other way round.
+ * A candidate with source versions is a delta from the current one (rule 5). The newest comes
+ * first anyway. */
+static bool is_better(const struct decide_context *x, const struct firmware *fw,
+                      const struct firmware *best)
+{
+    bool delta = fw->n_sources > 0, best_delta = best->n_sources > 0;
+
+    return delta != best_delta && same_version(x, fw, best) && delta == !delta_failed(x);
+}
+
+static void note_retry(struct decision *ret, const struct verdict *v)
+{
+    if (v->retry_at && (!ret->retry_at || v->retry_at < ret->retry_at))
+        ret->retry_at = v->retry_at;
+}
+
+static void device_only(const struct decide_context *x, const struct verdict *v, bool rows,
+                        struct arena *a, struct decision *ret)
+{
+    ret->reason = v->reason;
+    ret->retry_at = v->retry_at;
+    if (!rows)
+        return;
+    ret->rows = arena_alloc(a, sizeof(*ret->rows));
+    ret->n_rows = 1;
+    explain_row(x, v, NULL, NULL, ret->rows);
+}
+
+static void fill_rows(const struct decide_context *x, const struct firmware *const *list,
+                      const struct verdict *verdicts, size_t n, struct arena *a,
+                      struct decision *ret)
+{
+    ret->rows = arena_alloc(a, n * sizeof(*ret->rows));
+    ret->n_rows = n;
+    for (size_t i = 0; i < n; i++) {
+        struct verdict v = verdicts[i];
+
+        if (v.reason == REASON_ELIGIBLE && list[i] != ret->firmware)
+            v.reason = REASON_BETTER_EXISTS;
+        explain_row(x, &v, list[i], ret->firmware, &ret->rows[i]);
+    }
+}
+
+void decide(const struct catalog *c, const struct device_facts *facts, int64_t now, bool rows,
+            struct arena *a, struct decision *ret)
+{
+    struct decide_context x = context_of(c, facts, now);
+    struct verdict v = check_device(&x), *verdicts = NULL;
+    const struct firmware *const *list;
+    size_t n;
+
+    *ret = (struct decision){.reason = REASON_NOT_NEWER};
+    if (v.reason != REASON_ELIGIBLE) {
+        device_only(&x, &v, rows, a, ret);
+        return;
+    }
+    n = catalog_candidates(c, facts->device->type_id, facts->module, &list);
+    if (rows && n > 0)
+        verdicts = arena_alloc(a, n * sizeof(*verdicts));
+    for (size_t i = 0; i < n; i++) {
+        if (!rows && ret->firmware && !same_version(&x, list[i], ret->firmware))
+            break;
+        v = check_all(&x, list[i]);
+        if (i == 0)
+            ret->reason = v.reason;
+        if (rows)
+            verdicts[i] = v;
+        note_retry(ret, &v);
+        if (v.reason == REASON_ELIGIBLE &&
+            (!ret->firmware || is_better(&x, list[i], ret->firmware)))
+            ret->firmware = list[i];
+        if (!rows && ends_here(&x, list[i]))
+            break;
+    }
+    if (ret->firmware) {
+        ret->reason = REASON_ELIGIBLE;
+        ret->retry_at = 0;
+    }
+    if (rows && n > 0)
+        fill_rows(&x, list, verdicts, n, a, ret);
+}

@@ -1,0 +1,131 @@
+/*
+ * What decide() needs to know of one device and module, from the database: its version, the
+ * updates under way of it and of its gateway, and what failed within a day. Three lookups by
+ * index; the attributes are read only when a firmware asks for one.
+ */
+#include "update_priv.h"
+
+/* The next element of a growing array in the arena. */
+static void *next(struct arena *a, void **list, size_t *n, size_t size)
+{
+    if ((*n & (*n - 1)) == 0) { /* 0, 1, 2, 4, …: full */
+        void *bigger = arena_alloc(a, (*n ? *n * 2 : 1) * size);
+
+        if (*n)
+            memcpy(bigger, *list, *n * size);
+        *list = bigger;
+    }
+    return (char *)*list + (*n)++ * size;
+}
+
+static int load_active(struct db *db, const struct device *d, const char *module, struct arena *a,
+                       struct facts_load *ret)
+{
+    AUTO(db_reset) struct db_stmt *q = db_use(db, Q_UPDATE_ACTIVE);
+    void *list = NULL;
+    int rc;
+
+    db_bind_int(q, 1, d->id);
+    db_bind_int(q, 2, d->gateway_id);
+    while ((rc = db_step(q)) == 1) {
+        struct update *u = arena_alloc(a, sizeof(*u));
+        struct active_update *active = next(a, &list, &ret->facts.n_active, sizeof(*active));
+
+        update_row(q, a, u);
+        *active = (struct active_update){.id = u->id,
+                                         .device_id = u->device_id,
+                                         .firmware_id = u->firmware_id,
+                                         .retry_at = u->retry_at,
+                                         .module = u->module,
+                                         .state = u->state};
+        if (u->device_id == d->id && strcmp(u->module, module) == 0)
+            ret->active = u;
+    }
+    ret->facts.active = list;
+    return rc;
+}
+
+static bool counts_as_failed(const char *state)
+{
+    enum update_state s;
+
+    if (update_state_parse(state, &s) < 0)
+        return false;
+    return s == UPDATE_FAILED || s == UPDATE_ROLLED_BACK || s == UPDATE_TIMED_OUT ||
+           s == UPDATE_UNVERIFIED || s == UPDATE_REJECTED;
+}
+
+static void add_past(struct arena *a, void **list, struct device_facts *facts, struct db_stmt *q)
+{
+    bool failed = counts_as_failed(db_text(q, 3));
+    bool canceled =
+        !failed && strcmp(db_text(q, 3), "canceled") == 0 && strcmp(db_text(q, 4), "operator") == 0;
+    struct past_attempt *p = *list;
+    size_t i = 0;
+
+    if (!failed && !canceled)
+        return;
+    while (i < facts->n_past && p[i].firmware_id != db_int(q, 0))
+        i++;
+    if (i == facts->n_past) {
+        p = next(a, list, &facts->n_past, sizeof(*p));
+        p->firmware_id = db_int(q, 0);
+    } else {
+        p += i;
+    }
+    p->canceled |= canceled;
+    if (!failed)
+        return;
+    p->attempts += db_int(q, 1);
+    if (p->last_ended_at < db_int(q, 2))
+        p->last_ended_at = db_int(q, 2);
+}
+
+/* Of the last day, but not from before an operator's release. */
+static int load_past(struct db *db, const struct device *d, int64_t now, struct arena *a,
+                     struct device_facts *facts)
+{
+    AUTO(db_reset) struct db_stmt *q = db_use(db, Q_UPDATE_PAST);
+    void *list = NULL;
+    int rc;
+
+    db_bind_int(q, 1, d->id);
+    db_bind_int(q, 2, d->released_at > now - DAY_MS ? d->released_at : now - DAY_MS);
+    while ((rc = db_step(q)) == 1)
+        add_past(a, &list, facts, q);
+    facts->past = list;
+    return rc;
+}
+
+static const json_t *attribute(void *arg, const char *name)
+{
+    struct facts_load *l = arg;
+
+    if (!l->attributes && l->rc == 0)
+        l->rc = device_attributes(l->db, l->facts.device->id, &l->attributes);
+    return json_object_get(l->attributes, name);
+}
+
+int facts_load(struct db *db, const struct device *d, const char *module, int64_t now,
+               struct arena *a, struct facts_load *ret)
+{
+    char version[VERSION_MAX + 1];
+    int rc;
+
+    *ret = (struct facts_load){.db = db};
+    ret->facts =
+        (struct device_facts){.device = d, .module = module, .attribute = attribute, .arg = ret};
+    rc = device_version(db, d->id, module, version, NULL);
+    if (rc < 0 && rc != E_NOTFOUND)
+        return rc;
+    if (rc == 0)
+        ret->facts.version = arena_strdup(a, version);
+    rc = load_active(db, d, module, a, ret);
+    return rc < 0 ? rc : load_past(db, d, now, a, &ret->facts);
+}
+
+void facts_done(struct facts_load *l)
+{
+    json_decref(l->attributes);
+    l->attributes = NULL;
+}

@@ -1,0 +1,328 @@
+/*
+ * The life of an update: what a device's words, its reports, deadlines and operators do to it.
+ * Every change of state goes through life_move(), which asks the table in state.c, sets the
+ * deadline of the new state and writes one row of history. Final states never change. How an
+ * update begins is in check.c, what downloads do to it in served.c.
+ */
+#include "update_priv.h"
+
+#include <inttypes.h>
+
+/* ---- one transition ---- */
+/* When the state that begins now has lasted too long; 0 = never. */
+static int64_t deadline_of(const struct device_type *t, const struct update *u, int64_t now)
+{
+    switch (u->state) {
+    case UPDATE_PLANNED: /* a device that never comes back for its next attempt */
+        return (u->retry_at > now ? u->retry_at : now) + t->accept_timeout_s * 1000;
+    case UPDATE_OFFERED:
+    case UPDATE_DEFERRED:
+        return now + t->accept_timeout_s * 1000;
+    case UPDATE_ACCEPTED:
+    case UPDATE_DOWNLOADING:
+        return now + t->download_timeout_s * 1000;
+    case UPDATE_DOWNLOADED: /* many devices say no more until they report the new version */
+        return now + (t->install_timeout_s + t->verify_timeout_s) * 1000;
+    case UPDATE_INSTALLING:
+        return now + t->install_timeout_s * 1000;
+    case UPDATE_REBOOTING:
+    case UPDATE_INSTALLED:
+        return now + t->verify_timeout_s * 1000;
+    case UPDATE_VERIFIED:
+    case UPDATE_REJECTED:
+    case UPDATE_FAILED:
+    case UPDATE_ROLLED_BACK:
+    case UPDATE_TIMED_OUT:
+    case UPDATE_CANCELED:
+    case UPDATE_UNVERIFIED:
+    case UPDATE__COUNT:
+        break;
+    }
+    return 0;
+}
+
+static void count_end(const struct update *u)
+{
+    static const enum metric ends[UPDATE__COUNT] = {
+        [UPDATE_VERIFIED] = M_UPDATES_VERIFIED,     [UPDATE_REJECTED] = M_UPDATES_REJECTED,
+        [UPDATE_FAILED] = M_UPDATES_FAILED,         [UPDATE_ROLLED_BACK] = M_UPDATES_ROLLED_BACK,
+        [UPDATE_TIMED_OUT] = M_UPDATES_TIMED_OUT,   [UPDATE_CANCELED] = M_UPDATES_CANCELED,
+        [UPDATE_UNVERIFIED] = M_UPDATES_UNVERIFIED,
+    };
+
+    if (update_is_final(u->state) && !(u->state == UPDATE_VERIFIED && u->suspect))
+        metric_add(ends[u->state], 1);
+}
+
+/* The zero-bytes rule: a success for which not one byte was served is suspect, not success. */
+static void judge_success(struct update *u, enum update_state to)
+{
+    bool success = to == UPDATE_VERIFIED || (to >= UPDATE_DOWNLOADED && to <= UPDATE_INSTALLED);
+
+    if (!success || u->bytes_served > 0 || u->suspect)
+        return;
+    u->suspect = true;
+    metric_add(M_UPDATES_SUSPECT, 1);
+}
+
+int life_move(struct db *w, const struct device_type *type, struct update *u, enum update_state to,
+              const char *cause, const char *text, int64_t now)
+{
+    enum update_state from = u->state;
+    int rc;
+
+    if (!update_may_move(from, to)) {
+        metric_add(M_UPDATE_ILLEGAL, 1);
+        return E_CONFLICT;
+    }
+    u->state = to;
+    u->cause = cause;
+    u->updated_at = now;
+    if (to != UPDATE_PLANNED)
+        u->retry_at = 0;
+    if (to >= UPDATE_DOWNLOADED && to <= UPDATE_VERIFIED)
+        u->percent = 100;
+    u->deadline_at = deadline_of(type, u, now);
+    u->ended_at = update_is_final(to) ? now : 0;
+    judge_success(u, to);
+    rc = update_store(w, u);
+    if (rc == 0)
+        rc = update_history_add(w, u->id, now, update_state_name(from), update_state_name(to),
+                                cause, text);
+    if (rc == 0)
+        count_end(u);
+    return rc;
+}
+
+/* ---- failures ---- */
+int life_count_failure(struct db *w, const struct device_type *type, const struct device *d,
+                       int64_t now, bool *ret_quarantined)
+{
+    int rc = device_failed(w, d->id, type->attempts_per_day, now, ret_quarantined);
+
+    if (rc < 0)
+        return rc;
+    if (*ret_quarantined)
+        metric_add(M_QUARANTINED, 1);
+    *ret_quarantined |= d->quarantined_until > now;
+    return 0;
+}
+
+/* A failure report is an attempt, not the end: the next one waits as `planned`, unless attempts
+ * are used up or the device is quarantined. */
+static int fail_attempt(struct db *w, const struct device_type *type, const struct device *d,
+                        struct update *u, const char *text, int64_t now, struct arena *a)
+{
+    bool quarantined = false;
+    const char *words;
+    int rc;
+
+    if (!update_may_move(u->state, UPDATE_FAILED)) {
+        metric_add(M_UPDATE_ILLEGAL, 1);
+        return E_CONFLICT;
+    }
+    rc = life_count_failure(w, type, d, now, &quarantined);
+    if (rc < 0)
+        return rc;
+    words = arena_printf(a, "attempt %" PRId64 " failed%s%s", u->attempt, text && *text ? ": " : "",
+                         text ? text : "");
+    if (u->attempt >= type->attempts || quarantined)
+        return life_move(w, type, u, UPDATE_FAILED, "reply", words, now);
+    u->retry_at = now + backoff_ms(type, u->attempt);
+    u->attempt++;
+    u->percent = 0;
+    /* The coverage starts again; bytes_served keeps what was ever served, for the zero-bytes
+     * rule: a device may well install what an earlier attempt brought. */
+    u->coverage = "";
+    return life_move(w, type, u, UPDATE_PLANNED, "reply", words, now);
+}
+
+/* ---- the device's words ---- */
+static bool may_say(enum update_state s)
+{
+    return (s >= UPDATE_DEFERRED && s <= UPDATE_INSTALLED) || s == UPDATE_REJECTED ||
+           s == UPDATE_FAILED || s == UPDATE_ROLLED_BACK;
+}
+
+static int note_percent(struct db *w, struct update *u, int64_t percent, int64_t now)
+{
+    if (percent <= u->percent)
+        return 0;
+    u->percent = percent;
+    u->updated_at = now;
+    return update_store_progress(w, u);
+}
+
+static int illegal(void)
+{
+    metric_add(M_UPDATE_ILLEGAL, 1);
+    return E_CONFLICT;
+}
+
+static int roll_back(struct db *w, const struct device_type *type, const struct device *d,
+                     struct update *u, const char *cause, const char *text, int64_t now)
+{
+    bool quarantined;
+    int rc;
+
+    if (!update_may_move(u->state, UPDATE_ROLLED_BACK))
+        return illegal();
+    rc = life_count_failure(w, type, d, now, &quarantined);
+    return rc < 0 ? rc : life_move(w, type, u, UPDATE_ROLLED_BACK, cause, text, now);
+}
+
+int update_moved(struct db *w, const struct catalog *c, const struct device *d, int64_t update_id,
+                 enum update_state to, int64_t percent, const char *text, int64_t now,
+                 struct arena *a)
+{
+    const struct device_type *type = decide_type(c, d);
+    const char *words = text && *text ? text : "the device says so";
+    struct update u;
+    int rc = update_by_id(w, update_id, a, &u);
+
+    if (rc < 0)
+        return rc;
+    if (u.device_id != d->id)
+        return E_NOTFOUND;
+    percent = percent > 100 ? 100 : percent;
+    if (update_is_final(u.state) || !may_say(to))
+        return illegal();
+    /* Only the bytes themselves begin a file again (served.c); this is a word that came late. */
+    if (u.state == UPDATE_DOWNLOADED && to == UPDATE_DOWNLOADING)
+        return illegal();
+    if (to == u.state)
+        return note_percent(w, &u, percent, now);
+    if (to == UPDATE_FAILED)
+        return fail_attempt(w, type, d, &u, text, now, a);
+    if (to == UPDATE_ROLLED_BACK)
+        return roll_back(w, type, d, &u, "reply", words, now);
+    if (to == UPDATE_DOWNLOADING && percent > u.percent)
+        u.percent = percent;
+    return life_move(w, type, &u, to, "reply", words, now);
+}
+
+/* ---- a reported version ---- */
+/* Is what runs now beyond the update's target? */
+static bool is_beyond(const struct catalog *c, const struct device_type *type,
+                      const struct device *d, const struct update *u, const char *version)
+{
+    const struct firmware *fw;
+
+    if (type->scheme != VERSION_OPAQUE)
+        return version_compare(type->scheme, version, u->to_version) > 0;
+    fw = decide_locate(c, d->type_id, u->module, version);
+    return fw && fw->id > u->firmware_id;
+}
+
+int update_reported(struct db *w, const struct catalog *c, const struct device *d,
+                    const char *module, const char *version, int64_t now, struct arena *a)
+{
+    const struct device_type *type = decide_type(c, d);
+    struct update u;
+    int rc = device_version_set(w, d->id, module, version, now);
+
+    if (rc < 0)
+        return rc;
+    rc = update_active_of(w, d->id, module, a, &u);
+    if (rc < 0)
+        return rc == E_NOTFOUND ? 0 : rc;
+    if (version_compare(type->scheme, version, u.to_version) == 0)
+        return life_move(w, type, &u, UPDATE_VERIFIED, "report",
+                         arena_printf(a, "the device reports %s", version), now);
+    if ((u.state == UPDATE_REBOOTING || u.state == UPDATE_INSTALLED) &&
+        version_compare(type->scheme, version, u.from_version) == 0)
+        return roll_back(w, type, d, &u, "report",
+                         arena_printf(a, "the device reports %s again", version), now);
+    if (is_beyond(c, type, d, &u, version))
+        return life_move(
+            w, type, &u, UPDATE_CANCELED, "superseded",
+            arena_printf(a, "the device reports %s, which is beyond %s", version, u.to_version),
+            now);
+    return 0; /* before it has installed anything, the old version is no news */
+}
+
+/* ---- operators and deadlines ---- */
+int update_cancel(struct db *w, int64_t update_id, const char *cause, const char *text, int64_t now,
+                  struct fail *f)
+{
+    struct arena a;
+    struct update u;
+    int rc;
+
+    arena_init(&a);
+    rc = update_by_id(w, update_id, &a, &u);
+    if (rc == E_NOTFOUND)
+        fail(f, rc, "there is no such update");
+    else if (rc == 0 && update_is_final(u.state))
+        rc = fail(f, E_CONFLICT, "the update is %s already", update_state_name(u.state));
+    else if (rc == 0) /* a final state has no deadline: the type does not matter */
+        rc = life_move(w, &device_type_defaults, &u, UPDATE_CANCELED, cause, text ? text : "", now);
+    if (rc < 0 && rc != E_NOTFOUND && rc != E_CONFLICT)
+        fail(f, rc, "cannot cancel the update: %s", err_str(rc));
+    arena_done(&a);
+    return rc;
+}
+
+static int expire(struct db *w, const struct catalog *c, int64_t update_id, int64_t now,
+                  struct arena *a)
+{
+    const struct device_type *type;
+    struct device d;
+    struct update u;
+    enum update_state end;
+    bool quarantined;
+    int rc = update_by_id(w, update_id, a, &u);
+
+    if (rc == 0)
+        rc = device_by_id(w, u.device_id, a, &d);
+    if (rc < 0)
+        return rc;
+    type = decide_type(c, &d);
+    end = u.state >= UPDATE_DOWNLOADED ? UPDATE_UNVERIFIED : UPDATE_TIMED_OUT;
+    /* What waits as planned failed when it was counted last. */
+    if (u.state != UPDATE_PLANNED) {
+        rc = life_count_failure(w, type, &d, now, &quarantined);
+        if (rc < 0)
+            return rc;
+    }
+    return life_move(
+        w, type, &u, end, "deadline",
+        arena_printf(a, "no word of the device since it was %s", update_state_name(u.state)), now);
+}
+
+/* The ids first: handling one changes the index that the query walks. */
+static int64_t due(struct db *w, int64_t now, int max, int64_t *ids)
+{
+    AUTO(db_reset) struct db_stmt *q = db_use(w, Q_UPDATE_DUE);
+    int64_t n = 0;
+    int rc;
+
+    db_bind_int(q, 1, now);
+    db_bind_int(q, 2, max);
+    while (n < max && (rc = db_step(q)) == 1)
+        ids[n++] = db_int(q, 0);
+    return n == max || rc == 0 ? n : rc;
+}
+
+int update_expire(struct db *w, const struct catalog *c, int64_t now, int max, int64_t *ret_next)
+{
+    AUTO(free) int64_t *ids = xcalloc((size_t)(max > 0 ? max : 1), sizeof(*ids));
+    int64_t n = due(w, now, max, ids);
+    struct arena a;
+    int rc = n < 0 ? (int)n : 0;
+
+    arena_init(&a);
+    for (int64_t i = 0; rc == 0 && i < n; i++) {
+        arena_reset(&a);
+        rc = expire(w, c, ids[i], now, &a);
+    }
+    arena_done(&a);
+    if (rc < 0)
+        return rc;
+    AUTO(db_reset) struct db_stmt *q = db_use(w, Q_UPDATE_NEXT_DEADLINE);
+    rc = db_row(q);
+    if (rc < 0 && rc != E_NOTFOUND)
+        return rc;
+    *ret_next = rc == 0 ? db_int(q, 0) : 0;
+    return (int)n;
+}

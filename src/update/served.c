@@ -1,0 +1,93 @@
+/*
+ * What downloads say of an update. Many devices never send progress: the bytes that left through
+ * an update's own links are then all there is to know. First bytes: downloading; all bytes:
+ * downloaded; from the start again after that: another attempt.
+ */
+#include "update_priv.h"
+
+#include <inttypes.h>
+
+/* The device threw away what it had fetched. */
+static int begin_again(struct db *w, const struct device_type *type, const struct device *d,
+                       struct update *u, int64_t now, struct arena *a)
+{
+    bool quarantined;
+    int rc = life_count_failure(w, type, d, now, &quarantined);
+
+    if (rc < 0)
+        return rc;
+    if (u->attempt >= type->attempts || quarantined)
+        return life_move(w, type, u, UPDATE_FAILED, "download", "downloaded again and again", now);
+    const char *words = arena_printf(
+        a, "attempt %" PRId64 " failed: the device downloads it from the start again", u->attempt);
+    u->attempt++;
+    u->coverage = "";
+    u->percent = 0;
+    return life_move(w, type, u, UPDATE_DOWNLOADING, "download", words, now);
+}
+
+/* The bytes, clamped to the file's size; true when any is new. */
+static bool cover(const struct firmware *fw, struct update *u, int file_no, uint64_t from,
+                  uint64_t to, struct arena *a)
+{
+    struct coverage c;
+    uint64_t size = fw->files[file_no - 1].digests.size;
+
+    coverage_read(&c, u->coverage);
+    if (!coverage_add(&c, file_no, from, to < size ? to : size))
+        return false;
+    u->coverage = coverage_text(&c, a);
+    u->bytes_served = (int64_t)coverage_bytes(&c);
+    return true;
+}
+
+static int note_bytes(struct db *w, const struct device_type *type, struct update *u, int64_t now)
+{
+    bool all = u->bytes_served >= u->bytes_total;
+    int rc = 0;
+
+    u->suspect = false;
+    if (u->state == UPDATE_OFFERED || u->state == UPDATE_DEFERRED || u->state == UPDATE_ACCEPTED)
+        rc = life_move(w, type, u, UPDATE_DOWNLOADING, "download", "first bytes were fetched", now);
+    if (rc == 0 && all && u->state == UPDATE_DOWNLOADING)
+        return life_move(w, type, u, UPDATE_DOWNLOADED, "download", "all bytes were fetched", now);
+    if (rc < 0)
+        return rc;
+    u->updated_at = now;
+    return update_store_progress(w, u);
+}
+
+int update_served(struct db *w, const struct catalog *c, int64_t update_id, int file_no,
+                  uint64_t from, uint64_t to, bool starts, int64_t now, struct arena *a)
+{
+    const struct device_type *type;
+    const struct firmware *fw;
+    struct device d;
+    struct update u;
+    int rc = update_by_id(w, update_id, a, &u);
+
+    if (rc < 0)
+        return rc;
+    fw = catalog_firmware(c, u.firmware_id);
+    if (update_is_final(u.state) || u.state == UPDATE_PLANNED || !fw)
+        return 0;
+    if (file_no < 1 || (size_t)file_no > fw->n_files || from >= to)
+        return 0;
+    rc = device_by_id(w, u.device_id, a, &d);
+    if (rc < 0)
+        return rc;
+    type = decide_type(c, &d);
+    if (u.state == UPDATE_DOWNLOADED && starts) {
+        rc = begin_again(w, type, &d, &u, now, a);
+        if (rc < 0 || update_is_final(u.state))
+            return rc;
+    }
+    if (!cover(fw, &u, file_no, from, to, a))
+        return 0;
+    if (u.bytes_total > 0 && u.state < UPDATE_DOWNLOADED) {
+        int64_t percent = (int64_t)((double)u.bytes_served * 100 / (double)u.bytes_total);
+
+        u.percent = percent > 100 ? 100 : percent;
+    }
+    return note_bytes(w, type, &u, now);
+}

@@ -1,0 +1,91 @@
+/* What the files of the update room share. Nothing here is for other rooms. */
+#pragma once
+
+#include "update.h"
+
+#define DAY_MS ((int64_t)24 * 3600 * 1000)
+
+/* ---- state.c ---- */
+/* On the device, an attempt is going on: accepted … installed. */
+bool update_is_in_progress(enum update_state s);
+
+/* ---- conditions.c: rules 8 and 9 of a firmware ---- */
+/* The first attribute that does not match, or NULL. */
+const char *conditions_hardware(const struct device_facts *facts, const struct firmware *fw);
+struct minimum {
+    enum reason reason;    /* ELIGIBLE when all hold */
+    const char *attribute; /* the one that is short */
+    const json_t *reported;
+    int64_t required;
+};
+struct minimum conditions_minimum(const struct device_facts *facts, const struct device_type *type,
+                                  const struct firmware *fw);
+/* An attribute's value as text, for comparison and for people. False for what is no scalar. */
+bool conditions_text(const json_t *value, char *ret, size_t cap);
+
+/* ---- decide.c ---- */
+struct verdict {
+    enum reason reason;
+    int64_t retry_at; /* BACKING_OFF, QUARANTINED */
+};
+struct decide_context {
+    const struct catalog *catalog;
+    const struct device_facts *facts;
+    const struct device_type *type; /* never NULL */
+    const struct firmware *current; /* opaque: the upload that the current version names; NULL */
+    int64_t now;
+};
+/* n failed attempts are followed by so long a pause. */
+int64_t backoff_ms(const struct device_type *type, int64_t n);
+/* The update of another module, or of the gateway, that keeps this one waiting; NULL. */
+const struct active_update *decide_busy(const struct device_facts *facts);
+const struct past_attempt *decide_past(const struct device_facts *facts, int64_t firmware_id);
+/* The type of a device, or the defaults when the snapshot does not know it (yet). */
+const struct device_type *decide_type(const struct catalog *c, const struct device *d);
+/* Opaque: the newest upload with this version, NULL. */
+const struct firmware *decide_locate(const struct catalog *c, int64_t type_id, const char *module,
+                                     const char *version);
+
+/* ---- explain.c: text and parameters of one row, from the values that decided ---- */
+void explain_row(const struct decide_context *x, const struct verdict *v, const struct firmware *fw,
+                 const struct firmware *winner, struct reason_row *ret);
+
+/* ---- coverage.c: which bytes of which file were served; pure ---- */
+#define COVERAGE_INTERVALS_MAX 32
+struct coverage_file {
+    struct {
+        uint64_t from, to; /* [from,to), ascending, never touching */
+    } list[COVERAGE_INTERVALS_MAX + 1];
+    size_t n;
+};
+struct coverage {
+    struct coverage_file files[FIRMWARE_FILES_MAX];
+};
+/* Text as the row holds it: "0-512,1024-2048;0-77", a file between semicolons. What does not
+ * parse counts as nothing served. */
+void coverage_read(struct coverage *c, const char *text);
+char *coverage_text(const struct coverage *c, struct arena *a);
+/* Add bytes of file number no (1..); true when any of them is new. Of more intervals than fit,
+ * the shortest is forgotten: never is a byte counted that was not served. */
+bool coverage_add(struct coverage *c, int no, uint64_t from, uint64_t to);
+uint64_t coverage_bytes(const struct coverage *c);
+
+/* ---- row.c ---- */
+void update_row(struct db_stmt *s, struct arena *a, struct update *ret);
+/* E_NOTFOUND when none. */
+int update_active_of(struct db *db, int64_t device_id, const char *module, struct arena *a,
+                     struct update *ret) MUST_USE;
+int update_insert(struct db *w, const struct update *u) MUST_USE;
+int update_store(struct db *w, const struct update *u) MUST_USE;          /* all that may change */
+int update_store_progress(struct db *w, const struct update *u) MUST_USE; /* bytes and percent */
+int update_history_add(struct db *w, int64_t id, int64_t now, const char *from, const char *to,
+                       const char *cause, const char *text) MUST_USE;
+
+/* ---- life.c ---- */
+/* One legal transition: the row, its deadline, one row of history, the metrics. An illegal one is
+ * counted and returns E_CONFLICT; nothing is written then. */
+int life_move(struct db *w, const struct device_type *type, struct update *u, enum update_state to,
+              const char *cause, const char *text, int64_t now) MUST_USE;
+/* Count an attempt that failed against the device; *ret_quarantined: it is, now or since. */
+int life_count_failure(struct db *w, const struct device_type *type, const struct device *d,
+                       int64_t now, bool *ret_quarantined) MUST_USE;
