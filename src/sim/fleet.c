@@ -42,7 +42,7 @@ static void send_check(struct fleet *f, struct fleet_device *d, int64_t due_us)
     char topic[128];
 
     (void)str_fmt(topic, sizeof(topic), "event_report/%s%07lld", f->o.prefix,
-                  (long long)(d - f->devices + f->o.first));
+                  (long long)(d - f->devices) + (long long)f->o.first);
     if (mqtt_publish(f->conns[d->conn].mqtt, topic, text, strlen(text), 1, NULL) < 0) {
         f->counts.errors++;
         return;

@@ -8,6 +8,7 @@ Exit code 0 when everything could be measured (a missed target is a finding, not
 
 import argparse
 import os
+import shutil
 import signal
 import sys
 import traceback
@@ -23,6 +24,7 @@ def arguments():
     p.add_argument("--rounds", type=int, default=3)
     p.add_argument("--bin", default="build", help="folder of otad and otasim")
     p.add_argument("--out", default="build/bench.json")
+    p.add_argument("--markdown", help="write the table to this file as well")
     p.add_argument("--keep", action="store_true", help="leave the folders of data and logs")
     p.add_argument("--strict", action="store_true", help="exit 1 when a target is missed")
     args = p.parse_args()
@@ -32,8 +34,20 @@ def arguments():
     return args
 
 
+def need_tools(letters):
+    need = {"mosquitto": "mosquitto", "mosquitto_sub": "mosquitto-clients", "curl": "curl"}
+    if "c" in letters:
+        need |= {"wrk": "wrk", "nginx": "nginx-light"}
+    os.environ["PATH"] += ":/usr/sbin:/sbin"
+    missing = sorted({package for tool, package in need.items() if not shutil.which(tool)})
+    if missing:
+        print("the benchmark needs: apt install " + " ".join(missing), file=sys.stderr)
+        sys.exit(2)
+
+
 def main():
     args = arguments()
+    need_tools(args.parts)
     # SIGTERM must end what was started, as ^C does.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     table, broken = Table(), 0
@@ -58,6 +72,8 @@ def main():
                 lab.close()
         table.save(args.out)
     missed = table.print()
+    if args.markdown:
+        table.markdown(args.markdown)
     return 1 if broken or (missed and args.strict) else 0
 
 

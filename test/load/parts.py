@@ -214,8 +214,8 @@ def part_e(lab, table, rounds):
     otad.add_type("bench")
     otad.import_devices("bench", 10_000)
     load = {"devices": 2000, "window": 1, "connections": 1, "seconds": 5, "warmup": 1}
-    runs = {"closed": [], "paced": [], "mixed slow": [], "mixed fast": [], "plain slow": [],
-            "plain fast": []}
+    runs = {"closed": [], "paced": [], "mixed slow": [], "mixed fast": [], "echo": [],
+            "echo paced": []}
     for _ in range(rounds):
         set_delay(control, SLOW_US)
         runs["closed"].append(measured(otad, lab, mode="write", **load))
@@ -223,6 +223,12 @@ def part_e(lab, table, rounds):
         for name, us in (("slow", SLOW_US), ("fast", 0)):
             set_delay(control, us)
             runs["mixed " + name].append(lab.fleet(mode="mixed", rate=6_000, **load))
+        otad.stop()
+        echo = lab.echo(300)
+        runs["echo"].append(lab.fleet(**load))
+        runs["echo paced"].append(lab.fleet(rate=10_000, **load))
+        echo.stop()
+        otad.start()
     otad.stop()
     table.add("e", "2,000 in flight, each writes, fsync 8 ms: rate",
               [r["rate"] for r in runs["closed"]], "/s", at_least=10_000)
@@ -231,6 +237,12 @@ def part_e(lab, table, rounds):
     table.add("e", "10,000 a second, up to 2,000 in flight: rate",
               [r["rate"] for r in runs["paced"]], "/s", at_least=9_900)
     table.add("e", "… p99", [r["p99_ms"] for r in runs["paced"]], "ms", at_most=100)
+    table.add("e", "echo client in its place, always 2,000 in flight: rate",
+              [r["rate"] for r in runs["echo"]], "/s")
+    table.add("e", "echo client, 10,000 a second: rate", [r["rate"] for r in runs["echo paced"]],
+              "/s")
+    table.add("e", "echo client, 10,000 a second: p99", [r["p99_ms"] for r in runs["echo paced"]],
+              "ms")
     slow = [r["plain"] for r in runs["mixed slow"]]
     fast = [r["plain"] for r in runs["mixed fast"]]
     table.add("e", "plain checks beside writing ones, 8 ms: p50", [r["p50_ms"] for r in slow], "ms")

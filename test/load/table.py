@@ -18,6 +18,11 @@ def spread(values):
     return f"{min(values):.4g} .. {max(values):.4g}"
 
 
+def figure(row):
+    v = row["value"]
+    return f"{v:.4g}" if abs(v) < 10000 else f"{v:,.0f}"
+
+
 class Table:
     def __init__(self):
         self.rows = []
@@ -44,8 +49,7 @@ class Table:
             target = f">= {r['at_least']:g}"
         if r["at_most"] is not None:
             target = f"<= {r['at_most']:g}"
-        figure = f"{r['value']:.4g}" if abs(r["value"]) < 10000 else f"{r['value']:.0f}"
-        return (f"{r['part']}  {r['what']:<58} {figure:>9} {r['unit']:<6} {target:<9} "
+        return (f"{r['part']}  {r['what']:<58} {figure(r):>9} {r['unit']:<6} {target:<9} "
                 f"{r['verdict']:<7} {spread(r['rounds'])}{'  ' + r['note'] if r['note'] else ''}")
 
     def failed(self, part, why):
@@ -63,6 +67,15 @@ class Table:
         met = sum(r["verdict"] == "ok" for r in self.rows)
         print(f"{met} targets met, {missed} missed, {time.time() - self.began:.0f} s", flush=True)
         return missed
+
+    def markdown(self, path):
+        with open(path, "w") as f:
+            f.write("| part | what | figure | target | | of the rounds |\n|---|---|---|---|---|---|\n")
+            for r in self.rows:
+                target = "" if r["at_least"] is None else f"≥ {r['at_least']:g}"
+                target = target if r["at_most"] is None else f"≤ {r['at_most']:g}"
+                f.write(f"| {r['part']} | {r['what']} | {figure(r)} {r['unit']} | {target} "
+                        f"| {r['verdict']} | {spread(r['rounds'])} {r['note']} |\n")
 
     def save(self, path):
         os.makedirs(os.path.dirname(path), exist_ok=True)
