@@ -92,6 +92,27 @@ static void nothing_slips_out_of_a_lost_transaction(void **state)
     assert_int_equal(count_settings(fx->w), 1);
 }
 
+/* SQLite leaves the transaction open when a deferred reference leads nowhere at its COMMIT. */
+static void a_refused_commit_is_rolled_back(void **state)
+{
+    struct db_fixture *fx = *state;
+
+    assert_int_equal(db_exec(fx->w->h, "CREATE TABLE p (id INTEGER PRIMARY KEY);"
+                                       "CREATE TABLE c (p_id INTEGER REFERENCES p (id)"
+                                       " DEFERRABLE INITIALLY DEFERRED)"),
+                     SQLITE_OK);
+    assert_int_equal(db_begin(fx->w), 0);
+    assert_int_equal(put_setting(fx->w, "a", "1"), 0);
+    assert_int_equal(db_exec(fx->w->h, "INSERT INTO c VALUES (9)"), SQLITE_OK);
+    assert_int_equal(db_commit(fx->w), E_CONFLICT);
+    assert_non_null(strstr(db_error(fx->w), "commit: FOREIGN KEY constraint failed"));
+    assert_false(db_in_tx(fx->w));
+    assert_int_equal(count_settings(fx->w), 0);
+    assert_int_equal(db_begin(fx->w), 0);
+    assert_int_equal(put_setting(fx->w, "a", "1"), 0);
+    assert_int_equal(db_commit(fx->w), 0);
+}
+
 /* ---- a disk that is full when the commit writes ---- */
 static int64_t file_size(const char *path, const char *suffix)
 {
@@ -231,6 +252,7 @@ int tx_tests(void)
         DB_TEST(rollback_undoes_all),
         DB_TEST(commits_are_measured),
         DB_TEST(nothing_slips_out_of_a_lost_transaction),
+        DB_TEST(a_refused_commit_is_rolled_back),
         DB_TEST(a_commit_on_a_full_disk_is_rolled_back),
         DB_TEST(a_statement_on_a_full_disk_ends_the_transaction),
         DB_TEST(kill_before_the_commit_leaves_nothing),
