@@ -105,6 +105,8 @@ enum MHD_Result body_start(struct http_request *r)
     if (rc < 0)
         return run_end(r, rc); /* still at the headers: the body need not come */
     r->step = STEP_RECEIVE;
+    if (!r->has_body)
+        return body_end(r);
     conn_phase(r->conn, CONN_UPLOAD);
     return MHD_YES;
 }
@@ -146,6 +148,7 @@ enum MHD_Result body_piece(struct http_request *r, const char *data, size_t *siz
         return body_drain(r, size);
     case STEP_FAILED: /* resumed: its fn has run before */
     case STEP_NEW:
+    case STEP_BARE:
     case STEP_HEADERS:
     case STEP_FINAL:
     case STEP_ANSWERED:

@@ -133,7 +133,8 @@ struct http_server {
 
 enum step {
     STEP_NEW,      /* the request line was seen */
-    STEP_HEADERS,  /* deferred at the headers */
+    STEP_BARE,     /* its headers are here and there is no body */
+    STEP_HEADERS,  /* the handler runs, or is deferred, before the body */
     STEP_WHOLE,    /* collecting the body */
     STEP_RECEIVE,  /* handing on the body in pieces */
     STEP_FAILED,   /* a piece was refused: end is due or deferred */

@@ -117,6 +117,7 @@ int listen_read_file(const char *path, char **ret, struct fail *f)
     return 0;
 }
 
+PRINTF(2, 0)
 static void on_mhd_log(void *cls UNUSED, const char *fmt, va_list ap)
 {
     if (!log_enabled(LOG_DEBUG))

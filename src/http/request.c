@@ -164,13 +164,12 @@ static enum MHD_Result check_body(struct http_request *r)
     return r->step == STEP_ANSWERED || r->step == STEP_DRAIN ? MHD_NO : MHD_YES;
 }
 
-static enum MHD_Result at_headers(struct http_request *r)
+/* Everything is known but the body. */
+static enum MHD_Result dispatch(struct http_request *r)
 {
     const struct http_options *o = &r->thread->server->o;
 
     r->step = STEP_HEADERS;
-    if (!check_framing(r))
-        return request_settle(r);
     if (r->bad_target) {
         http_problem(r, 400, "bad_target", NULL, "the target holds a NUL");
         return request_settle(r);
@@ -185,6 +184,19 @@ static enum MHD_Result at_headers(struct http_request *r)
     }
     r->hit.route->handle(r, r->hit.route->arg);
     return request_settle(r);
+}
+
+/* MHD closes the connection after an answer that is given at the headers, so a request without
+ * a body is looked at in its final call. */
+static enum MHD_Result at_headers(struct http_request *r)
+{
+    r->step = STEP_HEADERS;
+    if (!check_framing(r))
+        return request_settle(r);
+    if (r->has_body)
+        return dispatch(r);
+    r->step = STEP_BARE;
+    return MHD_YES;
 }
 
 /* ---- MHD's calls ---- */
@@ -241,6 +253,8 @@ static enum MHD_Result call(struct http_request *r, const char *data, size_t *si
         return body_piece(r, data, size);
     if (r->step == STEP_NEW)
         return at_headers(r);
+    if (r->step == STEP_BARE)
+        return dispatch(r);
     if (r->step == STEP_HEADERS || r->step == STEP_ANSWERED)
         return MHD_YES;
     return body_end(r);

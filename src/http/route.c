@@ -27,11 +27,8 @@ static int segment_rank(const char *p)
     return *p == '*' ? 2 : *p == ':' ? 1 : 0;
 }
 
-static int by_precedence(const void *pa, const void *pb)
+static int by_pattern(const char *a, const char *b)
 {
-    const char *a = ((const struct row *)pa)->route->pattern + 1;
-    const char *b = ((const struct row *)pb)->route->pattern + 1;
-
     for (;;) {
         int ra = segment_rank(a), rb = segment_rank(b);
         if (ra != rb)
@@ -48,6 +45,14 @@ static int by_precedence(const void *pa, const void *pb)
         a = ea + 1;
         b = eb + 1;
     }
+}
+
+static int by_precedence(const void *pa, const void *pb)
+{
+    const struct http_route *a = ((const struct row *)pa)->route;
+    const struct http_route *b = ((const struct row *)pb)->route;
+    int d = by_pattern(a->pattern + 1, b->pattern + 1);
+    return d != 0 ? d : strcmp(a->method, b->method);
 }
 
 struct router *router_new(const struct http_route *const *tables)
