@@ -180,10 +180,12 @@ fmt-check:
 	clang-format --dry-run --Werror $(FMT_SRC)
 
 # ---- what is generated and kept for reading, and what is installed ----
-.PHONY: schema man install bench docker
+.PHONY: schema man install docker sample
 schema: ## write sql/schema.sql from the migrations
 	src/tool/schema.py > build/schema.sql && cp build/schema.sql sql/schema.sql
-man: build/man/otad.8 build/man/otad.toml.5 build/otad.toml ## man pages and the sample configuration
+sample: $(BIN)/otad ## write config/otad.toml from the table of the configuration
+	$(BIN)/otad --sample-config > build/otad.toml && cp build/otad.toml config/otad.toml
+man: build/man/otad.8 build/man/otad.toml.5 ## man pages
 build/man/otad.8: doc/man/otad.8
 	@mkdir -p $(@D)
 	cp $< $@
@@ -191,8 +193,6 @@ build/man/otad.toml.5: doc/man/otad.toml.5.in $(BIN)/otad
 	@mkdir -p $(@D)
 	$(BIN)/otad --man-items > build/man/items
 	sed -e '/^@ITEMS@$$/{r build/man/items' -e 'd;}' $< > $@
-build/otad.toml: $(BIN)/otad
-	$(BIN)/otad --sample-config > $@
 install: all man ## DESTDIR= PREFIX=/usr/local: programs, unit, man pages, sample configuration
 	install -d $(DESTDIR)$(PREFIX)/bin
 	install -m 755 $(PROGRAMS) $(DESTDIR)$(PREFIX)/bin
@@ -200,11 +200,14 @@ install: all man ## DESTDIR= PREFIX=/usr/local: programs, unit, man pages, sampl
 	sed 's,/usr/bin/otad,$(PREFIX)/bin/otad,' config/otad.service \
 		> $(DESTDIR)$(PREFIX)/lib/systemd/system/otad.service
 	chmod 644 $(DESTDIR)$(PREFIX)/lib/systemd/system/otad.service
+	install -m 644 config/otad-broker.path config/otad-broker.service \
+		$(DESTDIR)$(PREFIX)/lib/systemd/system
+	install -D -m 644 config/mosquitto.conf $(DESTDIR)$(PREFIX)/share/doc/otad/mosquitto.conf
 	install -D -m 644 build/man/otad.8 $(DESTDIR)$(PREFIX)/share/man/man8/otad.8
 	install -D -m 644 build/man/otad.toml.5 $(DESTDIR)$(PREFIX)/share/man/man5/otad.toml.5
-	install -D -m 644 build/otad.toml $(DESTDIR)$(PREFIX)/share/doc/otad/otad.toml
+	install -D -m 644 config/otad.toml $(DESTDIR)$(PREFIX)/share/doc/otad/otad.toml
 	test -e $(DESTDIR)$(SYSCONFDIR)/otad/otad.toml || \
-		install -D -m 644 build/otad.toml $(DESTDIR)$(SYSCONFDIR)/otad/otad.toml
+		install -D -m 644 config/otad.toml $(DESTDIR)$(SYSCONFDIR)/otad/otad.toml
 docker: ## build the image otad:latest
 	docker build -f docker/Dockerfile -t otad:latest .
 -include $(wildcard test/load/bench.mk)
