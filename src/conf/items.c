@@ -26,10 +26,10 @@ const struct item conf_items[] = {
 
     STRING("http", "listen", http_listen, RULE_LISTEN, "0.0.0.0:8080", 0,
            "Address and port of the API, the console and plain downloads; [::]:8080 for IPv6."),
-    STRING("http", "public_url", http_public_url, RULE_HTTP, "http://127.0.0.1:8080", 100,
+    STRING("http", "public_url", http_public_url, RULE_HTTP, "http://127.0.0.1:8080", 80,
            "How devices reach this server: the base of plain download links. Set it to a name or "
            "address that the devices can use."),
-    STRING("http", "public_https_url", http_public_https_url, RULE_HTTPS_OPT, "", 100,
+    STRING("http", "public_https_url", http_public_https_url, RULE_HTTPS_OPT, "", 80,
            "Base of download links when a firmware wants HTTPS. Empty: such firmware is refused."),
     STRING("http", "https_listen", http_https_listen, RULE_LISTEN_OPT, "", 0,
            "Address and port of the TLS listener. Empty: none; a proxy in front may do TLS."),
@@ -85,7 +85,7 @@ const struct item conf_items[] = {
     {"log", "format", ITEM_FORMAT, RULE_ANY, AT(log_json), "logfmt", 0, 0, false,
      "How a line is written."},
 
-    STRING("ota", "command_name", ota_command_name, RULE_SOME, "OTA升级", 64,
+    STRING("ota", "command_name", ota_command_name, RULE_SOME, "OTA升级", 16,
            "Name of the upgrade command that EZtCloud devices get."),
     INT("ota", "link_lifetime_s", ota_link_lifetime_s, "172800", 60, 365 * DAY_S,
         "Seconds that a download link works. The default is two days."),

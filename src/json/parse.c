@@ -62,67 +62,6 @@ json_t *json_parse(const char *p, size_t n, size_t max_bytes, unsigned max_depth
     return j;
 }
 
-static int append(const char *p, size_t n, void *out)
-{
-    sbuf_add(out, p, n);
-    return 0;
-}
-
-void json_add_text(struct sbuf *out, const json_t *j)
-{
-    if (json_dump_callback(j, append, out, JSON_COMPACT | JSON_ENCODE_ANY) < 0)
-        abort();
-}
-
-char *json_text(const json_t *j)
-{
-    struct sbuf b = {0};
-    json_add_text(&b, j);
-    return sbuf_take(&b);
-}
-
-static void add_escaped(struct sbuf *out, unsigned char c)
-{
-    static const char digits[] = "0123456789abcdef";
-    char text[6] = {'\\', (char)c};
-    size_t n = 2;
-    if (c == '\n')
-        text[1] = 'n';
-    else if (c == '\r')
-        text[1] = 'r';
-    else if (c == '\t')
-        text[1] = 't';
-    else if (c != '"' && c != '\\') {
-        memcpy(text, "\\u00", 4);
-        text[4] = digits[c >> 4];
-        text[5] = digits[c & 15];
-        n = 6;
-    }
-    sbuf_add(out, text, n);
-}
-
-void json_add_string(struct sbuf *out, const char *s)
-{
-    const char *start = s, *end = s + strlen(s);
-    sbuf_add(out, "\"", 1);
-    while (s < end) {
-        unsigned char c = (unsigned char)*s;
-        size_t n = c < 0x80 ? 1 : str_utf8(s, (size_t)(end - s));
-        if (n > 0 && c >= 0x20 && c != '"' && c != '\\') {
-            s += n;
-            continue;
-        }
-        sbuf_add(out, start, (size_t)(s - start));
-        if (n == 0)
-            sbuf_str(out, "\xef\xbf\xbd"); /* what is no UTF-8 must not spoil the whole answer */
-        else
-            add_escaped(out, c);
-        start = ++s;
-    }
-    sbuf_add(out, start, (size_t)(s - start));
-    sbuf_add(out, "\"", 1);
-}
-
 const char *json_get_str(const json_t *obj, const char *name, const char *dflt)
 {
     const json_t *v = json_object_get(obj, name);

@@ -158,7 +158,7 @@ static void wrong_types_and_bounds(void **state)
     assert_refused("[log]\nlevel = 3", 2, "text in quotes");
     assert_refused("[ota]\ncommand_name = "
                    "\"0123456789012345678901234567890123456789012345678901234567890123x\"",
-                   2, "at most 64");
+                   2, "at most 16");
 }
 
 static void what_belongs_together(void **state)

@@ -312,9 +312,22 @@ static void schema_follows_the_table(void **state)
     assert_null(json_object_get(answer, "required"));
 }
 
+/* A device gets back what it reported: as few digits as read back to the same value. */
+static void reals_stay_short(void **state)
+{
+    static const char text[] = "[31.2,0.1,-28.5,1.0,1e+300,0.30000000000000004,5e-324]";
+    enum json_fault fault;
+    (void)state;
+    AUTO(json_free) json_t *j = json_parse(text, sizeof(text) - 1, 1024, 4, &fault, NULL);
+    AUTO(free) char *back = json_text(j);
+    assert_string_equal(back,
+                        "[31.2,0.1,-28.5,1.0,1e+300,0.30000000000000004,4.94065645841247e-324]");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(reals_stay_short),
         cmocka_unit_test(faults_are_told_apart),
         cmocka_unit_test(a_bomb_of_brackets_is_harmless),
         cmocka_unit_test(the_place_of_a_fault_is_named),

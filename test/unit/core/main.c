@@ -1,0 +1,10 @@
+#include "test_core.h"
+
+int main(void)
+{
+    json_setup();
+    log_setup(LOG_ERROR, false);
+    int failed = run_engine_tests();
+    failed += run_queue_tests();
+    return failed != 0;
+}
