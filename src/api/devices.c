@@ -1,0 +1,438 @@
+/*
+ * /api/v1/devices: registered units, with what they reported. Passwords are hashed on the http
+ * thread; the core thread only sees the hash. Reading one device is the busiest route of the API
+ * and is kept free of detours.
+ */
+#include "priv.h"
+
+static const struct json_field fields[] = {
+    {"key", JK_KEY, JF_REQUIRED | JF_CREATE_ONLY, 1, DEVICE_KEY_MAX, NULL, NULL,
+     "MQTT username; unique in the whole installation."},
+    {"device_type", JK_KEY, JF_REQUIRED | JF_CREATE_ONLY, 1, 64, NULL, NULL, "Key of its type."},
+    {"name", JK_STRING, 0, 0, 255, NULL, "", "What people read."},
+    {"sn", JK_STRING, 0, 0, 128, NULL, "", "Serial number."},
+    {"tags", JK_STRINGS, 0, 0, 64, NULL, "[]", "Words to find it by, without commas."},
+    {"timezone", JK_STRING, 0, 0, 64, NULL, "", "IANA name; empty: that of its type."},
+    {"enabled", JK_BOOL, 0, 0, 0, NULL, "true", "A device that is not gets nothing."},
+    {"gateway", JK_KEY, JF_NULLABLE, 1, DEVICE_KEY_MAX, NULL, "null",
+     "Key of the gateway that it stands behind."},
+    {"password", JK_STRING, JF_WRITE_ONLY, 8, 128, NULL, NULL,
+     "For the broker. Absent at creation: one is generated and shown once in the answer."},
+    {"attributes", JK_OBJECT, JF_READ_ONLY, 0, 0, NULL, NULL, "What it last reported."},
+    {"versions", JK_OBJECT, JF_READ_ONLY, 0, 0, NULL, NULL, "By module: {version, reported_at}."},
+    {"online", JK_BOOL, JF_READ_ONLY | JF_NULLABLE, 0, 0, NULL, NULL,
+     "Whether it is connected; null when presence is not known."},
+    {"last_seen_at", JK_TIME, JF_READ_ONLY | JF_NULLABLE, 0, 0, NULL, NULL,
+     "When it last sent something."},
+    {"quarantined_until", JK_TIME, JF_READ_ONLY | JF_NULLABLE, 0, 0, NULL, NULL,
+     "It gets no update before; null when it is not quarantined."},
+    {"created_at", JK_TIME, JF_READ_ONLY, 0, 0, NULL, NULL, "When it was made."},
+    {"updated_at", JK_TIME, JF_READ_ONLY, 0, 0, NULL, NULL, "When an operator last changed it."},
+    {"revision", JK_INT, JF_READ_ONLY, 0, 0, NULL, NULL,
+     "Counts changes by operators; begins the ETag."},
+};
+const struct table device_table = {"Device", fields, ARRAY_LEN(fields)};
+
+enum { PASSWORD_BYTES = 18 }; /* 24 characters */
+
+/* ---- output ---- */
+static int version_row(void *arg, const char *module, const char *version, int64_t reported_at)
+{
+    struct obj *o = arg;
+    obj_name(o, module);
+    struct obj v = obj_begin(o->b);
+    obj_str(&v, "version", version);
+    obj_time(&v, "reported_at", reported_at);
+    obj_end(&v);
+    return 0;
+}
+
+static void write_type_and_gateway(struct obj *o, struct db *db, const struct catalog *c,
+                                   const struct device *d)
+{
+    const struct device_type *t = catalog_type(c, d->type_id);
+    struct device_type row;
+    struct device gateway = {.key = NULL};
+    struct arena a;
+
+    arena_init(&a);
+    if (!t && device_type_by_id(db, d->type_id, &a, &row) == 0)
+        t = &row;
+    obj_str(o, "device_type", t ? t->key : NULL);
+    if (d->gateway_id && device_by_id(db, d->gateway_id, &a, &gateway) < 0)
+        gateway.key = NULL;
+    obj_str(o, "gateway", gateway.key);
+    arena_done(&a);
+}
+
+void device_write_json(struct sbuf *b, struct db *db, const struct catalog *c,
+                       const struct device *d)
+{
+    struct obj o = obj_begin(b), versions;
+    bool quarantined = d->quarantined_until > clock_now_ms();
+
+    obj_str(&o, "key", d->key);
+    write_type_and_gateway(&o, db, c, d);
+    obj_str(&o, "name", d->name);
+    obj_str(&o, "sn", d->sn);
+    obj_raw(&o, "tags", d->tags);
+    obj_str(&o, "timezone", d->timezone);
+    obj_bool(&o, "enabled", d->enabled);
+    obj_raw(&o, "attributes", d->attributes ? d->attributes : "{}");
+    obj_name(&o, "versions");
+    versions = obj_begin(b);
+    (void)device_versions(db, d->id, version_row, &versions);
+    obj_end(&versions);
+    obj_str(&o, "online", NULL);
+    obj_time(&o, "last_seen_at", d->seen_at);
+    obj_time(&o, "quarantined_until", quarantined ? d->quarantined_until : 0);
+    obj_time(&o, "created_at", d->created_at);
+    obj_time(&o, "updated_at", d->updated_at);
+    obj_int(&o, "revision", d->revision);
+    obj_end(&o);
+}
+
+static void handle_get(struct http_request *r, void *arg)
+{
+    const struct call *c = call_of(r);
+    struct sbuf b = {.p = NULL};
+    struct device d;
+    char etag[48];
+    (void)arg;
+    /* One transaction for the reads: one look at the database, and one lock instead of several. */
+    int rc = db_begin(c->db);
+    if (rc == 0)
+        rc = device_by_key(c->db, c->who.project_id, http_param(r, "key"), http_arena(r), &d);
+    if (rc == 0) {
+        struct catalog *cat = catalog_cell_get(c->api->env.catalog);
+        device_write_json(&b, c->db, cat, &d);
+        catalog_unref(cat);
+    }
+    db_rollback(c->db);
+    if (rc == E_NOTFOUND) {
+        answer_not_found(r, "device");
+    } else if (rc < 0) {
+        http_fail(r, rc, NULL);
+    } else {
+        etag_text(etag, d.revision, &b);
+        answer_object(r, etag, &b);
+    }
+    sbuf_done(&b);
+}
+
+/* ---- lists ---- */
+struct page {
+    struct list l;
+    struct db *db;
+    struct catalog *catalog;
+};
+
+static int list_one(void *arg, const struct device *d)
+{
+    struct page *p = arg;
+    if (!list_row(&p->l, d->id))
+        return 1;
+    device_write_json(&p->l.b, p->db, p->catalog, d);
+    return 0;
+}
+
+/* The filter's words become ids: 1 = fine, 0 = nothing can match, < 0 = answered. */
+static int read_filter(struct http_request *r, struct device_filter *flt)
+{
+    const struct call *c = call_of(r);
+    const char *type = http_query(r, "device_type"), *gateway = http_query(r, "gateway");
+    const char *module = http_query(r, "module");
+    struct device_type t;
+    struct device g;
+
+    *flt = (struct device_filter){.project_id = c->who.project_id,
+                                  .tag = http_query(r, "tag"),
+                                  .sn = http_query(r, "sn"),
+                                  .version = http_query(r, "version")};
+    if (flt->version || module)
+        flt->version_module = module ? module : "main";
+    if (input_query_bool(r, "enabled", &flt->enabled) < 0)
+        return E_PROTO;
+    if (type) {
+        int rc = device_type_by_key(c->db, flt->project_id, type, http_arena(r), &t);
+        if (rc < 0)
+            return rc == E_NOTFOUND ? 0 : (http_fail(r, rc, NULL), rc);
+        flt->type_id = t.id;
+    }
+    if (gateway) {
+        int rc = device_by_key(c->db, flt->project_id, gateway, http_arena(r), &g);
+        if (rc < 0)
+            return rc == E_NOTFOUND ? 0 : (http_fail(r, rc, NULL), rc);
+        flt->gateway_id = g.id;
+    }
+    return 1;
+}
+
+static void handle_list(struct http_request *r, void *arg)
+{
+    const struct call *c = call_of(r);
+    struct page p = {.db = c->db};
+    struct device_filter flt;
+    int64_t total = -1;
+    (void)arg;
+    int some = read_filter(r, &flt);
+    if (some < 0 || list_begin(r, &p.l) < 0)
+        return;
+    p.catalog = catalog_cell_get(c->api->env.catalog);
+    int rc = some ? device_list(c->db, &flt, p.l.after, p.l.limit + 1, list_one, &p) : 0;
+    catalog_unref(p.catalog);
+    if (list_wants_total(&p.l))
+        total = some ? device_count(c->db, &flt) : 0;
+    list_end(&p.l, rc, total);
+}
+
+/* ---- changes ---- */
+int device_check_text(const char *key, const char *service, struct fail *f)
+{
+    if (!str_is_key(key, DEVICE_KEY_MAX) || strpbrk(key, "+#/") || strcmp(key, ".") == 0 ||
+        strcmp(key, "..") == 0)
+        return fail(f, E_PROTO, "A device's key has 1 to %d letters, digits or . _ - : @",
+                    DEVICE_KEY_MAX);
+    if (service && strcmp(key, service) == 0)
+        return fail(f, E_PROTO, "This name is otad's own at the broker.");
+    return 0;
+}
+
+/* Members over what *d holds; what can be told without other rows. */
+static int device_take(struct write *w, struct db *db, struct device *d)
+{
+    const json_t *gateway = json_object_get(w->in, "gateway");
+    const json_t *tags = json_object_get(w->in, "tags");
+    struct device g;
+
+    d->name = json_get_str(w->in, "name", d->name);
+    d->sn = json_get_str(w->in, "sn", d->sn);
+    d->timezone = json_get_str(w->in, "timezone", d->timezone);
+    d->enabled = json_get_bool(w->in, "enabled", d->enabled);
+    if (tags && strings_text(tags, &w->a, &d->tags) < 0)
+        return write_invalid(w, "/tags", "invalid", "These are no tags.");
+    if (d->timezone[0] && !timezone_is_known(d->timezone))
+        return write_invalid(w, "/timezone", "invalid", "This time zone is not known here.");
+    if (w->ext)
+        d->password_hash = w->ext;
+    if (json_is_null(gateway))
+        d->gateway_id = 0;
+    if (!json_is_string(gateway))
+        return 0;
+    int rc = device_by_key(db, w->who.project_id, json_string_value(gateway), &w->a, &g);
+    if (rc == E_NOTFOUND)
+        return write_invalid(w, "/gateway", "not_found", "There is no such gateway.");
+    d->gateway_id = g.id;
+    return rc;
+}
+
+/* What the device room says of the whole: its sentence, as a finding when the input is to blame. */
+static int stored(struct write *w, int rc)
+{
+    if (rc == E_PROTO || rc == E_LIMIT)
+        return write_invalid(w, "", "invalid", "%s", w->fail.text);
+    return rc;
+}
+
+static int answer_with(struct write *w, struct db *db, const char *key)
+{
+    struct device d;
+    int rc = device_by_key(db, w->who.project_id, key, &w->a, &d);
+    if (rc < 0)
+        return rc;
+    struct catalog *c = catalog_cell_get(w->api->env.catalog);
+    device_write_json(&w->body, db, c, &d);
+    catalog_unref(c);
+    etag_text(w->etag, d.revision, &w->body);
+    return 0;
+}
+
+static int run_create(struct write *w, struct db *db)
+{
+    struct device d = {.project_id = w->who.project_id,
+                       .key = json_get_str(w->in, "key", ""),
+                       .name = "",
+                       .sn = "",
+                       .timezone = "",
+                       .tags = "[]",
+                       .enabled = true,
+                       .created_at = w->now};
+    struct device_type t;
+    int rc =
+        device_type_by_key(db, d.project_id, json_get_str(w->in, "device_type", ""), &w->a, &t);
+    if (rc == E_NOTFOUND)
+        return write_invalid(w, "/device_type", "not_found", "There is no such device type.");
+    d.type_id = t.id;
+    if (rc == 0)
+        rc = device_take(w, db, &d);
+    if (rc == 0)
+        rc = stored(w, device_insert(db, &d, &w->fail));
+    if (rc == 0)
+        rc = answer_with(w, db, d.key);
+    if (rc == 0)
+        write_created(w, 0, "/api/v1/devices/%s", d.key);
+    return rc;
+}
+
+static void take_password(struct write *w, const char *password)
+{
+    char hash[CRYPTO_PASSWORD_TEXT];
+    if (!password)
+        return;
+    crypto_password_hash(password, hash);
+    w->ext = arena_strdup(&w->a, hash);
+}
+
+static void handle_create(struct http_request *r, void *arg)
+{
+    const struct call *c = call_of(r);
+    struct json_errors errs = {.count = 0};
+    struct fail f = {.rc = 0};
+    char generated[64];
+    json_t *in = input_object(r, arg);
+    if (!in)
+        return;
+    const char *key = json_get_str(in, "key", ""), *password = json_get_str(in, "password", NULL);
+    if (device_check_text(key, c->api->env.conf->mqtt_username, &f) < 0) {
+        json_error_add(&errs, "/key", "invalid", "%s", f.text);
+        input_invalid(r, &errs);
+        json_decref(in);
+        return;
+    }
+    struct write *w = write_new(r, run_create);
+    w->in = in;
+    w->credentials = true;
+    /* The broker's password file can't hold a name with a colon: such a device gets none. */
+    if (!password && !strchr(key, ':')) {
+        crypto_token("", PASSWORD_BYTES, generated, sizeof(generated));
+        password = w->secret = arena_strdup(&w->a, generated);
+        w->secret_name = "password";
+    }
+    take_password(w, password);
+    struct str body = http_body(r);
+    if (write_idempotent(w, r, body.p, body.n) == 0)
+        write_go(w, r);
+}
+
+static int find(struct write *w, struct db *db, struct device *d)
+{
+    int rc = device_by_key(db, w->who.project_id, w->key, &w->a, d);
+    if (rc == E_NOTFOUND)
+        return write_not_found(w, "device");
+    return rc < 0 ? rc : write_if_match(w, d->revision);
+}
+
+static int run_patch(struct write *w, struct db *db)
+{
+    struct device d;
+    int rc = find(w, db, &d);
+    if (rc == 0)
+        rc = device_take(w, db, &d);
+    d.updated_at = w->now;
+    if (rc == 0)
+        rc = stored(w, device_update(db, &d, &w->fail));
+    return rc < 0 ? rc : answer_with(w, db, w->key);
+}
+
+static void handle_patch(struct http_request *r, void *arg)
+{
+    json_t *in = input_object(r, arg);
+    if (!in)
+        return;
+    struct write *w = write_new(r, run_patch);
+    w->in = in;
+    w->credentials = json_object_get(in, "password") || json_object_get(in, "enabled");
+    take_password(w, json_get_str(in, "password", NULL));
+    write_go(w, r);
+}
+
+static int run_delete(struct write *w, struct db *db)
+{
+    struct device d;
+    int rc = find(w, db, &d);
+    w->status = 204;
+    if (rc == 0) {
+        rc = device_delete(db, d.id, &w->fail);
+        if (rc == E_CONFLICT) {
+            w->status = 409;
+            w->code = "in_use";
+        }
+    }
+    return rc;
+}
+
+static void handle_delete(struct http_request *r, void *arg)
+{
+    (void)arg;
+    struct write *w = write_new(r, run_delete);
+    w->credentials = true;
+    w->job.catalog = true; /* rules and lists of firmwares may name it */
+    write_go(w, r);
+}
+
+static int run_release(struct write *w, struct db *db)
+{
+    struct device d;
+    int rc = find(w, db, &d);
+    if (rc == 0)
+        rc = device_release(db, d.id, w->now);
+    return rc < 0 ? rc : answer_with(w, db, w->key);
+}
+
+static void handle_release(struct http_request *r, void *arg)
+{
+    (void)arg;
+    struct write *w = write_new(r, run_release);
+    if (write_idempotent(w, r, NULL, 0) == 0)
+        write_go(w, r);
+}
+
+static const struct op op_list = {.summary = "List devices; `version` is of `module`, main if "
+                                             "absent",
+                                  .out = &device_table,
+                                  .query = LIST_QUERY "|device_type|gateway|tag|sn|enabled|module|"
+                                                      "version",
+                                  .status = 200,
+                                  .list = true};
+static const struct op op_get = {.summary = "One device", .out = &device_table, .status = 200};
+static const struct op op_create = {
+    .summary = "Register a device; a generated `password` is shown in this answer alone",
+    .in = &device_table,
+    .out = &device_table,
+    .status = 201};
+static const struct op op_patch = {.summary = "Change a device",
+                                   .in = &device_table,
+                                   .out = &device_table,
+                                   .status = 200,
+                                   .patch = true};
+static const struct op op_delete = {.summary = "Delete a device with its updates", .status = 204};
+static const struct op op_release = {.summary =
+                                         "Lift the device's quarantine and forget its failures",
+                                     .out = &device_table,
+                                     .status = 200};
+static const struct op op_import = {
+    .summary = "Register many devices, one per row; all or none unless partial=1. A row without "
+               "a password makes a device that can't log in to the broker",
+    .out = &import_table,
+    .query = "partial",
+    .status = 200,
+    .body = "text/csv|application/x-ndjson"};
+static const struct op op_explain = {
+    .summary = "Which firmware the device would get now, and why not another",
+    .out = &explain_table,
+    .query = "module",
+    .status = 200};
+
+#define PATH "/api/v1/devices"
+const struct http_route device_routes[] = {
+    {"GET", PATH, HTTP_BODY_NONE, 0, handle_list, OP(op_list), VIEWER},
+    {"POST", PATH, HTTP_BODY_WHOLE, 65536, handle_create, OP(op_create), OPERATOR},
+    {"POST", PATH "/import", HTTP_BODY_STREAM, 0, device_import_handle, OP(op_import), OPERATOR},
+    {"GET", PATH "/:key", HTTP_BODY_NONE, 0, handle_get, OP(op_get), VIEWER},
+    {"PATCH", PATH "/:key", HTTP_BODY_WHOLE, 65536, handle_patch, OP(op_patch), OPERATOR},
+    {"DELETE", PATH "/:key", HTTP_BODY_NONE, 0, handle_delete, OP(op_delete), OPERATOR},
+    {"GET", PATH "/:key/explain", HTTP_BODY_NONE, 0, device_explain_handle, OP(op_explain), VIEWER},
+    {"POST", PATH "/:key/release", HTTP_BODY_WHOLE, 65536, handle_release, OP(op_release),
+     OPERATOR},
+    {.method = NULL},
+};

@@ -1,0 +1,318 @@
+/*
+ * GET and HEAD /d/<token>/<name>: what devices fetch. The token names update and file and is
+ * authenticated; the name is there for the device alone. Devices of 2017 flash any body that
+ * comes, whatever the status, so they get their errors as a closed connection.
+ */
+#include "priv.h"
+
+#include <stdio.h>
+
+/* ---- what reached the device ---- */
+/*
+ * One per request. The http thread says what the client acknowledged; a job tells the core. At
+ * most one job is under way, the newest range wins, and the last one is delivered as long as
+ * anybody is there to take it.
+ */
+struct served {
+    struct db_job job; /* first: the job is the struct */
+    pthread_mutex_t lock;
+    struct api *api;
+    struct served *next;
+    int64_t update_id;
+    int file_no;
+    uint64_t step;
+    uint64_t from, to; /* acknowledged */
+    uint64_t told;     /* delivered, up to here */
+    uint64_t job_to;   /* in the job under way */
+    unsigned failures;
+    bool began, starts, in_flight, ended, given_back, listed;
+};
+
+enum { SERVED_FAILURES = 100 };
+
+static void served_free(struct served *s)
+{
+    pthread_mutex_destroy(&s->lock);
+    free(s);
+}
+
+static void list_unsent(struct served *s)
+{
+    struct api *api = s->api;
+    s->listed = true;
+    pthread_mutex_lock(&api->unsent_lock);
+    s->next = api->unsent;
+    api->unsent = s;
+    pthread_mutex_unlock(&api->unsent_lock);
+}
+
+/* Under s->lock: hand over what is new, when it is worth a job. True when s must be freed. */
+static bool served_push(struct served *s)
+{
+    if (s->in_flight || s->listed)
+        return false;
+    bool news = s->to > s->told && s->failures < SERVED_FAILURES;
+    if (news && (s->ended || s->told == s->from || s->to - s->told >= s->step)) {
+        s->job_to = s->to;
+        s->in_flight = true;
+        if (s->api->env.submit(s->api->env.core, &s->job) == 0)
+            return false;
+        s->in_flight = false;
+        s->failures++;
+        if (s->ended)
+            list_unsent(s);
+        return false;
+    }
+    return s->given_back;
+}
+
+static void unlock_and_free(struct served *s, bool is_over)
+{
+    pthread_mutex_unlock(&s->lock);
+    if (is_over)
+        served_free(s);
+}
+
+static int served_run(struct db_job *job, struct db *w)
+{
+    struct served *s = (struct served *)job;
+    struct arena a;
+    arena_init(&a);
+    struct catalog *c = catalog_cell_get(s->api->env.catalog);
+    pthread_mutex_lock(&s->lock);
+    uint64_t from = s->from, to = s->job_to;
+    bool starts = s->starts;
+    pthread_mutex_unlock(&s->lock);
+    int rc = update_served(w, c, s->update_id, s->file_no, from, to, starts, clock_now_ms(), &a);
+    catalog_unref(c);
+    arena_done(&a);
+    return rc;
+}
+
+static void served_done(struct db_job *job, int rc)
+{
+    struct served *s = (struct served *)job;
+    bool later = rc == E_DB || rc == E_DB_FULL || rc == E_UNAVAILABLE;
+
+    pthread_mutex_lock(&s->lock);
+    s->in_flight = false;
+    if (!later) { /* done, or the update is no more: there is nobody to tell */
+        s->told = s->job_to;
+        s->starts = false;
+        unlock_and_free(s, served_push(s));
+        return;
+    }
+    s->failures++;
+    if (s->ended)
+        list_unsent(s);
+    pthread_mutex_unlock(&s->lock);
+}
+
+static void on_sent(void *arg, uint64_t from, uint64_t to, bool last)
+{
+    struct served *s = arg;
+    pthread_mutex_lock(&s->lock);
+    if (!s->began) {
+        s->began = true;
+        s->starts = from == 0;
+        s->from = s->told = s->to = from;
+    }
+    if (to > s->to)
+        s->to = to;
+    s->ended |= last;
+    unlock_and_free(s, served_push(s));
+}
+
+static void on_free(void *arg)
+{
+    struct served *s = arg;
+    pthread_mutex_lock(&s->lock);
+    s->ended = s->given_back = true;
+    unlock_and_free(s, served_push(s));
+}
+
+static struct served *take_unsent(struct api *api)
+{
+    pthread_mutex_lock(&api->unsent_lock);
+    struct served *list = api->unsent;
+    api->unsent = NULL;
+    pthread_mutex_unlock(&api->unsent_lock);
+    return list;
+}
+
+void served_retry(struct api *api)
+{
+    for (struct served *s = take_unsent(api), *next; s; s = next) {
+        next = s->next;
+        pthread_mutex_lock(&s->lock);
+        s->listed = false;
+        unlock_and_free(s, served_push(s));
+    }
+}
+
+void served_drop(struct api *api)
+{
+    for (struct served *s = take_unsent(api), *next; s; s = next) {
+        next = s->next;
+        served_free(s);
+    }
+}
+
+static struct served *served_new(struct http_request *r, int64_t update_id, int file_no,
+                                 uint64_t size)
+{
+    struct served *s = xcalloc(1, sizeof(*s));
+    pthread_mutex_init(&s->lock, NULL);
+    s->job.run = served_run;
+    s->job.done = served_done;
+    s->api = call_of(r)->api;
+    s->update_id = update_id;
+    s->file_no = file_no;
+    s->step = size / 20 > 65536 ? size / 20 : 65536;
+    return s;
+}
+
+/* ---- who asks ---- */
+static bool has_prefix(const char *s, const char *prefix)
+{
+    return s && strncasecmp(s, prefix, strlen(prefix)) == 0;
+}
+
+static bool is_arduino(struct http_request *r)
+{
+    const char *agent = http_header(r, "User-Agent");
+    return has_prefix(agent, "ESP32-http-Update") || has_prefix(agent, "ESP8266-http-Update");
+}
+
+static void refuse(struct http_request *r, int status)
+{
+    bool of_2017 = has_prefix(http_header(r, "User-Agent"), "esp-idf/1.0");
+    if (of_2017 || (http_is_10(r) && !is_arduino(r)))
+        http_abort(r);
+    else
+        http_reply(r, status, NULL, NULL, 0);
+}
+
+/* Arduino's updaters say what they run; 304 tells them that this is it. */
+static bool has_it_already(struct http_request *r, const char *version, const char *md5)
+{
+    static const char *const boards[] = {"ESP32", "ESP8266"};
+    char name[40];
+    for (size_t i = 0; i < ARRAY_LEN(boards); i++) {
+        (void)str_fmt(name, sizeof(name), "x-%s-version", boards[i]);
+        const char *runs = http_header(r, name);
+        (void)str_fmt(name, sizeof(name), "x-%s-sketch-md5", boards[i]);
+        const char *sketch = http_header(r, name);
+        if ((runs && strcmp(runs, version) == 0) || (sketch && strcasecmp(sketch, md5) == 0))
+            return true;
+    }
+    return false;
+}
+
+/* ---- what is served ---- */
+static int status_of(int rc)
+{
+    switch (rc) {
+    case E_AUTH:
+        return 403;
+    case E_GONE:
+        return 410;
+    case E_NOTFOUND:
+        return 404;
+    default:
+        return 503;
+    }
+}
+
+/* The update and the file that a token stands for: 0, E_AUTH, E_GONE, E_NOTFOUND or an error. */
+static int resolve(struct http_request *r, struct update *u, int *no, struct firmware_file *file)
+{
+    const struct call *c = call_of(r);
+    struct arena *a = http_arena(r);
+    struct firmware row = {.id = 0};
+    struct device d;
+    int64_t id;
+
+    int rc = link_read(c->api->env.link_key, http_param(r, "token"), clock_now_ms(), &id, no);
+    if (rc < 0)
+        return rc;
+    rc = update_by_id(c->db, id, a, u);
+    if (rc == 0)
+        rc = device_by_id(c->db, u->device_id, a, &d);
+    if (rc < 0)
+        return rc;
+    if (!d.enabled)
+        return E_AUTH;
+    if (update_is_final(u->state) || u->state == UPDATE_PLANNED)
+        return E_GONE;
+    struct catalog *cat = catalog_cell_get(c->api->env.catalog);
+    const struct firmware *fw = catalog_firmware(cat, u->firmware_id);
+    if (!fw) {
+        rc = firmware_by_id(c->db, u->project_id, u->firmware_id, a, &row);
+        json_decref(row.hardware);
+        fw = rc == 0 ? &row : NULL;
+    }
+    if (rc == 0 && (*no < 1 || (size_t)*no > fw->n_files))
+        rc = E_NOTFOUND;
+    if (rc == 0) {
+        *file = fw->files[*no - 1];
+        file->name = NULL; /* it may go with the snapshot */
+    }
+    catalog_unref(cat);
+    return rc;
+}
+
+static void handle(struct http_request *r, void *arg)
+{
+    const struct call *c = call_of(r);
+    char md5[2 * MD5_SIZE + 1], etag[2 * SHA256_SIZE + 1];
+    struct firmware_file file;
+    struct update u;
+    int no, fd = -1;
+    (void)arg;
+    if (!c->db) {
+        refuse(r, 503);
+        return;
+    }
+    int rc = db_begin(c->db);
+    if (rc == 0)
+        rc = resolve(r, &u, &no, &file);
+    db_rollback(c->db);
+    if (rc < 0) {
+        refuse(r, status_of(rc));
+        return;
+    }
+    hex_encode(file.digests.md5, MD5_SIZE, md5);
+    hex_encode(file.digests.sha256, SHA256_SIZE, etag);
+    http_add_header(r, "x-MD5", md5);
+    http_add_header(r, "Cache-Control", "private, no-transform");
+    if (has_it_already(r, u.to_version, md5)) {
+        http_reply(r, 304, NULL, NULL, 0);
+        return;
+    }
+    rc = store_get(c->api->env.store, file.digests.sha256, file.digests.size, &fd);
+    if (rc < 0) {
+        char id[24];
+        LOG(LOG_ERROR, "api", "firmware bytes cannot be read", KV("sha256", etag),
+            KV("update", log_int(id, u.id)), KV_RC(rc));
+        refuse(r, 503);
+        return;
+    }
+    struct http_file out = {.fd = fd,
+                            .size = file.digests.size,
+                            .etag = etag,
+                            .content_type = "application/octet-stream"};
+    if (!http_is_head(r)) {
+        out.sent = on_sent;
+        out.arg = served_new(r, u.id, no, file.digests.size);
+        out.free_fn = on_free;
+    }
+    http_reply_file(r, &out);
+}
+
+static const struct op op_download = {.summary = "What a download link points at", .status = 200};
+
+const struct http_route download_routes[] = {
+    {"GET", "/d/:token/:name", HTTP_BODY_NONE, 0, handle, OP(op_download), 0},
+    {.method = NULL},
+};

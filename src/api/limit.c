@@ -1,0 +1,116 @@
+/*
+ * Failures per address: a token bucket for each address that failed lately, in a bounded table
+ * that all http threads share. When the table is full the bucket that is fullest again (and so
+ * matters least) makes room. Not a limit on requests in general.
+ */
+#include "priv.h"
+
+enum { SLOTS = 4096, PROBE = 8, GOOD = 256 };
+
+struct bucket {
+    uint64_t key; /* keyed hash of the address; 0 = free */
+    int64_t at_us;
+    double left;
+};
+struct limit {
+    pthread_mutex_t lock;
+    double per_minute;
+    struct bucket slots[SLOTS];
+    uint8_t good[GOOD][SHA256_SIZE];
+    size_t next_good;
+};
+
+struct limit *limit_new(int64_t per_minute)
+{
+    struct limit *l = xcalloc(1, sizeof(*l));
+    pthread_mutex_init(&l->lock, NULL);
+    l->per_minute = (double)(per_minute > 0 ? per_minute : 1);
+    return l;
+}
+
+void limit_free(struct limit *l)
+{
+    if (!l)
+        return;
+    pthread_mutex_destroy(&l->lock);
+    free(l);
+}
+
+static void refill(const struct limit *l, struct bucket *b, int64_t now_us)
+{
+    double gone = (double)(now_us - b->at_us);
+    if (gone > 0)
+        b->left += gone * l->per_minute / 60e6;
+    if (b->left > l->per_minute)
+        b->left = l->per_minute;
+    b->at_us = now_us;
+}
+
+/* The address's bucket; with `make` the one to use for it, never NULL. Under the lock. */
+static struct bucket *find(struct limit *l, const char *address, int64_t now_us, bool make)
+{
+    uint64_t key = hash_bytes(address, strlen(address));
+    struct bucket *best = NULL;
+    key += key == 0;
+    for (size_t i = 0; i < PROBE; i++) {
+        struct bucket *b = &l->slots[(key + i) % SLOTS];
+        if (b->key == key) {
+            refill(l, b, now_us);
+            return b;
+        }
+        if (b->key)
+            refill(l, b, now_us);
+        if (!best || (best->key && (!b->key || b->left > best->left)))
+            best = b;
+    }
+    if (!make)
+        return NULL;
+    *best = (struct bucket){key, now_us, l->per_minute};
+    return best;
+}
+
+int64_t limit_wait(struct limit *l, const char *address, int64_t now_us)
+{
+    int64_t wait = 0;
+    pthread_mutex_lock(&l->lock);
+    const struct bucket *b = find(l, address, now_us, false);
+    if (b && b->left < 1)
+        wait = (int64_t)((1 - b->left) * 60 / l->per_minute) + 1;
+    pthread_mutex_unlock(&l->lock);
+    return wait;
+}
+
+void limit_failed(struct limit *l, const char *address, int64_t now_us)
+{
+    pthread_mutex_lock(&l->lock);
+    struct bucket *b = find(l, address, now_us, true);
+    if (b->left >= 1)
+        b->left -= 1;
+    pthread_mutex_unlock(&l->lock);
+}
+
+static bool is_good(const struct limit *l, const uint8_t *hash)
+{
+    for (size_t i = 0; i < GOOD; i++)
+        if (crypto_equal(l->good[i], hash, SHA256_SIZE))
+            return true;
+    return false;
+}
+
+void limit_good(struct limit *l, const uint8_t hash[SHA256_SIZE])
+{
+    pthread_mutex_lock(&l->lock);
+    if (!is_good(l, hash)) {
+        memcpy(l->good[l->next_good], hash, SHA256_SIZE);
+        l->next_good = (l->next_good + 1) % GOOD;
+    }
+    pthread_mutex_unlock(&l->lock);
+}
+
+bool limit_is_good(struct limit *l, const uint8_t hash[SHA256_SIZE])
+{
+    pthread_mutex_lock(&l->lock);
+    bool good = is_good(l, hash);
+    pthread_mutex_unlock(&l->lock);
+    return good;
+}

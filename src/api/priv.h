@@ -1,0 +1,241 @@
+/*
+ * Inside the api room: what its files share. A request passes the `before` hook (auth.c), which
+ * leaves a struct call as the request's state; its handler reads on the thread's own connection,
+ * or describes a change in a struct write that the core thread runs (write.c).
+ */
+#pragma once
+
+#include "api.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+/* ---- what a route is, for the hook, the handlers and the OpenAPI description ---- */
+enum scope { SCOPE_NONE, SCOPE_VIEWER, SCOPE_OPERATOR, SCOPE_ADMIN };
+enum { ROUTE_SCOPE = 3, ROUTE_ROOT = 4, ROUTE_API = 8 }; /* of http_route.flags */
+#define VIEWER   (ROUTE_API | SCOPE_VIEWER)
+#define OPERATOR (ROUTE_API | SCOPE_OPERATOR)
+#define ADMIN    (ROUTE_API | SCOPE_ADMIN)
+#define ROOT     (ROUTE_API | SCOPE_ADMIN | ROUTE_ROOT) /* admins of project `default` alone */
+
+struct table {
+    const char *name; /* of the schema */
+    const struct json_field *fields;
+    size_t n;
+};
+/* Hangs on http_route.arg. */
+struct op {
+    const char *summary;
+    const struct table *in, *out; /* NULL = none */
+    const char *query;            /* "limit|after|…"; NULL = no query parameter is known */
+    int status;                   /* of success */
+    bool list, patch;
+    const char *body; /* content types of a body that is no JSON of `in`, "a|b" */
+};
+#define LIST_QUERY "limit|after|total"
+#define OP(o)      ((void *)(uintptr_t) & (o)) /* http_route.arg is not const */
+
+extern const struct table project_table, token_table, type_table, device_table, rule_table,
+    firmware_table, update_table, explain_table, import_table;
+extern const struct http_route project_routes[], token_routes[], type_routes[], device_routes[],
+    rule_routes[], firmware_routes[], update_routes[], open_routes[], download_routes[];
+extern const struct http_route *const api_tables[]; /* all of them, NULL-terminated */
+
+/* ---- state ---- */
+struct who {
+    int64_t project_id, token_id;
+    enum scope scope;
+};
+struct api {
+    struct api_env env;
+    int64_t default_project;
+    _Atomic uint64_t tokens_changed; /* counts commits that changed tokens */
+    struct limit *limit;
+    struct busy *busy; /* idempotency keys whose request is under way */
+    /* Making bytes permanent and removing unused ones exclude each other; so no upload is
+     * answered whose bytes a deletion of the same content has just taken away. */
+    pthread_mutex_t bytes_lock;
+    struct db *bytes_db;     /* under bytes_lock */
+    _Atomic int64_t pong_us; /* when the core last answered */
+    struct db_job ping;
+    atomic_bool pinging;
+    pthread_mutex_t unsent_lock;
+    struct served *unsent; /* downloads whose last word could not be handed over yet */
+    char *openapi;
+};
+struct token_cache;
+struct api_thread {
+    struct api *api;
+    struct loop *loop;
+    struct db *db;
+    struct token_cache *tokens;
+    struct loop_timer *timer;
+    int index;
+};
+/* The request's state. */
+struct call {
+    struct api_thread *t;
+    struct api *api;
+    struct db *db;
+    struct who who;
+    void *own; /* the handler's */
+    void (*own_free)(void *own);
+};
+static inline struct call *call_of(struct http_request *r)
+{
+    return http_state(r);
+}
+void call_own(struct http_request *r, void *own, void (*own_free)(void *own));
+int api_before(struct http_request *r, const struct http_route *route, void *arg);
+struct token_cache *token_cache_new(void);
+void token_cache_free(struct token_cache *c);
+
+/* ---- failures per address (limit.c); any thread ---- */
+struct limit *limit_new(int64_t per_minute);
+void limit_free(struct limit *l);
+/* Seconds until the address may try again; 0 = now. */
+int64_t limit_wait(struct limit *l, const char *address, int64_t now_us);
+void limit_failed(struct limit *l, const char *address, int64_t now_us);
+/* Tokens that were right lately: their clients go on although others at the same address fail. */
+void limit_good(struct limit *l, const uint8_t hash[SHA256_SIZE]);
+bool limit_is_good(struct limit *l, const uint8_t hash[SHA256_SIZE]);
+
+/* Each query parameter in turn, until fn returns non-zero, which is passed on. The http room's. */
+int http_query_each(const struct http_request *r,
+                    int (*fn)(void *arg, const char *name, const char *value), void *arg)
+    __attribute__((weak));
+
+/* ---- input (input.c): each answers the request itself when it returns < 0 or NULL ---- */
+/* Query parameters against the route's list. */
+int input_query(struct http_request *r, const struct op *op);
+/* The JSON object of the body, checked against op->in. New reference. */
+json_t *input_object(struct http_request *r, const struct op *op);
+/* Integer path parameter; not a number is 404. */
+int input_id(struct http_request *r, const char *param, int64_t *ret);
+int input_query_int(struct http_request *r, const char *name, int64_t min, int64_t max,
+                    int64_t dflt, int64_t *ret);
+int input_query_bool(struct http_request *r, const char *name, int *ret); /* -1 = absent */
+void input_invalid(struct http_request *r, const struct json_errors *errs);
+void answer_not_found(struct http_request *r, const char *what);
+/* Pure checks; true when fine. */
+bool timezone_is_known(const char *name);
+bool etag_matches(const char *header, int64_t revision);                  /* If-Match, strong */
+int strings_text(const json_t *array, struct arena *a, const char **ret); /* JSON text */
+
+/* ---- output (output.c) ---- */
+struct obj { /* an object being written */
+    struct sbuf *b;
+    bool more;
+};
+struct obj obj_begin(struct sbuf *b);
+void obj_str(struct obj *o, const char *name, const char *v); /* NULL writes null */
+void obj_int(struct obj *o, const char *name, int64_t v);
+void obj_bool(struct obj *o, const char *name, bool v);
+void obj_time(struct obj *o, const char *name, int64_t ms); /* 0 writes null */
+void obj_raw(struct obj *o, const char *name, const char *json);
+void obj_name(struct obj *o, const char *name); /* the value follows */
+void obj_end(struct obj *o);
+void etag_text(char ret[48], int64_t revision, const struct sbuf *body); /* body NULL: revision */
+/* 200 with its ETag, or 304. */
+void answer_object(struct http_request *r, const char *etag, const struct sbuf *body);
+
+struct list {
+    struct http_request *r;
+    struct sbuf b;
+    int64_t after, last;
+    int limit, n;
+    bool more;
+};
+int list_begin(struct http_request *r, struct list *l); /* < 0: answered */
+/* In a row callback: false when the page is full (then return 1). Else append the object. */
+bool list_row(struct list *l, int64_t id);
+bool list_wants_total(const struct list *l);
+/* Answers. rc is what the room's list function returned; total < 0 = not asked. Frees. */
+void list_end(struct list *l, int rc, int64_t total);
+
+/* ---- changes (write.c) ---- */
+struct write {
+    struct db_job job;
+    struct api *api;
+    struct http_handle *h;
+    struct arena a;
+    struct who who;
+    int64_t now;
+    /* Core thread, in the job's savepoint; may run twice. */
+    int (*run)(struct write *w, struct db *db);
+    /* Http thread, before the answer, whatever happened; r may be NULL. May be NULL. */
+    void (*after)(struct write *w, struct http_request *r, int rc);
+    json_t *in;
+    const char *key; /* path parameter, If-Match: in the arena */
+    const char *if_match;
+    int64_t id;
+    void *ext;
+    void (*ext_free)(void *ext);
+    bool credentials, tokens; /* changed when it succeeds */
+    /* Idempotency-Key */
+    const char *idem_key, *idem_route;
+    uint8_t idem_hash[SHA256_SIZE];
+    bool idem_held, replayed;
+    /* the answer; reset before each run */
+    int status;
+    struct sbuf body;
+    char etag[48], location[192];
+    const char *code; /* of a failure, when err's own would be too coarse */
+    struct fail fail;
+    struct json_errors errs;
+    const char *secret_name, *secret; /* added to the answer, never stored */
+};
+struct write *write_new(struct http_request *r, int (*run)(struct write *w, struct db *db));
+void write_free(struct write *w);
+/* Take the Idempotency-Key of the request, if any; `route` and the body make its hash.
+ * < 0: answered and w freed. */
+int write_idempotent(struct write *w, struct http_request *r, const void *body, size_t n);
+/* Same with a hash that is ready. */
+void write_idem_hash(struct write *w, const uint8_t hash[SHA256_SIZE]);
+/* Defer the request and hand the job over; it is answered when committed. */
+void write_go(struct write *w, struct http_request *r);
+void write_submit(struct write *w); /* the same for a request that is deferred already (w->h) */
+/* For run: a finding at a pointer; returns E_PROTO. */
+int write_invalid(struct write *w, const char *pointer, const char *code, const char *fmt, ...)
+    PRINTF(4, 5);
+int write_if_match(struct write *w, int64_t revision); /* E_PRECONDITION */
+int write_not_found(struct write *w, const char *what);
+void write_created(struct write *w, int64_t revision, const char *fmt, ...) PRINTF(3, 4);
+/* Look for a stored answer: 1 = found (the answer is filled), 0 = none, or an error. */
+int write_replay(struct write *w, struct db *db);
+int write_remember(struct write *w, struct db *db);
+
+/* Idempotency keys under way. */
+struct busy *busy_new(void);
+void busy_free(struct busy *b);
+bool busy_take(struct busy *b, int64_t project_id, const char *key);
+void busy_drop(struct busy *b, int64_t project_id, const char *key);
+/* The Idempotency-Key of a request: 0 with *ret NULL when absent; < 0: answered. */
+int idem_key_of(struct http_request *r, const char **ret);
+
+/* ---- shared between resources ---- */
+int token_make(struct db *w, int64_t project_id, const char *name, enum scope scope,
+               const char *token, int64_t now, int64_t expires_at, int64_t *ret_id) MUST_USE;
+const char *scope_name(enum scope s);
+int device_check_text(const char *key, const char *service, struct fail *f) MUST_USE;
+void device_write_json(struct sbuf *b, struct db *db, const struct catalog *c,
+                       const struct device *d);
+void device_import_handle(struct http_request *r, void *arg);
+void device_explain_handle(struct http_request *r, void *arg);
+void firmware_write_json(struct sbuf *b, struct db *db, const struct catalog *c,
+                         const struct firmware *fw);
+void firmware_upload_handle(struct http_request *r, void *arg);
+/* Object of the request -> firmware fields; semantic checks on the http thread. `db` reads. */
+int firmware_take(struct api *api, struct db *db, int64_t project_id, const json_t *in,
+                  struct arena *a, struct firmware *fw, struct json_errors *errs) MUST_USE;
+/* Remove bytes that no row names any more. On the thread pool. */
+struct bytes_list {
+    struct api *api;
+    uint8_t sha256[FIRMWARE_FILES_MAX][SHA256_SIZE];
+    size_t n;
+};
+void bytes_drop_unused(struct loop *l, const struct bytes_list *list); /* l NULL: here and now */
+bool file_name_is_accepted(const char *name);
+/* Downloads: hand over the last words that wait; each second. At the end they are given up. */
+void served_retry(struct api *api);
+void served_drop(struct api *api);

@@ -1,0 +1,199 @@
+/*
+ * /api/v1/projects: tenants. Only admins of the project `default` see this resource; a new
+ * project comes with its first admin token, shown once.
+ */
+#include "priv.h"
+
+#define KEY_MAX 64
+
+static const struct json_field fields[] = {
+    {"key", JK_KEY, JF_REQUIRED | JF_CREATE_ONLY, 1, KEY_MAX, NULL, NULL, "Unique name in paths."},
+    {"name", JK_STRING, JF_REQUIRED, 1, 255, NULL, NULL, "What people read."},
+    {"created_at", JK_TIME, JF_READ_ONLY, 0, 0, NULL, NULL, "When it was made."},
+    {"updated_at", JK_TIME, JF_READ_ONLY, 0, 0, NULL, NULL, "When it last changed."},
+    {"revision", JK_INT, JF_READ_ONLY, 0, 0, NULL, NULL, "Counts changes; the ETag's number."},
+};
+const struct table project_table = {"Project", fields, ARRAY_LEN(fields)};
+
+static void project_json(struct sbuf *b, const struct project *p)
+{
+    struct obj o = obj_begin(b);
+    obj_str(&o, "key", p->key);
+    obj_str(&o, "name", p->name);
+    obj_time(&o, "created_at", p->created_at);
+    obj_time(&o, "updated_at", p->updated_at);
+    obj_int(&o, "revision", p->revision);
+    obj_end(&o);
+}
+
+static int list_one(void *arg, const struct project *p)
+{
+    struct list *l = arg;
+    if (!list_row(l, p->id))
+        return 1;
+    project_json(&l->b, p);
+    return 0;
+}
+
+static void handle_list(struct http_request *r, void *arg)
+{
+    const struct call *c = call_of(r);
+    struct list l;
+    (void)arg;
+    if (list_begin(r, &l) < 0)
+        return;
+    int rc = project_list(c->db, l.after, l.limit + 1, list_one, &l);
+    list_end(&l, rc, list_wants_total(&l) ? catalog_count(c->db, "projects", 0) : -1);
+}
+
+static void handle_get(struct http_request *r, void *arg)
+{
+    const struct call *c = call_of(r);
+    struct project p;
+    char etag[48];
+    struct sbuf b = {.p = NULL};
+    (void)arg;
+    int rc = project_by_key(c->db, http_param(r, "key"), http_arena(r), &p);
+    if (rc == E_NOTFOUND) {
+        answer_not_found(r, "project");
+    } else if (rc < 0) {
+        http_fail(r, rc, NULL);
+    } else {
+        project_json(&b, &p);
+        etag_text(etag, p.revision, NULL);
+        answer_object(r, etag, &b);
+    }
+    sbuf_done(&b);
+}
+
+static int run_create(struct write *w, struct db *db)
+{
+    struct project p = {.key = json_get_str(w->in, "key", ""),
+                        .name = json_get_str(w->in, "name", ""),
+                        .created_at = w->now};
+    int64_t token_id;
+    int rc = project_insert(db, &p, &w->fail);
+    if (rc == 0)
+        rc = project_by_key(db, p.key, &w->a, &p);
+    if (rc == 0)
+        rc = token_make(db, p.id, "first admin", SCOPE_ADMIN, w->secret, w->now, 0, &token_id);
+    if (rc < 0)
+        return rc;
+    project_json(&w->body, &p);
+    write_created(w, p.revision, "/api/v1/projects/%s", p.key);
+    return 0;
+}
+
+static void handle_create(struct http_request *r, void *arg)
+{
+    char token[64];
+    json_t *in = input_object(r, arg);
+    if (!in)
+        return;
+    struct write *w = write_new(r, run_create);
+    w->in = in;
+    w->job.catalog = true;
+    w->tokens = true;
+    crypto_token("otk_", 24, token, sizeof(token));
+    w->secret_name = "token";
+    w->secret = arena_strdup(&w->a, token);
+    struct str body = http_body(r);
+    if (write_idempotent(w, r, body.p, body.n) == 0)
+        write_go(w, r);
+}
+
+static int find(struct write *w, struct db *db, struct project *p)
+{
+    int rc = project_by_key(db, w->key, &w->a, p);
+    if (rc == E_NOTFOUND)
+        return write_not_found(w, "project");
+    return rc < 0 ? rc : write_if_match(w, p->revision);
+}
+
+static int run_patch(struct write *w, struct db *db)
+{
+    struct project p;
+    int rc = find(w, db, &p);
+    if (rc < 0)
+        return rc;
+    p.name = json_get_str(w->in, "name", p.name);
+    p.updated_at = w->now;
+    rc = project_update(db, &p, &w->fail);
+    if (rc == 0)
+        rc = project_by_key(db, w->key, &w->a, &p);
+    if (rc < 0)
+        return rc;
+    project_json(&w->body, &p);
+    etag_text(w->etag, p.revision, NULL);
+    return 0;
+}
+
+static void handle_patch(struct http_request *r, void *arg)
+{
+    json_t *in = input_object(r, arg);
+    if (!in)
+        return;
+    struct write *w = write_new(r, run_patch);
+    w->in = in;
+    w->job.catalog = true;
+    write_go(w, r);
+}
+
+static int run_delete(struct write *w, struct db *db)
+{
+    struct project p;
+    int rc = find(w, db, &p);
+    if (rc < 0)
+        return rc;
+    w->status = 204;
+    if (p.id == w->api->default_project) {
+        w->status = 409;
+        w->code = "in_use";
+        return fail(&w->fail, E_CONFLICT, "The project `default` can't be deleted.");
+    }
+    rc = project_delete(db, p.id, &w->fail);
+    if (rc == E_CONFLICT) {
+        w->status = 409;
+        w->code = "in_use";
+    }
+    return rc;
+}
+
+static void handle_delete(struct http_request *r, void *arg)
+{
+    (void)arg;
+    struct write *w = write_new(r, run_delete);
+    w->job.catalog = true;
+    w->tokens = true;
+    write_go(w, r);
+}
+
+static const struct op op_list = {.summary = "List the projects",
+                                  .out = &project_table,
+                                  .query = LIST_QUERY,
+                                  .status = 200,
+                                  .list = true};
+static const struct op op_get = {
+    .summary = "One project", .out = &project_table, .query = NULL, .status = 200};
+static const struct op op_create = {
+    .summary = "Make a project; the answer's `token` is its first admin token, shown this once",
+    .in = &project_table,
+    .out = &project_table,
+    .status = 201};
+static const struct op op_patch = {.summary = "Change a project",
+                                   .in = &project_table,
+                                   .out = &project_table,
+                                   .status = 200,
+                                   .patch = true};
+static const struct op op_delete = {.summary = "Delete a project that is empty", .status = 204};
+
+#define PATH "/api/v1/projects"
+
+const struct http_route project_routes[] = {
+    {"GET", PATH, HTTP_BODY_NONE, 0, handle_list, OP(op_list), ROOT},
+    {"POST", PATH, HTTP_BODY_WHOLE, 65536, handle_create, OP(op_create), ROOT},
+    {"GET", PATH "/:key", HTTP_BODY_NONE, 0, handle_get, OP(op_get), ROOT},
+    {"PATCH", PATH "/:key", HTTP_BODY_WHOLE, 65536, handle_patch, OP(op_patch), ROOT},
+    {"DELETE", PATH "/:key", HTTP_BODY_NONE, 0, handle_delete, OP(op_delete), ROOT},
+    {.method = NULL},
+};

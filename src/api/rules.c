@@ -1,0 +1,291 @@
+/* /api/v1/rules: which event of a device or type makes an OTA check of which module. */
+#include "priv.h"
+
+static const struct json_field fields[] = {
+    {"id", JK_INT, JF_READ_ONLY, 0, 0, NULL, NULL, "Number of the rule."},
+    {"name", JK_STRING, 0, 0, 255, NULL, "", "What people read."},
+    {"enabled", JK_BOOL, 0, 0, 0, NULL, "true", "Whether its event makes a check."},
+    {"device_type", JK_KEY, JF_NULLABLE | JF_CREATE_ONLY, 1, 64, NULL, NULL,
+     "Key of the type it is for; either this or `device`."},
+    {"device", JK_KEY, JF_NULLABLE | JF_CREATE_ONLY, 1, DEVICE_KEY_MAX, NULL, NULL,
+     "Key of the device it is for."},
+    {"event", JK_STRING, JF_REQUIRED, 1, 64, NULL, NULL, "Name of the event."},
+    {"action", JK_ENUM, 0, 0, 0, "ota_check", "ota_check", "What it does."},
+    {"version_attribute", JK_STRING, 0, 1, 64, NULL, "version",
+     "The reported attribute that carries the module's version."},
+    {"module", JK_KEY, 0, 1, MODULE_MAX, NULL, "main", "The module that is checked."},
+    {"created_at", JK_TIME, JF_READ_ONLY, 0, 0, NULL, NULL, "When it was made."},
+    {"updated_at", JK_TIME, JF_READ_ONLY, 0, 0, NULL, NULL, "When it last changed."},
+    {"revision", JK_INT, JF_READ_ONLY, 0, 0, NULL, NULL, "Counts changes; the ETag's number."},
+};
+const struct table rule_table = {"Rule", fields, ARRAY_LEN(fields)};
+
+static void rule_json(struct sbuf *b, struct db *db, const struct rule *r)
+{
+    struct device_type t = {.key = NULL};
+    struct device d = {.key = NULL};
+    struct obj o = obj_begin(b);
+    struct arena a;
+
+    arena_init(&a);
+    if (r->type_id && device_type_by_id(db, r->type_id, &a, &t) < 0)
+        t.key = NULL;
+    if (r->device_id && device_by_id(db, r->device_id, &a, &d) < 0)
+        d.key = NULL;
+    obj_int(&o, "id", r->id);
+    obj_str(&o, "name", r->name);
+    obj_bool(&o, "enabled", r->enabled);
+    obj_str(&o, "device_type", t.key);
+    obj_str(&o, "device", d.key);
+    obj_str(&o, "event", r->event);
+    obj_str(&o, "action", "ota_check");
+    obj_str(&o, "version_attribute", r->version_attribute);
+    obj_str(&o, "module", r->module);
+    obj_time(&o, "created_at", r->created_at);
+    obj_time(&o, "updated_at", r->updated_at);
+    obj_int(&o, "revision", r->revision);
+    obj_end(&o);
+    arena_done(&a);
+}
+
+struct page {
+    struct list l;
+    struct db *db;
+    int64_t count;
+};
+
+static int list_one(void *arg, const struct rule *r)
+{
+    struct page *p = arg;
+    if (!list_row(&p->l, r->id))
+        return 1;
+    rule_json(&p->l.b, p->db, r);
+    return 0;
+}
+
+static int count_one(void *arg, const struct rule *r)
+{
+    struct page *p = arg;
+    (void)r;
+    p->count++;
+    return 0;
+}
+
+/* The filter's words become ids: 1 = fine, 0 = nothing can match, < 0 = error. */
+static int read_filter(struct http_request *r, int64_t *ret_type, int64_t *ret_device)
+{
+    const struct call *c = call_of(r);
+    const char *type = http_query(r, "device_type"), *device = http_query(r, "device");
+    struct device_type t = {.id = 0};
+    struct device d = {.id = 0};
+    int rc = 0;
+
+    if (type)
+        rc = device_type_by_key(c->db, c->who.project_id, type, http_arena(r), &t);
+    if (rc == 0 && device)
+        rc = device_by_key(c->db, c->who.project_id, device, http_arena(r), &d);
+    *ret_type = t.id;
+    *ret_device = d.id;
+    return rc == 0 ? 1 : rc == E_NOTFOUND ? 0 : rc;
+}
+
+static void handle_list(struct http_request *r, void *arg)
+{
+    const struct call *c = call_of(r);
+    struct page p = {.db = c->db};
+    int64_t type_id, device_id, total = -1, project = c->who.project_id;
+    (void)arg;
+    if (list_begin(r, &p.l) < 0)
+        return;
+    int rc = read_filter(r, &type_id, &device_id);
+    bool some = rc > 0;
+    if (some)
+        rc = rule_list(c->db, project, type_id, device_id, p.l.after, p.l.limit + 1, list_one, &p);
+    if (rc >= 0 && list_wants_total(&p.l)) {
+        int counted =
+            some ? rule_list(c->db, project, type_id, device_id, 0, INT32_MAX, count_one, &p) : 0;
+        rc = counted < 0 ? counted : rc;
+        total = p.count;
+    }
+    list_end(&p.l, rc, total);
+}
+
+static void handle_get(struct http_request *r, void *arg)
+{
+    const struct call *c = call_of(r);
+    struct sbuf b = {.p = NULL};
+    struct rule rule;
+    char etag[48];
+    int64_t id;
+    (void)arg;
+    if (input_id(r, "id", &id) < 0)
+        return;
+    int rc = rule_by_id(c->db, c->who.project_id, id, http_arena(r), &rule);
+    if (rc == E_NOTFOUND) {
+        answer_not_found(r, "rule");
+    } else if (rc < 0) {
+        http_fail(r, rc, NULL);
+    } else {
+        rule_json(&b, c->db, &rule);
+        etag_text(etag, rule.revision, NULL);
+        answer_object(r, etag, &b);
+    }
+    sbuf_done(&b);
+}
+
+static void rule_take(const json_t *in, struct rule *r)
+{
+    r->name = json_get_str(in, "name", r->name);
+    r->enabled = json_get_bool(in, "enabled", r->enabled);
+    r->event = json_get_str(in, "event", r->event);
+    r->version_attribute = json_get_str(in, "version_attribute", r->version_attribute);
+    r->module = json_get_str(in, "module", r->module);
+}
+
+static int rule_owner(struct write *w, struct db *db, struct rule *r)
+{
+    const char *type = json_get_str(w->in, "device_type", NULL);
+    const char *device = json_get_str(w->in, "device", NULL);
+    struct device_type t;
+    struct device d;
+    int rc;
+
+    if (!type == !device)
+        return write_invalid(w, "/device_type", "required",
+                             "A rule is for a device type or for a device, one of the two.");
+    if (type) {
+        rc = device_type_by_key(db, w->who.project_id, type, &w->a, &t);
+        if (rc == E_NOTFOUND)
+            return write_invalid(w, "/device_type", "not_found", "There is no such device type.");
+        r->type_id = rc == 0 ? t.id : 0;
+    } else {
+        rc = device_by_key(db, w->who.project_id, device, &w->a, &d);
+        if (rc == E_NOTFOUND)
+            return write_invalid(w, "/device", "not_found", "There is no such device.");
+        r->device_id = rc == 0 ? d.id : 0;
+    }
+    return rc;
+}
+
+static int answer_with(struct write *w, struct db *db, int64_t id)
+{
+    struct rule r;
+    int rc = rule_by_id(db, w->who.project_id, id, &w->a, &r);
+    if (rc < 0)
+        return rc;
+    rule_json(&w->body, db, &r);
+    etag_text(w->etag, r.revision, NULL);
+    return 0;
+}
+
+static int run_create(struct write *w, struct db *db)
+{
+    struct rule r = {.project_id = w->who.project_id,
+                     .name = "",
+                     .enabled = true,
+                     .version_attribute = "version",
+                     .module = "main",
+                     .created_at = w->now};
+    int rc = rule_owner(w, db, &r);
+    rule_take(w->in, &r);
+    if (rc == 0)
+        rc = rule_insert(db, &r, &w->fail);
+    if (rc == 0)
+        rc = answer_with(w, db, r.id);
+    if (rc == 0)
+        write_created(w, 1, "/api/v1/rules/%lld", (long long)r.id);
+    return rc;
+}
+
+static int find(struct write *w, struct db *db, struct rule *r)
+{
+    int rc = rule_by_id(db, w->who.project_id, w->id, &w->a, r);
+    if (rc == E_NOTFOUND)
+        return write_not_found(w, "rule");
+    return rc < 0 ? rc : write_if_match(w, r->revision);
+}
+
+static int run_patch(struct write *w, struct db *db)
+{
+    struct rule r;
+    int rc = find(w, db, &r);
+    if (rc < 0)
+        return rc;
+    rule_take(w->in, &r);
+    r.updated_at = w->now;
+    rc = rule_update(db, &r, &w->fail);
+    return rc < 0 ? rc : answer_with(w, db, w->id);
+}
+
+static int run_delete(struct write *w, struct db *db)
+{
+    struct rule r;
+    int rc = find(w, db, &r);
+    w->status = 204;
+    return rc < 0 ? rc : rule_delete(db, w->id);
+}
+
+static void handle_create(struct http_request *r, void *arg)
+{
+    struct str body = http_body(r);
+    json_t *in = input_object(r, arg);
+    if (!in)
+        return;
+    struct write *w = write_new(r, run_create);
+    w->in = in;
+    w->job.catalog = true;
+    if (write_idempotent(w, r, body.p, body.n) == 0)
+        write_go(w, r);
+}
+
+static void change(struct http_request *r, json_t *in, int (*run)(struct write *w, struct db *db))
+{
+    int64_t id;
+    if (input_id(r, "id", &id) < 0) {
+        json_decref(in);
+        return;
+    }
+    struct write *w = write_new(r, run);
+    w->in = in;
+    w->id = id;
+    w->job.catalog = true;
+    write_go(w, r);
+}
+
+static void handle_patch(struct http_request *r, void *arg)
+{
+    json_t *in = input_object(r, arg);
+    if (in)
+        change(r, in, run_patch);
+}
+
+static void handle_delete(struct http_request *r, void *arg)
+{
+    (void)arg;
+    change(r, NULL, run_delete);
+}
+
+static const struct op op_list = {.summary = "List the rules",
+                                  .out = &rule_table,
+                                  .query = LIST_QUERY "|device_type|device",
+                                  .status = 200,
+                                  .list = true};
+static const struct op op_get = {.summary = "One rule", .out = &rule_table, .status = 200};
+static const struct op op_create = {
+    .summary = "Make a rule", .in = &rule_table, .out = &rule_table, .status = 201};
+static const struct op op_patch = {.summary = "Change a rule",
+                                   .in = &rule_table,
+                                   .out = &rule_table,
+                                   .status = 200,
+                                   .patch = true};
+static const struct op op_delete = {.summary = "Delete a rule", .status = 204};
+
+#define PATH "/api/v1/rules"
+const struct http_route rule_routes[] = {
+    {"GET", PATH, HTTP_BODY_NONE, 0, handle_list, OP(op_list), VIEWER},
+    {"POST", PATH, HTTP_BODY_WHOLE, 65536, handle_create, OP(op_create), OPERATOR},
+    {"GET", PATH "/:id", HTTP_BODY_NONE, 0, handle_get, OP(op_get), VIEWER},
+    {"PATCH", PATH "/:id", HTTP_BODY_WHOLE, 65536, handle_patch, OP(op_patch), OPERATOR},
+    {"DELETE", PATH "/:id", HTTP_BODY_NONE, 0, handle_delete, OP(op_delete), OPERATOR},
+    {.method = NULL},
+};

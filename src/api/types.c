@@ -1,0 +1,253 @@
+/*
+ * /api/v1/device-types: product models. A new type gets one rule by default, which the catalog
+ * makes with it.
+ */
+#include "priv.h"
+
+#define DAY_S (24 * 3600)
+#define STAGE 60, 365 * DAY_S, NULL
+
+static const struct json_field fields[] = {
+    {"key", JK_KEY, JF_REQUIRED | JF_CREATE_ONLY, 1, 64, NULL, NULL, "Unique in the project."},
+    {"name", JK_STRING, 0, 0, 255, NULL, "the key", "What people read."},
+    {"description", JK_TEXT, 0, 0, 4096, NULL, "", "Free text."},
+    {"version_scheme", JK_ENUM, 0, 0, 0, "auto|semver|opaque", "auto",
+     "How versions compare; `opaque` goes by order of upload."},
+    {"timezone", JK_STRING, 0, 1, 64, NULL, "UTC", "IANA name; holds for devices without one."},
+    {"attributes_response", JK_BOOL, 0, 0, 0, NULL, "false",
+     "Answer each attributes message of the device protocol."},
+    {"event_response", JK_BOOL, 0, 0, 0, NULL, "false",
+     "Answer each event message of the device protocol."},
+    {"accept_timeout_s", JK_INT, 0, STAGE, "86400", "From the offer to a sign of the device."},
+    {"download_timeout_s", JK_INT, 0, STAGE, "7200", "For the download."},
+    {"install_timeout_s", JK_INT, 0, STAGE, "3600", "For the installation."},
+    {"verify_timeout_s", JK_INT, 0, STAGE, "3600", "From the installation to the new version."},
+    {"attempts", JK_INT, 0, 1, 100, NULL, "3", "Attempts per update."},
+    {"attempts_per_day", JK_INT, 0, 1, 1000, NULL, "6",
+     "Attempts per device and day; then it is quarantined for a day."},
+    {"backoff_s", JK_INT, 0, 0, 30 * DAY_S, NULL, "600", "After a failure; doubles."},
+    {"battery_attribute", JK_STRING, 0, 1, 64, NULL, "battery", "Where the battery level stands."},
+    {"signal_attribute", JK_STRING, 0, 1, 64, NULL, "signal", "Where the signal strength stands."},
+    {"space_attribute", JK_STRING, 0, 1, 64, NULL, "free_space", "Where the free space stands."},
+    {"created_at", JK_TIME, JF_READ_ONLY, 0, 0, NULL, NULL, "When it was made."},
+    {"updated_at", JK_TIME, JF_READ_ONLY, 0, 0, NULL, NULL, "When it last changed."},
+    {"revision", JK_INT, JF_READ_ONLY, 0, 0, NULL, NULL, "Counts changes; the ETag's number."},
+};
+const struct table type_table = {"DeviceType", fields, ARRAY_LEN(fields)};
+
+static const char *const schemes[] = {
+    [VERSION_AUTO] = "auto", [VERSION_SEMVER] = "semver", [VERSION_OPAQUE] = "opaque"};
+
+static void type_json(struct sbuf *b, const struct device_type *t)
+{
+    struct obj o = obj_begin(b);
+    obj_str(&o, "key", t->key);
+    obj_str(&o, "name", t->name);
+    obj_str(&o, "description", t->description);
+    obj_str(&o, "version_scheme", schemes[t->scheme]);
+    obj_str(&o, "timezone", t->timezone);
+    obj_bool(&o, "attributes_response", t->attributes_response);
+    obj_bool(&o, "event_response", t->event_response);
+    obj_int(&o, "accept_timeout_s", t->accept_timeout_s);
+    obj_int(&o, "download_timeout_s", t->download_timeout_s);
+    obj_int(&o, "install_timeout_s", t->install_timeout_s);
+    obj_int(&o, "verify_timeout_s", t->verify_timeout_s);
+    obj_int(&o, "attempts", t->attempts);
+    obj_int(&o, "attempts_per_day", t->attempts_per_day);
+    obj_int(&o, "backoff_s", t->backoff_s);
+    obj_str(&o, "battery_attribute", t->battery_attribute);
+    obj_str(&o, "signal_attribute", t->signal_attribute);
+    obj_str(&o, "space_attribute", t->space_attribute);
+    obj_time(&o, "created_at", t->created_at);
+    obj_time(&o, "updated_at", t->updated_at);
+    obj_int(&o, "revision", t->revision);
+    obj_end(&o);
+}
+
+/* Members of the request over what *t holds. */
+static int type_take(struct write *w, struct device_type *t)
+{
+    const json_t *in = w->in;
+    const char *scheme = json_get_str(in, "version_scheme", schemes[t->scheme]);
+
+    t->name = json_get_str(in, "name", t->name);
+    t->description = json_get_str(in, "description", t->description);
+    t->timezone = json_get_str(in, "timezone", t->timezone);
+    for (size_t i = 0; i < ARRAY_LEN(schemes); i++)
+        if (strcmp(scheme, schemes[i]) == 0)
+            t->scheme = (enum version_scheme)i;
+    t->attributes_response = json_get_bool(in, "attributes_response", t->attributes_response);
+    t->event_response = json_get_bool(in, "event_response", t->event_response);
+    t->accept_timeout_s = json_get_int(in, "accept_timeout_s", t->accept_timeout_s);
+    t->download_timeout_s = json_get_int(in, "download_timeout_s", t->download_timeout_s);
+    t->install_timeout_s = json_get_int(in, "install_timeout_s", t->install_timeout_s);
+    t->verify_timeout_s = json_get_int(in, "verify_timeout_s", t->verify_timeout_s);
+    t->attempts = json_get_int(in, "attempts", t->attempts);
+    t->attempts_per_day = json_get_int(in, "attempts_per_day", t->attempts_per_day);
+    t->backoff_s = json_get_int(in, "backoff_s", t->backoff_s);
+    t->battery_attribute = json_get_str(in, "battery_attribute", t->battery_attribute);
+    t->signal_attribute = json_get_str(in, "signal_attribute", t->signal_attribute);
+    t->space_attribute = json_get_str(in, "space_attribute", t->space_attribute);
+    if (!timezone_is_known(t->timezone))
+        return write_invalid(w, "/timezone", "invalid", "This time zone is not known here.");
+    return 0;
+}
+
+static int list_one(void *arg, const struct device_type *t)
+{
+    struct list *l = arg;
+    if (!list_row(l, t->id))
+        return 1;
+    type_json(&l->b, t);
+    return 0;
+}
+
+static void handle_list(struct http_request *r, void *arg)
+{
+    const struct call *c = call_of(r);
+    struct list l;
+    (void)arg;
+    if (list_begin(r, &l) < 0)
+        return;
+    int rc = device_type_list(c->db, c->who.project_id, l.after, l.limit + 1, list_one, &l);
+    list_end(&l, rc,
+             list_wants_total(&l) ? catalog_count(c->db, "device_types", c->who.project_id) : -1);
+}
+
+static void handle_get(struct http_request *r, void *arg)
+{
+    const struct call *c = call_of(r);
+    struct device_type t;
+    struct sbuf b = {.p = NULL};
+    char etag[48];
+    (void)arg;
+    int rc = device_type_by_key(c->db, c->who.project_id, http_param(r, "key"), http_arena(r), &t);
+    if (rc == E_NOTFOUND) {
+        answer_not_found(r, "device type");
+    } else if (rc < 0) {
+        http_fail(r, rc, NULL);
+    } else {
+        type_json(&b, &t);
+        etag_text(etag, t.revision, NULL);
+        answer_object(r, etag, &b);
+    }
+    sbuf_done(&b);
+}
+
+static int run_create(struct write *w, struct db *db)
+{
+    struct device_type t = device_type_defaults;
+    t.project_id = w->who.project_id;
+    t.key = t.name = json_get_str(w->in, "key", "");
+    t.created_at = w->now;
+    int rc = type_take(w, &t);
+    if (rc == 0)
+        rc = device_type_insert(db, &t, &w->fail);
+    if (rc == 0)
+        rc = device_type_by_id(db, t.id, &w->a, &t);
+    if (rc < 0)
+        return rc;
+    type_json(&w->body, &t);
+    write_created(w, t.revision, "/api/v1/device-types/%s", t.key);
+    return 0;
+}
+
+static int find(struct write *w, struct db *db, struct device_type *t)
+{
+    int rc = device_type_by_key(db, w->who.project_id, w->key, &w->a, t);
+    if (rc == E_NOTFOUND)
+        return write_not_found(w, "device type");
+    return rc < 0 ? rc : write_if_match(w, t->revision);
+}
+
+static int run_patch(struct write *w, struct db *db)
+{
+    struct device_type t;
+    int rc = find(w, db, &t);
+    if (rc == 0)
+        rc = type_take(w, &t);
+    t.updated_at = w->now;
+    if (rc == 0)
+        rc = device_type_update(db, &t, &w->fail);
+    if (rc == 0)
+        rc = device_type_by_id(db, t.id, &w->a, &t);
+    if (rc < 0)
+        return rc;
+    type_json(&w->body, &t);
+    etag_text(w->etag, t.revision, NULL);
+    return 0;
+}
+
+static int run_delete(struct write *w, struct db *db)
+{
+    struct device_type t;
+    int rc = find(w, db, &t);
+    w->status = 204;
+    if (rc == 0) {
+        rc = device_type_delete(db, t.id, &w->fail);
+        if (rc == E_CONFLICT) {
+            w->status = 409;
+            w->code = "in_use";
+        }
+    }
+    return rc;
+}
+
+static void change(struct http_request *r, const struct op *op,
+                   int (*run)(struct write *w, struct db *db))
+{
+    json_t *in = op->in ? input_object(r, op) : NULL;
+    if (op->in && !in)
+        return;
+    struct write *w = write_new(r, run);
+    struct str body = http_body(r);
+    w->in = in;
+    w->job.catalog = true;
+    if (run != run_create || write_idempotent(w, r, body.p, body.n) == 0)
+        write_go(w, r);
+}
+
+static void handle_create(struct http_request *r, void *arg)
+{
+    change(r, arg, run_create);
+}
+
+static void handle_patch(struct http_request *r, void *arg)
+{
+    change(r, arg, run_patch);
+}
+
+static void handle_delete(struct http_request *r, void *arg)
+{
+    change(r, arg, run_delete);
+}
+
+static const struct op op_list = {.summary = "List the device types",
+                                  .out = &type_table,
+                                  .query = LIST_QUERY,
+                                  .status = 200,
+                                  .list = true};
+static const struct op op_get = {.summary = "One device type", .out = &type_table, .status = 200};
+static const struct op op_create = {
+    .summary = "Make a device type; it gets one rule: event otaCheck, attribute version, module "
+               "main",
+    .in = &type_table,
+    .out = &type_table,
+    .status = 201};
+static const struct op op_patch = {.summary = "Change a device type",
+                                   .in = &type_table,
+                                   .out = &type_table,
+                                   .status = 200,
+                                   .patch = true};
+static const struct op op_delete = {.summary = "Delete a device type without devices and firmwares",
+                                    .status = 204};
+
+#define PATH "/api/v1/device-types"
+const struct http_route type_routes[] = {
+    {"GET", PATH, HTTP_BODY_NONE, 0, handle_list, OP(op_list), VIEWER},
+    {"POST", PATH, HTTP_BODY_WHOLE, 65536, handle_create, OP(op_create), OPERATOR},
+    {"GET", PATH "/:key", HTTP_BODY_NONE, 0, handle_get, OP(op_get), VIEWER},
+    {"PATCH", PATH "/:key", HTTP_BODY_WHOLE, 65536, handle_patch, OP(op_patch), OPERATOR},
+    {"DELETE", PATH "/:key", HTTP_BODY_NONE, 0, handle_delete, OP(op_delete), OPERATOR},
+    {.method = NULL},
+};
