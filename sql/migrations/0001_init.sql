@@ -65,6 +65,7 @@ CREATE TABLE device_import (
   project_id INTEGER NOT NULL REFERENCES project (id),
   created_at INTEGER NOT NULL
 ) STRICT;
+CREATE INDEX device_import_project ON device_import (project_id);
 
 -- AUTOINCREMENT: target lists and caches name devices by id, so none is ever given out twice.
 CREATE TABLE device (
