@@ -64,7 +64,9 @@ bool mqtt_is_up(const struct mqtt *m);
 
 /* Stop or go on taking messages from the socket (back-pressure: TCP holds the broker). Answers to
  * pings are not read either: a pause longer than two keepalives costs the connection, and it is
- * made anew only when the pause is over. */
+ * made anew only when the pause is over. Mosquitto skips messages for a client whose socket is full
+ * until its next connection: when ours was (deferred_ack), we reconnect as soon as all is read and
+ * acknowledged. */
 void mqtt_pause(struct mqtt *m, bool paused);
 /* Send the PUBACKs of everything given to on_message so far (deferred_ack). */
 void mqtt_ack(struct mqtt *m);

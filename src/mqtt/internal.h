@@ -71,6 +71,9 @@ struct mqtt {
     bool in_lib;     /* a frame of the library is on the stack */
     bool writing;    /* … and it is mosquitto_loop_write */
     bool stop;       /* a callback asked mosquitto_loop_read to return */
+    bool drained;    /* the socket was read empty */
+    bool overrun;    /* our end of the socket was near full: the broker may have skipped some */
+    bool again;      /* lost on purpose, to have those sent again */
     bool dirty;      /* published, and not flushed since (deferred) */
     int busy;        /* depth of client_enter */
     int connect_rc, connect_errno;

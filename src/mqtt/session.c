@@ -86,8 +86,8 @@ void session_wind_up(struct mqtt *m)
     cut(m);
     if (m->phase == PHASE_UP && clock_mono_us() - m->up_since_us > LASTING_US)
         m->attempts = 0;
-    uint64_t wait_ms = backoff_ms(m);
-    m->attempts++;
+    uint64_t wait_ms = m->again ? BACKOFF_MIN : backoff_ms(m);
+    m->attempts += !m->again;
     if (m->taken_over)
         LOG(LOG_ERROR, "mqtt", "another client has our client id; is a second otad running?",
             KV("broker", m->host), KV_INT("retry_s", wait_ms / 1000));

@@ -5,6 +5,11 @@
  * every writer here: while a message is unacknowledged, only mqtt_ack writes. SUBSCRIBE and pings
  * wait behind the PUBACKs then; PINGREQ has a whole keepalive to leave.
  *
+ * The broker has a trap for slow consumers: when it cannot write and more than
+ * max_queued_messages packets wait, mosquitto skips writing further QoS 1 messages and sends
+ * them only to the session's next connection. We cannot see that, but we can see that our end of
+ * the socket filled up; once all is read and acknowledged then, we reconnect.
+ *
  * The library reads at least one packet per call, and as many as it has publishes in flight;
  * after each packet it looks whether errno is EAGAIN. A callback that has had enough leaves
  * EAGAIN there (traffic_stop_reading). Where that should have no effect, a batch grows larger
@@ -15,6 +20,7 @@
 
 #include <assert.h>
 #include <limits.h>
+#include <linux/sock_diag.h>
 #include <mqtt_protocol.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
@@ -26,7 +32,7 @@
 void traffic_reset(struct mqtt *m)
 {
     m->unacked = m->queued = m->qos0 = 0;
-    m->dirty = m->stop = false;
+    m->dirty = m->stop = m->drained = m->overrun = m->again = false;
 }
 
 void traffic_stop_reading(struct mqtt *m)
@@ -122,13 +128,34 @@ static bool read_once(struct mqtt *m)
         if (m->dead || m->lost)
             return false;
     }
-    return m->stop || errno_then != EAGAIN;
+    m->drained = errno_then == EAGAIN && !m->stop;
+    return !m->drained;
+}
+
+static void note_pressure(struct mqtt *m)
+{
+    uint32_t mem[SK_MEMINFO_VARS];
+    socklen_t n = sizeof(mem);
+    if (!m->deferred || m->overrun || getsockopt(m->fd, SOL_SOCKET, SO_MEMINFO, mem, &n) < 0)
+        return;
+    m->overrun = mem[SK_MEMINFO_RMEM_ALLOC] > mem[SK_MEMINFO_RCVBUF] / 2;
+}
+
+static void get_skipped(struct mqtt *m)
+{
+    if (!m->overrun || !m->drained || m->unacked > 0 || !mqtt_is_up(m) ||
+        mosquitto_want_write(m->lib))
+        return;
+    m->again = true;
+    session_fail(m, "we were too slow for %s:%d: reconnecting, to be sent what it skipped", m->host,
+                 m->port);
 }
 
 void traffic_read(struct mqtt *m)
 {
     m->taken = 0;
     m->taken_since_us = clock_mono_us();
+    note_pressure(m);
     /* In the handshake one call does, and a second could spin. */
     int calls = m->phase < PHASE_SUBACK ? 1 : m->batch;
     while (calls-- > 0 && !m->paused && read_once(m) && !batch_full(m))
@@ -136,6 +163,8 @@ void traffic_read(struct mqtt *m)
     metric_add(M_MQTT_MESSAGES, m->taken);
     if (m->taken > 0 && m->on_batch_end && !m->dead)
         m->on_batch_end(m->arg);
+    if (!m->dead && !m->lost)
+        get_skipped(m);
 }
 
 void mqtt_pause(struct mqtt *m, bool paused)
@@ -200,7 +229,10 @@ void mqtt_ack(struct mqtt *m)
     assert(!m->in_lib); /* not from on_message or on_published */
     m->unacked = 0;
     m->dirty = false;
-    write_and_watch(m);
+    traffic_write(m);
+    get_skipped(m);
+    if (m->busy == 0)
+        traffic_watch(m);
 }
 
 void mqtt_flush(struct mqtt *m)

@@ -13,7 +13,7 @@ static void on_late(void *arg UNUSED)
 struct loop *loop_bounded(void)
 {
     struct loop *l = loop_new();
-    loop_timer_start(loop_timer_new(l, on_late, NULL), 60000, 0);
+    loop_timer_start(loop_timer_new(l, on_late, NULL), 120000, 0);
     return l;
 }
 
@@ -38,6 +38,11 @@ bool got_wanted(const struct peer *p)
     return p->got >= p->wanted;
 }
 
+bool seen_all(const struct peer *p)
+{
+    return p->unseen == 0;
+}
+
 bool published_wanted(const struct peer *p)
 {
     return p->published >= p->wanted;
@@ -57,8 +62,9 @@ static void on_message(void *arg, const struct mqtt_message *in)
     str_copy(p->user, sizeof(p->user), in->user ? in->user : "");
     p->retained = p->retained || in->retain;
     size_t number = strtoul(text, NULL, 10);
-    if (p->seen && number < p->seen_max)
-        p->seen[number]++;
+    if (p->seen && number < p->seen_max && p->seen[number]++ == 0)
+        p->unseen--;
+    p->in_batch++;
     if (p->pause_after && p->got == p->pause_after)
         mqtt_pause(p->m, true);
     loop_stop(p->l);
@@ -68,6 +74,8 @@ static void on_batch_end(void *arg)
 {
     struct peer *p = arg;
     p->batches++;
+    p->largest = p->in_batch > p->largest ? p->in_batch : p->largest;
+    p->in_batch = 0;
     void (*first)(struct peer * p) = TAKE(p->on_first);
     if (first)
         first(p);

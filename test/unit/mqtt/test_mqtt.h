@@ -14,9 +14,11 @@ struct peer {
     struct mqtt *m;
     int ups, downs;
     size_t got, batches, published;
-    size_t wanted;  /* see got_wanted, published_wanted */
-    char first[64]; /* payload of the first message since peer_forget */
-    char last[64];  /* … and of the last */
+    size_t in_batch, largest; /* messages of this batch; of the largest one */
+    size_t unseen;            /* numbers that did not come yet */
+    size_t wanted;            /* see got_wanted, published_wanted */
+    char first[64];           /* payload of the first message since peer_forget */
+    char last[64];            /* … and of the last */
     char topic[64];
     char user[64];
     char why[256];
@@ -33,6 +35,7 @@ struct loop *loop_bounded(void); /* aborts when a test takes minutes */
 void until(struct peer *p, bool (*cond)(const struct peer *p));
 bool is_up(const struct peer *p);
 bool is_down(const struct peer *p);
+bool seen_all(const struct peer *p);
 bool got_wanted(const struct peer *p);
 bool published_wanted(const struct peer *p);
 
