@@ -1,0 +1,168 @@
+"""What is around the program: documents, units, image, installation."""
+import os
+import re
+import shutil
+import subprocess
+
+import pytest
+
+from otalib import OTAD, ROOT, free_port
+
+yaml = pytest.importorskip("yaml")
+
+
+def run(*command, cwd=ROOT, timeout=600, **env):
+    return subprocess.run(command, cwd=cwd, env={**os.environ, **env}, capture_output=True,
+                          text=True, stdin=subprocess.DEVNULL, timeout=timeout, check=False)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory):
+    to = tmp_path_factory.mktemp("install")
+    done = run("make", "--no-print-directory", "install", f"DESTDIR={to}", "PREFIX=/usr")
+    assert done.returncode == 0, done.stdout + done.stderr
+    return to
+
+
+def test_installation(installed):
+    for path, mode in (
+        ("usr/bin/otad", 0o755), ("usr/bin/otasim", 0o755), ("etc/otad/otad.toml", 0o644),
+        ("usr/lib/systemd/system/otad.service", 0o644), ("usr/share/man/man8/otad.8", 0o644),
+        ("usr/share/man/man5/otad.toml.5", 0o644),
+    ):  # fmt: skip
+        assert (installed / path).stat().st_mode & 0o777 == mode, path
+    said = run(str(installed / "usr/bin/otad"), "-t", "-c", str(installed / "etc/otad/otad.toml"))
+    assert said.returncode == 0, said.stderr
+    # a configuration that is there is kept
+    (installed / "etc/otad/otad.toml").write_text("# mine\n")
+    again = run("make", "--no-print-directory", "install", f"DESTDIR={installed}", "PREFIX=/usr")
+    assert again.returncode == 0
+    assert (installed / "etc/otad/otad.toml").read_text() == "# mine\n"
+
+
+def test_man_pages(installed):
+    for page in ("man8/otad.8", "man5/otad.toml.5"):
+        done = run("mandoc", "-T", "lint", "-W", "warning", str(installed / "usr/share/man" / page))
+        assert done.returncode == 0, done.stdout + done.stderr
+    text = run("mandoc", "-T", "utf8", str(installed / "usr/share/man/man5/otad.toml.5")).stdout
+    text = re.sub(r".\x08", "", text)
+    for item in ("data_dir", "http.listen", "mqtt.auth_dir", "log.format", "OTAD_MQTT_PASSWORD_FILE"):
+        assert item in text, item
+
+
+def test_sample_configuration_is_current():
+    sample = run(OTAD, "--sample-config").stdout
+    assert (ROOT / "config/otad.toml").read_text() == sample, "make sample"
+
+
+def test_systemd_units(installed, tmp_path):
+    units = installed / "usr/lib/systemd/system"
+    assert "Type=notify" in (units / "otad.service").read_text()
+    # the paths of this machine, so that verify finds what it looks for
+    for name in ("otad.service", "otad-broker.service", "otad-broker.path"):
+        text = (units / name).read_text().replace("/usr/bin/otad ", f"{installed}/usr/bin/otad ")
+        (tmp_path / name).write_text(text)
+    done = run("systemd-analyze", "verify", "--man=no", "--recursive-errors=no",
+               *[str(tmp_path / n) for n in os.listdir(tmp_path)])  # fmt: skip
+    ours = [x for x in (done.stdout + done.stderr).splitlines() if "otad" in x]
+    assert done.returncode == 0 and not ours, done.stdout + done.stderr
+
+
+def test_systemd_hardening():
+    done = run("systemd-analyze", "security", "--offline=true", "--threshold=20", "--no-pager",
+               str(ROOT / "config/otad.service"))  # fmt: skip
+    assert done.returncode == 0, done.stdout[-500:] + done.stderr
+    level = re.search(r"Overall exposure level for otad.service: ([0-9.]+)", done.stdout)
+    assert float(level.group(1)) <= 2.0
+
+
+def test_systemd_readiness_and_watchdog(make_site, tmp_path):
+    """The protocol of sd_notify(3): READY once everything is open, WATCHDOG from the core."""
+    import socket
+
+    path = tmp_path / "notify"
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as s:
+        s.bind(str(path))
+        s.settimeout(60)
+        site = make_site(env={"NOTIFY_SOCKET": str(path), "WATCHDOG_USEC": "1000000"})
+        seen = ""
+        while "READY=1" not in seen:
+            seen += s.recv(4096).decode() + "\n"
+        while "WATCHDOG=1" not in seen:
+            seen += s.recv(4096).decode() + "\n"
+        assert seen.index("READY=1") < seen.index("WATCHDOG=1")
+        site.otad.stop()
+        while "STOPPING=1" not in seen:
+            seen += s.recv(4096).decode() + "\n"
+
+
+def test_compose_file():
+    compose = yaml.safe_load((ROOT / "docker/compose.yaml").read_text())
+    otad, broker = compose["services"]["otad"], compose["services"]["mosquitto"]
+    assert otad["read_only"] is True and "data:/var/lib/otad" in otad["volumes"]
+    assert "broker:/broker" in otad["volumes"] and "broker:/broker" in broker["volumes"]
+    assert set(compose["volumes"]) >= {"data", "broker"}
+    for service in compose["services"].values():
+        for volume in service.get("volumes", []):
+            source = volume.split(":")[0]
+            assert source in compose["volumes"] or (ROOT / "docker" / source).exists(), volume
+    # every variable is one that otad knows
+    env = {k: "x" for k in otad["environment"]}
+    env.update(OTAD_HTTP_PUBLIC_URL="http://x:1", OTAD_MQTT_URL="mqtt://x")
+    assert run(OTAD, "-t", **env).returncode == 0
+
+
+def test_dockerfile():
+    text = (ROOT / "docker/Dockerfile").read_text().replace("\\\n", " ")
+    lines = [x for x in text.splitlines() if x and not x.startswith("#")]
+    words = [x.split(None, 1) for x in lines if not x.startswith(" ")]
+    kinds = [w[0] for w in words]
+    assert kinds.count("FROM") == 2, "two stages"
+    users = [w[1] for w in words if w[0] == "USER"]
+    assert users and not users[-1].startswith(("0", "root"))
+    assert any(w[0] == "HEALTHCHECK" and '"health"' in w[1] for w in words)
+    assert words[-1][0] == "ENTRYPOINT" and words[-1][1].startswith("[")
+    for w in words:
+        assert w[0] in ("FROM", "RUN", "COPY", "WORKDIR", "USER", "ENV", "VOLUME", "EXPOSE",
+                        "STOPSIGNAL", "HEALTHCHECK", "ENTRYPOINT")  # fmt: skip
+        assert not (w[0] == "RUN" and "apt-get install" in w[1]) or (
+            "--no-install-recommends" in w[1] and "rm -rf /var/lib/apt/lists" in w[1])  # fmt: skip
+    # the build stage has what deps.sh says that building needs
+    build = re.search(r'^build="([^"]*)"', (ROOT / "src/tool/deps.sh").read_text(), re.M).group(1)
+    for package in build.split():
+        assert package in words[1][1].split(), package
+
+
+def blocks(readme):
+    text = (ROOT / readme).read_text()
+    tour = text[text.index("<!-- tour -->"): text.index("<!-- /tour -->")]
+    return re.findall(r"^```sh\n(.*?)^```$", tour, re.S | re.M)
+
+
+def test_readmes_are_equal_in_content():
+    assert blocks("README.md") == blocks("README.zh-CN.md")
+    english, chinese = (ROOT / "README.md").read_text(), (ROOT / "README.zh-CN.md").read_text()
+    for pattern in (r"^#+ ", r"^\|", r"^- ", r"^\d\. "):
+        assert len(re.findall(pattern, english, re.M)) == len(re.findall(pattern, chinese, re.M))
+
+
+def test_tour_of_the_readme(tmp_path):
+    """Word by word, in one shell; only ports, folder and program are moved."""
+    assert shutil.which("curl") and shutil.which("mosquitto_pub")
+    script = "\n".join(blocks("README.md"))
+    assert "make deps && make\n" in script
+    for old, new in (
+        ("make deps && make\n", ""), ("18830", str(free_port())), ("18080", str(free_port())),
+        ("$PWD/run/tour", str(tmp_path)), ("run/tour", str(tmp_path)), ("build/otad", OTAD),
+    ):  # fmt: skip
+        script = script.replace(old, new)
+    cleanup = f"trap 'kill %1 $(cat {tmp_path}/mosquitto.pid) 2>/dev/null' EXIT\nset -m\n"
+    done = run("bash", "-e", "-c", cleanup + script, timeout=120)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert '"verified"' in done.stdout and '"otaUpgrade"' in done.stdout
+
+
+def test_help_lists_every_target():
+    said = run("make", "-s", "help").stdout
+    for target in ("all", "deps", "test", "demo", "lint", "unit", "install", "fuzz", "schema"):
+        assert re.search(rf"^{target} ", said, re.M), target
