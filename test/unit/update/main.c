@@ -1,0 +1,7 @@
+/* Runs every group of the update tests; the exit status is the number of failed tests. */
+#include "tests.h"
+
+int main(void)
+{
+    return test_state() + test_coverage() + test_link() + test_decide();
+}
