@@ -85,7 +85,7 @@ class Process:
     def alive(self):
         return self.p.poll() is None
 
-    def signal(self, signo):
+    def send(self, signo):
         self.p.send_signal(signo)
 
     def wait(self, seconds=PATIENCE):

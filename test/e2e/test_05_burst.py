@@ -17,7 +17,7 @@ def test_burst_of_20000_checks(site):
         device.offer()
     before = otad.metric("otad_ota_checks_total")
     connects = otad.metric("otad_mqtt_connects_total")
-    otad.process.signal(signal.SIGSTOP)
+    otad.process.send(signal.SIGSTOP)
     try:
         sent = [
             device.publish("event_report", {"method": "otaCheck", "params": {}}, wait_ack=False)
@@ -27,7 +27,7 @@ def test_burst_of_20000_checks(site):
         for info in sent:
             wait(info.is_published, "the broker acknowledges each check", 120)
     finally:
-        otad.process.signal(signal.SIGCONT)
+        otad.process.send(signal.SIGCONT)
     wait(lambda: otad.metric("otad_ota_checks_total") >= before + DEVICES * EACH,
          "every check is handled", 120)  # fmt: skip
     if otad.metric("otad_mqtt_connects_total") == connects:

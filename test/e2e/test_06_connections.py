@@ -62,12 +62,12 @@ def test_sockets_waking_together(make_site, n):
         for s in sockets:
             assert s.recv(4096).startswith(b"HTTP/1.1 200")
         for _ in range(3):
-            site.otad.process.signal(signal.SIGSTOP)
+            site.otad.process.send(signal.SIGSTOP)
             try:
                 for s in sockets:
                     s.sendall(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
             finally:
-                site.otad.process.signal(signal.SIGCONT)
+                site.otad.process.send(signal.SIGCONT)
             waiting = set(sockets)
             while waiting:
                 ready = poll(waiting)

@@ -170,14 +170,14 @@ def test_sighup_reloads_the_log_level(make_site):
     assert "level=debug" not in site.otad.logs()
     text = site.otad.conf.read_text()
     site.otad.conf.write_text(text + '[log]\nlevel = "debug"\nformat = "json"\n')
-    site.otad.process.signal(signal.SIGHUP)
+    site.otad.process.send(signal.SIGHUP)
 
     def json_lines():
         return [x for x in site.otad.logs().splitlines() if x.lstrip("<0123456789>").startswith("{")]
 
     wait(json_lines, "the new format is used")
     site.otad.conf.write_text(text + "[log]\nlevel = 17\n")
-    site.otad.process.signal(signal.SIGHUP)
+    site.otad.process.send(signal.SIGHUP)
     wait(lambda: "stays as it was" in site.otad.logs(), "a broken file changes nothing")
     assert site.otad.rest("GET", "/device-types").status == 200
 
