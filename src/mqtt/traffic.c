@@ -141,9 +141,10 @@ static void note_pressure(struct mqtt *m)
     m->overrun = mem[SK_MEMINFO_RMEM_ALLOC] > mem[SK_MEMINFO_RCVBUF] / 2;
 }
 
+/* Before SUBACK too: that may be among what was skipped. */
 static void get_skipped(struct mqtt *m)
 {
-    if (!m->overrun || !m->drained || m->unacked > 0 || !mqtt_is_up(m) ||
+    if (!m->overrun || !m->drained || m->unacked > 0 || !session_connected(m) ||
         mosquitto_want_write(m->lib))
         return;
     m->again = true;
