@@ -14,7 +14,11 @@ import sys
 import traceback
 
 from lab import Lab
-from parts import PARTS
+
+try:
+    from parts import PARTS
+except ImportError as e:
+    sys.exit(f"the benchmark needs: apt install python3-paho-mqtt ({e})")
 from table import Table
 
 

@@ -288,6 +288,7 @@ class Otad:
         answer = r.read()
         if r.status != 201:
             raise RuntimeError(f"POST /firmwares {version}: {r.status} {answer[:300]!r}")
+        return json.loads(answer)["id"]
 
     def add_firmwares(self, type_key, count):
         c = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
