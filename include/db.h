@@ -14,9 +14,9 @@ struct db_stmt;
 enum { DB_READ, DB_WRITE };
 
 /* Open the database at path (created when DB_WRITE). WAL, synchronous=FULL, foreign keys on,
- * trusted_schema off, defensive, no mmap; cache_kib of page cache. Prepares every named query:
- * a DB_READ handle only those marked reader. A query that does not prepare is an error that
- * names it. DB_WRITE runs db_migrate first; DB_READ refuses another schema than this program's.
+ * trusted_schema off, defensive, no mmap; cache_kib of page cache. DB_WRITE runs db_migrate
+ * first, then tries every named query: one that does not prepare is an error that names it; DB_READ
+ * refuses another schema than this program's.
  * -> 0, E_DB, or what db_migrate says. Any thread. */
 int db_open(const char *path, int mode, int cache_kib, struct db **ret, struct fail *f) MUST_USE;
 void db_close(struct db *db); /* NULL is fine; runs PRAGMA optimize on a writer */
@@ -33,9 +33,9 @@ int db_check(const char *path, struct fail *f) MUST_USE;
 int db_backup(const char *path, const char *to, struct fail *f) MUST_USE;
 
 /* ---- statements ---- */
-/* The prepared statement, reset and with cleared parameters. On a DB_READ handle a writer's
- * query comes back as one whose db_step returns E_NEEDS_WRITE. Give it back with db_reset
- * (AUTO(db_reset)) before the turn ends. Never nest the same query. */
+/* The statement (prepared at its first use and kept), reset and with cleared parameters. On a
+ * DB_READ handle a writer's query comes back as one whose db_step returns E_NEEDS_WRITE. Give it
+ * back with db_reset (AUTO(db_reset)) before the turn ends. Never nest the same query. */
 struct db_stmt *db_use(struct db *db, enum db_query q);
 void db_reset(struct db_stmt *s);
 static inline void auto_db_reset(struct db_stmt **s)

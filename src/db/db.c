@@ -177,44 +177,60 @@ int db_handle_open(const char *path, int flags, int cache_kib, sqlite3 **ret, st
 }
 
 /* ---- connections ---- */
-static int prepare(struct db *db, const char *sql, sqlite3_stmt **ret)
+int db_prepare(struct db *db, const char *sql, sqlite3_stmt **ret)
 {
     return sqlite3_prepare_v3(db->h, sql, -1, SQLITE_PREPARE_PERSISTENT, ret, NULL);
 }
 
-static int prepare_all(struct db *db, struct fail *f)
+static int prepare_tx(struct db *db, struct fail *f)
 {
     static const char *const TX_SQL[TX__COUNT] = {
         [TX_BEGIN] = "BEGIN",       [TX_COMMIT] = "COMMIT",      [TX_ROLLBACK] = "ROLLBACK",
         [TX_SAVE] = "SAVEPOINT sp", [TX_RELEASE] = "RELEASE sp", [TX_UNDO] = "ROLLBACK TO sp",
     };
-    int rc;
 
     for (size_t i = 0; i < TX__COUNT; i++) {
-        rc = prepare(db, TX_SQL[i], &db->tx[i]);
+        int rc = db_prepare(db, TX_SQL[i], &db->tx[i]);
         if (rc != SQLITE_OK)
             return db_fail(f, db->h, rc, "prepare", TX_SQL[i]);
     }
+    return 0;
+}
+
+/* A wrong query stops the daemon at its start. The statements themselves are made at first use:
+ * kept from the start on every connection they would take 0.6 MiB each. */
+static int check_query(struct db *db, const struct db_query_def *def, struct fail *f)
+{
+    sqlite3_stmt *s;
+    int rc = db_prepare(db, def->text, &s);
+
+    if (rc != SQLITE_OK)
+        return fail(f, db_code(db->h, rc), "query %s of %s: %s", def->name, def->file,
+                    sqlite3_errmsg(db->h));
+    rc = 0;
+    if (sqlite3_bind_parameter_count(s) != def->n_params)
+        rc = fail(f, E_DB, "query %s of %s: parameters are not $1 to $%d", def->name, def->file,
+                  def->n_params);
+    else if (!def->writer && !sqlite3_stmt_readonly(s))
+        rc = fail(f, E_DB, "query %s of %s: is marked reader but writes", def->name, def->file);
+    sqlite3_finalize(s);
+    return rc;
+}
+
+static int open_queries(struct db *db, struct fail *f)
+{
     for (unsigned q = 0; q < Q__COUNT; q++) {
         const struct db_query_def *def = &db_query_defs[q];
         struct db_stmt *s = &db->stmts[q];
 
         s->db = db;
         s->query = (enum db_query)q;
-        if (def->writer && db->mode == DB_READ)
-            continue;
-        rc = prepare(db, def->text, &s->s);
-        if (rc != SQLITE_OK)
-            return fail(f, db_code(db->h, rc), "query %s of %s: %s", def->name, def->file,
-                        sqlite3_errmsg(db->h));
-        if (sqlite3_bind_parameter_count(s->s) != def->n_params)
-            return fail(f, E_DB, "query %s of %s: parameters are not $1 to $%d", def->name,
-                        def->file, def->n_params);
-        if (!def->writer && !sqlite3_stmt_readonly(s->s))
-            return fail(f, E_DB, "query %s of %s: is marked reader but writes", def->name,
-                        def->file);
+        s->denied = def->writer && db->mode == DB_READ;
+        int rc = db->mode == DB_WRITE ? check_query(db, def, f) : 0;
+        if (rc < 0)
+            return rc;
     }
-    return 0;
+    return prepare_tx(db, f);
 }
 
 static int check_version(struct db *db, const char *path, struct fail *f)
@@ -247,7 +263,7 @@ int db_open(const char *path, int mode, int cache_kib, struct db **ret, struct f
     if (rc == 0)
         rc = check_version(db, path, f);
     if (rc == 0)
-        rc = prepare_all(db, f);
+        rc = open_queries(db, f);
     if (rc < 0) {
         db_close(db);
         return rc;

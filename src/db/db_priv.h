@@ -10,10 +10,11 @@
 enum db_tx_query { TX_BEGIN, TX_COMMIT, TX_ROLLBACK, TX_SAVE, TX_RELEASE, TX_UNDO, TX__COUNT };
 
 struct db_stmt {
-    sqlite3_stmt *s; /* NULL: a writer's query on a reader */
+    sqlite3_stmt *s; /* NULL: not used yet, or denied */
     struct db *db;
     enum db_query query;
     int bind_rc; /* first failure of a bind, told by the next step */
+    bool denied;     /* a writer's query on a reader */
     bool in_use;
 };
 
@@ -35,6 +36,7 @@ int db_code(sqlite3 *h, int rc);
 /* fail() with the handle's own sentence. what: "open", "backup of" … */
 int db_fail(struct fail *f, sqlite3 *h, int rc, const char *what, const char *path);
 int db_exec(sqlite3 *h, const char *sql); /* result code of SQLite */
+int db_prepare(struct db *db, const char *sql, sqlite3_stmt **ret); /* result code of SQLite */
 /* First column of the first row as a number, for pragmas. */
 int db_exec_int(sqlite3 *h, const char *sql, int64_t *ret) MUST_USE; /* result code of SQLite */
 /* Remember why a statement failed; returns our code. what: name of the query. */

@@ -1,6 +1,7 @@
 /*
- * Named statements: taking one, binding, stepping, reading columns. Parameters are not copied
- * (SQLITE_STATIC): the caller keeps them until the step is over, which saves a malloc each.
+ * Named statements: taking one (prepared at its first use), binding, stepping, reading columns.
+ * Parameters are not copied (SQLITE_STATIC): the caller keeps them until the step is over, which
+ * saves a malloc each.
  */
 #include "db_priv.h"
 
@@ -15,8 +16,12 @@ struct db_stmt *db_use(struct db *db, enum db_query q)
     assert(!s->in_use); /* nested use of one query, or a db_reset that is missing */
     s->in_use = true;
     s->bind_rc = SQLITE_OK;
-    if (s->s && db_query_defs[q].n_params > 0)
-        sqlite3_clear_bindings(s->s);
+    if (s->s) {
+        if (db_query_defs[q].n_params > 0)
+            sqlite3_clear_bindings(s->s);
+    } else if (!s->denied) {
+        s->bind_rc = db_prepare(db, db_query_defs[q].text, &s->s);
+    }
     return s;
 }
 
@@ -73,7 +78,7 @@ int db_step(struct db_stmt *s)
     struct db *db = s->db;
     int rc;
 
-    if (!s->s) {
+    if (s->denied) {
         (void)str_fmt(db->error, sizeof(db->error), "%s: needs the writer",
                       db_query_defs[s->query].name);
         return E_NEEDS_WRITE;
