@@ -174,8 +174,8 @@ enum MHD_Result body_end(struct http_request *r)
     if (r->parser) {
         struct MHD_PostProcessor *parser = TAKE(r->parser);
         bool ended = MHD_destroy_post_processor(parser) == MHD_YES;
-        if (r->rc == 0 && !ended)
-            r->rc = E_PROTO; /* the closing boundary never came */
+        if (r->rc == 0 && (!ended || r->parts == 0))
+            r->rc = E_PROTO; /* the closing boundary, or any, never came */
     }
     return run_end(r, r->rc);
 }

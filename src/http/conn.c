@@ -77,6 +77,8 @@ static struct conn *conn_new(struct listener *l, struct MHD_Connection *mhd)
     c->fd = MHD_get_connection_info(mhd, MHD_CONNECTION_INFO_CONNECTION_FD)->connect_fd;
     const union MHD_ConnectionInfo *who =
         MHD_get_connection_info(mhd, MHD_CONNECTION_INFO_CLIENT_ADDRESS);
+    int on = 1;
+    setsockopt(c->fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
     address_text(who ? who->client_addr : NULL, c->address, sizeof(c->address));
     conn_phase(c, CONN_REQUEST); /* a silent newcomer has no more time than a slow one */
 
@@ -138,11 +140,24 @@ uint64_t conn_acked(int fd)
     return info.tcpi_bytes_acked;
 }
 
+void conn_cork(struct conn *c, bool on)
+{
+    if (c->corked == on)
+        return;
+    int value = on;
+    c->corked = on;
+    setsockopt(c->fd, IPPROTO_TCP, TCP_CORK, &value, sizeof(value));
+}
+
 void conn_cut(struct conn *c)
 {
     if (c->cut)
         return;
     c->cut = true;
+    if (c->phase == CONN_REPLY) { /* whoever reads nothing must not keep the kernel's buffers */
+        struct linger reset = {.l_onoff = 1};
+        setsockopt(c->fd, SOL_SOCKET, SO_LINGER, &reset, sizeof(reset));
+    }
     shutdown(c->fd, SHUT_RDWR);
 }
 

@@ -80,7 +80,7 @@ struct conn {
     uint64_t acked;   /* tcpi_bytes_acked when last looked at, in CONN_REPLY */
     int fd;
     int linger_fd; /* a second descriptor that keeps the socket until its rest is read; or -1 */
-    bool cut;
+    bool cut, corked;
     char address[INET6_ADDRSTRLEN];
 };
 
@@ -236,6 +236,7 @@ enum MHD_Result conn_may_enter(void *cls, const struct sockaddr *addr, socklen_t
 void conn_phase(struct conn *c, enum conn_phase phase);
 void conn_tick(struct http_thread *t);
 void conn_cut(struct conn *c);
+void conn_cork(struct conn *c, bool on); /* headers and the file's first bytes go together */
 uint64_t conn_acked(int fd);
 
 /* linger.c */
@@ -245,5 +246,6 @@ void linger_end_all(struct http_thread *t);
 
 /* listen.c */
 int listen_open(const char *where, int *io_port, bool shared, int *ret_fd, struct fail *f) MUST_USE;
+/* fd is taken over, whatever comes. */
 int listen_daemon(struct listener *l, int fd, struct fail *f) MUST_USE;
 int listen_read_file(const char *path, char **ret, struct fail *f) MUST_USE;

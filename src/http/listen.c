@@ -2,12 +2,18 @@
  * Listening sockets and the MHD daemons on them. Each thread has its own socket of one port
  * (SO_REUSEPORT), so the kernel spreads the connections. MHD's internal epoll thread hangs when
  * exactly 128 sockets wake at once; here it only ever polls, and our loop waits.
+ *
+ * MHD sends a file's headers as a segment of their own and sets TCP_NODELAY to push it out. The
+ * updater of ESP-AT needs the image's first bytes in the segment of the headers, so MHD must
+ * leave the TCP options to us: it does so for local sockets. Its daemon is started on one, whose
+ * descriptor then becomes the real listening socket.
  */
 #include "internal.h"
 
 #include <arpa/inet.h>
 #include <fcntl.h>
 #include <stdio.h>
+#include <sys/epoll.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -128,7 +134,19 @@ static void on_mhd_log(void *cls UNUSED, const char *fmt, va_list ap)
     LOG(LOG_DEBUG, "http", "library", KV("text", text));
 }
 
-int listen_daemon(struct listener *l, int fd, struct fail *f)
+/* The descriptor that MHD knows becomes fd's socket; MHD's event for it names the daemon. */
+static int swap_in(struct listener *l, int disguise, int fd, struct fail *f)
+{
+    struct epoll_event event = {.events = EPOLLIN, .data.ptr = l->daemon};
+    int epoll_fd = MHD_get_daemon_info(l->daemon, MHD_DAEMON_INFO_EPOLL_FD)->epoll_fd;
+
+    if (dup3(fd, disguise, O_CLOEXEC) >= 0 &&
+        epoll_ctl(epoll_fd, EPOLL_CTL_ADD, disguise, &event) == 0)
+        return 0;
+    return fail(f, -errno, "cannot watch the listening socket: %s", err_str(-errno));
+}
+
+static int start_daemon(struct listener *l, int fd, struct fail *f)
 {
     const struct http_server *s = l->thread->server;
     bool tls = l->kind == LISTEN_TLS;
@@ -149,9 +167,27 @@ int listen_daemon(struct listener *l, int fd, struct fail *f)
         MHD_OPTION_SIGPIPE_HANDLED_BY_APP, 1, MHD_OPTION_URI_LOG_CALLBACK, request_on_target, l,
         MHD_OPTION_NOTIFY_COMPLETED, request_on_completed, l, MHD_OPTION_NOTIFY_CONNECTION,
         conn_on_notify, l, MHD_OPTION_ARRAY, tls ? tls_options : no_options, MHD_OPTION_END);
-    if (!l->daemon)
+    if (!l->daemon) {
+        if (tls)
+            close(fd); /* a bad key fails before MHD takes the socket, all else after */
         return fail(f, tls ? E_PROTO : -EIO, "%s",
                     tls ? "the TLS listener did not start: is the certificate and its key good?"
                         : "the HTTP library did not start");
+    }
     return 0;
+}
+
+int listen_daemon(struct listener *l, int fd, struct fail *f)
+{
+    int disguise = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    if (disguise < 0) {
+        int rc = -errno;
+        close(fd);
+        return fail(f, rc, "no socket to listen with: %s", err_str(rc));
+    }
+    int rc = start_daemon(l, disguise, f);
+    if (rc == 0)
+        rc = swap_in(l, disguise, fd, f);
+    close(fd);
+    return rc;
 }

@@ -176,6 +176,7 @@ void reply_fd(struct http_request *r, int status, int fd, uint64_t first, uint64
         return;
     }
     dress(r, resp);
+    conn_cork(r->conn, true); /* until the request is completed */
     reply_queue(r, status, resp);
 }
 

@@ -48,6 +48,7 @@ void request_on_completed(void *cls UNUSED, struct MHD_Connection *mhd UNUSED, v
     if (!r)
         return;
     *con_cls = NULL;
+    conn_cork(r->conn, false);
     if (r->track) {
         struct track *k = TAKE(r->track);
         track_end(k, r->conn->fd, how == MHD_REQUEST_TERMINATED_COMPLETED_OK);

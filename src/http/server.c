@@ -48,10 +48,7 @@ static int open_listener(struct http_thread *t, enum listener_kind kind, const c
     int rc = listen_open(where, io_port, t->index > 0, &fd, f);
     if (rc < 0)
         return rc;
-    rc = listen_daemon(&t->listeners[kind], fd, f);
-    if (rc < 0 && kind == LISTEN_TLS)
-        close(fd); /* a bad key fails before the library takes the socket, all else after */
-    return rc;
+    return listen_daemon(&t->listeners[kind], fd, f);
 }
 
 static int open_thread(struct http_server *s, struct http_thread *t, int *io_tls_port,

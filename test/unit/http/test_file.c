@@ -1,0 +1,329 @@
+/* Files: ranges, conditions, old clients, and the count of what the client got. */
+#include "http_test.h"
+
+#include <fcntl.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+enum { SIZE = 100000, BIG = 16 * 1024 * 1024 };
+
+static char path[64], big_path[64];
+static unsigned char bytes[SIZE];
+
+/* What sent() said, under a lock: it runs on the server's thread. */
+static struct {
+    pthread_mutex_t lock;
+    pthread_cond_t changed;
+    uint64_t from, to;
+    unsigned calls, lasts, frees;
+} told = {.lock = PTHREAD_MUTEX_INITIALIZER, .changed = PTHREAD_COND_INITIALIZER};
+
+static void on_sent(void *arg, uint64_t from, uint64_t to, bool last)
+{
+    (void)arg;
+    pthread_mutex_lock(&told.lock);
+    assert_true(told.calls == 0 || (from == told.from && to >= told.to));
+    told.from = from;
+    told.to = to;
+    told.calls++;
+    told.lasts += last;
+    pthread_cond_broadcast(&told.changed);
+    pthread_mutex_unlock(&told.lock);
+}
+
+static void on_free(void *arg)
+{
+    (void)arg;
+    pthread_mutex_lock(&told.lock);
+    told.frees++;
+    pthread_cond_broadcast(&told.changed);
+    pthread_mutex_unlock(&told.lock);
+}
+
+static void forget(void)
+{
+    pthread_mutex_lock(&told.lock);
+    told.from = told.to = 0;
+    told.calls = told.lasts = told.frees = 0;
+    pthread_mutex_unlock(&told.lock);
+}
+
+static void wait_for(bool (*holds)(void))
+{
+    struct timespec until;
+    clock_gettime(CLOCK_REALTIME, &until);
+    until.tv_sec += 30;
+    pthread_mutex_lock(&told.lock);
+    while (!holds())
+        if (pthread_cond_timedwait(&told.changed, &told.lock, &until) != 0)
+            fail_msg("nothing was told for 30 s");
+    pthread_mutex_unlock(&told.lock);
+}
+
+static bool is_freed(void)
+{
+    return told.frees == 1;
+}
+
+static bool is_partly(void)
+{
+    return told.to > 0;
+}
+
+static void serve(struct http_request *r, const char *name, uint64_t size)
+{
+    int fd = open(name, O_RDONLY | O_CLOEXEC);
+    assert_true(fd >= 0);
+    http_reply_file(r, &(struct http_file){
+                           .fd = fd,
+                           .size = size,
+                           .etag = "e1",
+                           .content_type = "application/octet-stream",
+                           .filename = http_query(r, "odd") ? "a\"\r\n\xc3\xa4.bin" : "fw.bin",
+                           .sent = on_sent,
+                           .free_fn = on_free,
+                       });
+}
+
+static void on_file(struct http_request *r, void *arg)
+{
+    (void)arg;
+    serve(r, path, SIZE);
+}
+
+static void on_empty(struct http_request *r, void *arg)
+{
+    (void)arg;
+    serve(r, "/dev/null", 0);
+}
+
+static void on_big(struct http_request *r, void *arg)
+{
+    (void)arg;
+    serve(r, big_path, BIG);
+}
+
+static const struct http_route routes[] = {
+    {.method = "GET", .pattern = "/f", .handle = on_file},
+    {.method = "GET", .pattern = "/empty", .handle = on_empty},
+    {.method = "GET", .pattern = "/big", .handle = on_big},
+    {0},
+};
+static const struct http_route *const tables[] = {routes, NULL};
+static struct fixture x;
+
+static int setup(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < SIZE; i++)
+        bytes[i] = (unsigned char)(i * 2654435761U >> 13);
+    str_copy(path, sizeof(path), "/tmp/http_file_XXXXXX");
+    str_copy(big_path, sizeof(big_path), "/tmp/http_big_XXXXXX");
+    int fd = mkstemp(path), big = mkstemp(big_path);
+    assert_int_equal(write(fd, bytes, SIZE), SIZE);
+    assert_int_equal(ftruncate(big, BIG), 0);
+    close(fd);
+    close(big);
+    forget();
+    fixture_init(&x, tables);
+    fixture_start(&x);
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    (void)state;
+    fixture_stop(&x);
+    unlink(path);
+    unlink(big_path);
+    return 0;
+}
+
+static void get_file(const char *more, struct answer *a)
+{
+    char request[512];
+    snprintf(request, sizeof(request), "GET /f HTTP/1.1\r\nHost: h\r\n%s\r\n", more);
+    ask(x.port, request, a);
+}
+
+static void expect(const char *more, int status, size_t from, size_t n, const char *content_range)
+{
+    struct answer a;
+    forget();
+    get_file(more, &a);
+    assert_int_equal(a.status, status);
+    assert_int_equal(a.body.n, n);
+    if (n)
+        assert_memory_equal(a.body.p, bytes + from, n);
+    assert_string_equal(answer_header(&a, "ETag"), "\"e1\"");
+    assert_string_equal(answer_header(&a, "Accept-Ranges"), "bytes");
+    const char *range = answer_header(&a, "Content-Range");
+    assert_string_equal(range ? range : "", content_range);
+    assert_null(answer_header(&a, "Transfer-Encoding"));
+    answer_done(&a);
+    wait_for(is_freed);
+    assert_int_equal(told.lasts, 1);
+    assert_int_equal(told.to - told.from, n);
+    if (n)
+        assert_int_equal(told.from, from);
+}
+
+static void test_whole_file(void **state)
+{
+    struct answer a;
+    (void)state;
+    expect("", 200, 0, SIZE, "");
+    get_file("", &a);
+    assert_string_equal(answer_header(&a, "Content-Disposition"),
+                        "attachment; filename=\"fw.bin\"");
+    assert_string_equal(answer_header(&a, "Content-Type"), "application/octet-stream");
+    assert_string_equal(answer_header(&a, "X-Content-Type-Options"), "nosniff");
+    answer_done(&a);
+    ask(x.port, "GET /f?odd HTTP/1.1\r\nHost: h\r\n\r\n", &a);
+    assert_string_equal(answer_header(&a, "Content-Disposition"),
+                        "attachment; filename=\"a_____.bin\"; "
+                        "filename*=UTF-8''a%22%0D%0A%C3%A4.bin");
+    answer_done(&a);
+}
+
+static void test_ranges(void **state)
+{
+    (void)state;
+    expect("Range: bytes=0-0\r\n", 206, 0, 1, "bytes 0-0/100000");
+    expect("Range: bytes=0-\r\n", 206, 0, SIZE, "bytes 0-99999/100000");
+    expect("Range:bytes=65536-99999\r\n", 206, 65536, SIZE - 65536, "bytes 65536-99999/100000");
+    expect("Range: bytes=99990-100000\r\n", 206, 99990, 10, "bytes 99990-99999/100000");
+    expect("Range: bytes=-1\r\n", 206, SIZE - 1, 1, "bytes 99999-99999/100000");
+    expect("Range: bytes=0-1,5-6\r\n", 200, 0, SIZE, "");
+    expect("Range: lines=0-1\r\n", 200, 0, SIZE, "");
+    expect("Range: bytes=100000-\r\n", 416, 0, 0, "bytes */100000");
+}
+
+static void test_conditions(void **state)
+{
+    (void)state;
+    expect("If-None-Match: \"e1\"\r\n", 304, 0, 0, "");
+    expect("If-None-Match: \"x\", W/\"e1\"\r\n", 304, 0, 0, "");
+    expect("If-None-Match: *\r\n", 304, 0, 0, "");
+    expect("If-None-Match: \"e1\"\r\nRange: bytes=0-4\r\n", 304, 0, 0, "");
+    expect("If-None-Match: \"e2\"\r\n", 200, 0, SIZE, "");
+    expect("If-Range: \"e1\"\r\nRange: bytes=5-9\r\n", 206, 5, 5, "bytes 5-9/100000");
+    expect("If-Range: \"e2\"\r\nRange: bytes=5-9\r\n", 200, 0, SIZE, "");
+    expect("If-Range: W/\"e1\"\r\nRange: bytes=5-9\r\n", 200, 0, SIZE, "");
+}
+
+static void test_head_and_304_leave_the_connection_usable(void **state)
+{
+    struct answer a;
+    (void)state;
+    int fd = dial(x.port);
+    put(fd, "HEAD /f HTTP/1.1\r\nHost: h\r\nRange: bytes=0-4\r\n\r\n");
+    get_answer(fd, true, &a);
+    assert_int_equal(a.status, 200);
+    assert_string_equal(answer_header(&a, "Content-Length"), "100000");
+    assert_string_equal(answer_header(&a, "ETag"), "\"e1\"");
+    answer_done(&a);
+    put(fd, "GET /f HTTP/1.1\r\nHost: h\r\nIf-None-Match: *\r\n\r\n");
+    get_answer(fd, true, &a);
+    assert_int_equal(a.status, 304);
+    answer_done(&a);
+    forget();
+    put(fd, "GET /f HTTP/1.1\r\nHost: h\r\nRange: bytes=0-4\r\n\r\n");
+    get_answer(fd, false, &a);
+    assert_int_equal(a.status, 206);
+    assert_memory_equal(a.body.p, bytes, 5);
+    answer_done(&a);
+    close(fd);
+}
+
+static void test_empty_file(void **state)
+{
+    struct answer a;
+    (void)state;
+    ask(x.port, "GET /empty HTTP/1.1\r\nHost: h\r\n\r\n", &a);
+    assert_int_equal(a.status, 200);
+    assert_string_equal(answer_header(&a, "Content-Length"), "0");
+    answer_done(&a);
+    ask(x.port, "GET /empty HTTP/1.1\r\nHost: h\r\nRange: bytes=0-\r\n\r\n", &a);
+    assert_int_equal(a.status, 416);
+    answer_done(&a);
+}
+
+/* Modems look for the image right behind the headers in what the first recv brings. */
+static void test_first_read_has_headers_and_body(void **state)
+{
+    static const char *const requests[] = {
+        "GET /f HTTP/1.0\r\n\r\n",
+        "GET /f HTTP/1.1\r\nHost: h\r\n\r\n",
+        "GET /f HTTP/1.1\r\nHost: h\r\nRange: bytes=10-\r\n\r\n",
+    };
+    (void)state;
+    for (size_t i = 0; i < ARRAY_LEN(requests); i++)
+        for (int turn = 0; turn < 20; turn++) {
+            char buf[1460];
+            int fd = dial(x.port);
+            put(fd, requests[i]);
+            ssize_t n = recv(fd, buf, sizeof(buf), 0);
+            assert_true(n > 0);
+            char *end = memmem(buf, (size_t)n, "\r\n\r\n", 4);
+            assert_non_null(end);
+            assert_true(end + 4 < buf + n);
+            assert_memory_equal(end + 4, bytes + (i == 2 ? 10 : 0), 1);
+            close(fd);
+        }
+}
+
+static void test_http_10(void **state)
+{
+    struct sbuf all = {0};
+    (void)state;
+    int fd = dial(x.port);
+    put(fd, "GET /f HTTP/1.0\r\nHost: 127.0.0.1:80\r\nUser-Agent: esp-idf/1.0 esp32\r\n\r\n");
+    read_all(fd, &all);
+    assert_memory_equal(all.p, "HTTP/1.0 200 ", 13);
+    char *end = memmem(all.p, all.n, "\r\n\r\n", 4);
+    assert_non_null(end);
+    assert_int_equal(all.p + all.n - (end + 4), SIZE);
+    assert_memory_equal(end + 4, bytes, SIZE);
+    *end = '\0';
+    assert_non_null(strstr(all.p, "Content-Length: 100000"));
+    assert_null(strstr(all.p, "chunked"));
+    sbuf_done(&all);
+    close(fd);
+}
+
+/* The client reads a part and leaves: the rest was never acknowledged, so it does not count. */
+static void test_partial_download_is_counted(void **state)
+{
+    static char buf[1024 * 1024];
+    int small = 16384;
+    size_t got = 0;
+    (void)state;
+    int fd = dial(x.port);
+    setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &small, sizeof(small));
+    int64_t before = metric_get(M_DOWNLOAD_BYTES);
+    put(fd, "GET /big HTTP/1.1\r\nHost: h\r\n\r\n");
+    while (got < 2 * sizeof(buf)) {
+        ssize_t n = recv(fd, buf, sizeof(buf), 0);
+        assert_true(n > 0);
+        got += (size_t)n;
+    }
+    wait_for(is_partly); /* told while it goes on */
+    close(fd);           /* with unread bytes: a reset */
+    wait_for(is_freed);
+    assert_int_equal(told.lasts, 1);
+    assert_true(told.to >= got - 4096);
+    assert_true(told.to < BIG);
+    assert_int_equal(metric_get(M_DOWNLOAD_BYTES) - before, told.to);
+}
+
+#define WITH_SERVER(t) cmocka_unit_test_setup_teardown(t, setup, teardown)
+const struct CMUnitTest file_tests[] = {
+    WITH_SERVER(test_whole_file), WITH_SERVER(test_ranges),
+    WITH_SERVER(test_conditions), WITH_SERVER(test_head_and_304_leave_the_connection_usable),
+    WITH_SERVER(test_empty_file), WITH_SERVER(test_first_read_has_headers_and_body),
+    WITH_SERVER(test_http_10),    WITH_SERVER(test_partial_download_is_counted),
+};
+const size_t file_test_count = ARRAY_LEN(file_tests);
