@@ -41,7 +41,8 @@ static inline void domain_reload(struct domain *d)
     MUST(catalog_load(d->w, &d->catalog, NULL));
 }
 
-static inline void domain_init(struct domain *d)
+/* last_update_id: what the update counter stands at; 0 = wherever the installation puts it. */
+static inline void domain_init_at(struct domain *d, int64_t last_update_id)
 {
     struct project p;
 
@@ -50,6 +51,13 @@ static inline void domain_init(struct domain *d)
     d->w = d->fx.w;
     arena_init(&d->a);
     MUST(db_begin(d->w));
+    if (last_update_id) {
+        struct db_stmt *q = db_use(d->w, Q_COUNTER_SEED);
+
+        db_bind_text(q, 1, "update");
+        db_bind_int(q, 2, last_update_id);
+        MUST(db_run(q));
+    }
     MUST(catalog_install(d->w, T0, NULL));
     MUST(project_by_key(d->w, "default", &d->a, &p));
     d->project = p.id;
@@ -68,6 +76,11 @@ static inline void domain_done(struct domain *d)
     catalog_unref(d->catalog);
     arena_done(&d->a);
     db_fixture_done(&d->fx);
+}
+
+static inline void domain_init(struct domain *d)
+{
+    domain_init_at(d, 0);
 }
 
 /* After a change of d->type. */

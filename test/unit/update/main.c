@@ -3,5 +3,6 @@
 
 int main(void)
 {
-    return test_state() + test_coverage() + test_link() + test_decide();
+    return test_state() + test_coverage() + test_link() + test_decide() + test_naive() +
+           test_life() + test_check() + test_served() + test_walk();
 }

@@ -25,8 +25,17 @@ static void refuses_nonsense(void **state UNUSED)
     assert_false(coverage_add(&c, 6, 0, 10));
     assert_false(coverage_add(&c, 1, 10, 10));
     assert_false(coverage_add(&c, 1, 11, 10));
-    const char *bad[] = {"x",   "1",     "1-",  "5-5",   "9-3",         "1-2,,",
-                         "1-2x", ";;;;;", "-1-2", "1-2 ;", "1-99999999999999999999999"};
+    const char *bad[] = {"x",
+                         "1",
+                         "1-",
+                         "5-5",
+                         "9-3",
+                         "1-2,,",
+                         "1-2x",
+                         ";;;;;",
+                         "-1-2",
+                         "1-2 ;",
+                         "1-99999999999999999999999"};
     for (size_t i = 0; i < ARRAY_LEN(bad); i++) {
         coverage_read(&c, bad[i]);
         assert_int_equal(coverage_bytes(&c), 0);
@@ -68,7 +77,8 @@ static void equals_a_bitmap(void **state UNUSED)
         bool map[256] = {0};
 
         for (int i = 0; i < 40; i++) {
-            uint64_t from = domain_random(&seed) % 16 * 16, to = from + 1 + domain_random(&seed) % 40;
+            uint64_t from = domain_random(&seed) % 16 * 16,
+                     to = from + 1 + domain_random(&seed) % 40;
             size_t before = bits(map, 256);
 
             to = to > 256 ? 256 : to;
@@ -99,8 +109,10 @@ static void never_counts_what_was_not_served(void **state UNUSED)
 int test_coverage(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(counts_distinct_bytes), cmocka_unit_test(refuses_nonsense),
-        cmocka_unit_test(text_round_trip),       cmocka_unit_test(equals_a_bitmap),
+        cmocka_unit_test(counts_distinct_bytes),
+        cmocka_unit_test(refuses_nonsense),
+        cmocka_unit_test(text_round_trip),
+        cmocka_unit_test(equals_a_bitmap),
         cmocka_unit_test(never_counts_what_was_not_served),
     };
 

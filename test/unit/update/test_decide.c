@@ -35,8 +35,8 @@ static void run(struct domain *d, struct case_facts *c, struct decision *ret)
     for (size_t i = 0; i < ret->n_rows; i++) {
         enum json_fault fault;
         AUTO(json_free)
-        json_t *params = json_parse(ret->rows[i].params, strlen(ret->rows[i].params), 1000, 5,
-                                    &fault, NULL);
+        json_t *params =
+            json_parse(ret->rows[i].params, strlen(ret->rows[i].params), 1000, 5, &fault, NULL);
         assert_non_null(params);
         assert_true(ret->rows[i].text[0] != '\0');
     }
@@ -296,8 +296,7 @@ static void rule_12_other_updates(void **state UNUSED)
     c.facts.active = &other;
     c.facts.n_active = 1;
     for (int s = UPDATE_PLANNED; s <= UPDATE_INSTALLED; s++) {
-        enum reason expected =
-            s >= UPDATE_ACCEPTED ? REASON_UPDATE_IN_PROGRESS : REASON_ELIGIBLE;
+        enum reason expected = s >= UPDATE_ACCEPTED ? REASON_UPDATE_IN_PROGRESS : REASON_ELIGIBLE;
 
         other.state = (enum update_state)s;
         other.device_id = 77;

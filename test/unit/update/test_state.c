@@ -9,8 +9,8 @@ static bool is_step(enum update_state s)
 /* The same law, told as rules instead of as a table. */
 static bool lawful(enum update_state from, enum update_state to)
 {
-    bool ran = from == UPDATE_DOWNLOADED || from == UPDATE_INSTALLING ||
-               from == UPDATE_REBOOTING || from == UPDATE_INSTALLED;
+    bool ran = from == UPDATE_DOWNLOADED || from == UPDATE_INSTALLING || from == UPDATE_REBOOTING ||
+               from == UPDATE_INSTALLED;
 
     if (update_is_final(from) || from == to)
         return false;

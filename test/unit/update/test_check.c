@@ -1,0 +1,231 @@
+/* Checks: what is offered, that a repeat writes nothing, and when an offer is withdrawn. */
+#include "tests.h"
+
+static int64_t ready_device(struct domain *d, const char *key)
+{
+    int64_t id = domain_device(d, key);
+
+    report(d, id, "1.0", T0);
+    return id;
+}
+
+static void a_new_offer(void **state UNUSED)
+{
+    struct domain d;
+    struct decision dn;
+
+    domain_init(&d);
+    int64_t dev = ready_device(&d, "dev"), fw = domain_firmware(&d, "2.0");
+    struct update u = check(&d, dev, T0, &dn);
+    assert_int_equal(u.state, UPDATE_OFFERED);
+    assert_int_equal(u.firmware_id, fw);
+    assert_string_equal(u.from_version, "1.0");
+    assert_string_equal(u.to_version, "2.0");
+    assert_int_equal(u.bytes_total, 1000);
+    assert_int_equal(u.link_until, T0 + LIFETIME);
+    assert_true(u.id >= 100000 && u.id <= INT32_MAX);
+    assert_int_equal(dn.reason, REASON_ELIGIBLE);
+    struct update stored = the_update(&d, u.id);
+    assert_int_equal(stored.state, UPDATE_OFFERED);
+    assert_int_equal(stored.deadline_at, T0 + DAY);
+    assert_int_equal(stored.attempt, 1);
+    domain_done(&d);
+}
+
+static void a_repeat_writes_nothing(void **state UNUSED)
+{
+    struct domain d;
+    struct decision dn;
+    struct update again;
+    bool repeated = false;
+
+    domain_init(&d);
+    int64_t dev = ready_device(&d, "dev");
+    domain_firmware(&d, "2.0");
+    MUST(db_commit(d.w));
+
+    /* The first offer needs the writer, the repeat does not. */
+    struct db *r = db_fixture_reader(&d.fx);
+    struct device device = the_device(&d, dev);
+    assert_int_equal(
+        update_check(r, d.catalog, &device, "main", T0, LIFETIME, &d.a, &again, &repeated, &dn),
+        E_NEEDS_WRITE);
+    MUST(db_begin(d.w));
+    struct update u = check(&d, dev, T0, NULL);
+    MUST(db_commit(d.w));
+    for (int i = 0; i < 2; i++) {
+        MUST(update_check(r, d.catalog, &device, "main", T0 + HOUR, LIFETIME, &d.a, &again,
+                          &repeated, &dn));
+        assert_int_equal(again.id, u.id);
+        assert_true(repeated);
+        assert_int_equal(dn.firmware->id, u.firmware_id);
+    }
+    /* Nor does a report of what is known, or one that nothing follows from. */
+    MUST(update_reported(r, d.catalog, &device, "main", "1.0", T0 + HOUR, &d.a));
+    assert_int_equal(update_reported(r, d.catalog, &device, "main", "2.0", T0, &d.a),
+                     E_NEEDS_WRITE);
+    db_close(r);
+    domain_done(&d);
+}
+
+static void a_repeat_in_every_stage(void **state UNUSED)
+{
+    for (int s = UPDATE_DEFERRED; s <= UPDATE_INSTALLED; s++) {
+        struct domain d;
+
+        domain_init(&d);
+        int64_t dev = ready_device(&d, "dev");
+        domain_firmware(&d, "2.0");
+        struct update u = check(&d, dev, T0, NULL);
+        MUST(moved(&d, u.id, (enum update_state)s, T0 + 1));
+        struct update again = check(&d, dev, T0 + 2, NULL);
+        assert_int_equal(again.id, u.id);
+        assert_int_equal(again.state, s);
+        domain_done(&d);
+    }
+}
+
+static void an_old_link_is_extended(void **state UNUSED)
+{
+    struct domain d;
+
+    domain_init(&d);
+    d.type.accept_timeout_s = 30 * 24 * 3600;
+    domain_type_changed(&d);
+    int64_t dev = ready_device(&d, "dev");
+    domain_firmware(&d, "2.0");
+    struct update u = check(&d, dev, T0, NULL);
+    assert_int_equal(check(&d, dev, T0 + 36 * HOUR, NULL).link_until, u.link_until);
+    assert_int_equal(check(&d, dev, T0 + 36 * HOUR + 1, NULL).link_until,
+                     T0 + 36 * HOUR + 1 + LIFETIME);
+    assert_int_equal(the_update(&d, u.id).link_until, T0 + 36 * HOUR + 1 + LIFETIME);
+    domain_done(&d);
+}
+
+static void nothing_newer_nothing_written(void **state UNUSED)
+{
+    struct domain d;
+    struct decision dn;
+
+    domain_init(&d);
+    int64_t dev = ready_device(&d, "dev");
+    domain_firmware(&d, "1.0");
+    int64_t before = db_total_changes(d.w);
+    assert_int_equal(check(&d, dev, T0, &dn).id, 0);
+    assert_int_equal(dn.reason, REASON_NOT_NEWER);
+    assert_int_equal(db_total_changes(d.w), before);
+    domain_done(&d);
+}
+
+static void a_withdrawn_firmware_cancels(void **state UNUSED)
+{
+    struct domain d;
+
+    domain_init(&d);
+    int64_t dev = ready_device(&d, "dev");
+    int64_t low = domain_firmware(&d, "2.0"), high = domain_firmware(&d, "3.0");
+    struct update u = check(&d, dev, T0, NULL);
+    assert_int_equal(u.firmware_id, high);
+    struct firmware fw;
+    MUST(firmware_by_id(d.w, d.project, high, &d.a, &fw));
+    fw.enabled = false;
+    MUST(firmware_update(d.w, &fw, NULL));
+    domain_reload(&d);
+    struct update next = check(&d, dev, T0 + 1, NULL);
+    assert_int_equal(next.firmware_id, low);
+    assert_int_not_equal(next.id, u.id);
+    u = the_update(&d, u.id);
+    assert_int_equal(u.state, UPDATE_CANCELED);
+    assert_string_equal(u.cause, "firmware_disabled");
+    /* Not an operator's word against this device: enabled again, it is offered again. */
+    fw.enabled = true;
+    MUST(firmware_update(d.w, &fw, NULL));
+    domain_reload(&d);
+    MUST(update_cancel(d.w, next.id, "superseded", "", T0 + 2, NULL));
+    assert_int_equal(check(&d, dev, T0 + 3, NULL).firmware_id, high);
+    domain_done(&d);
+}
+
+static void a_low_battery_withholds(void **state UNUSED)
+{
+    struct domain d;
+    struct decision dn;
+
+    domain_init(&d);
+    int64_t dev = ready_device(&d, "dev");
+    struct firmware fw = domain_firmware_of(&d, "2.0", 10);
+    fw.has_min_battery = true;
+    fw.min_battery = 50;
+    MUST(firmware_insert(d.w, &fw, NULL));
+    domain_reload(&d);
+    assert_int_equal(check(&d, dev, T0, &dn).id, 0);
+    assert_int_equal(dn.reason, REASON_BATTERY_LOW);
+    AUTO(json_free) json_t *full = json_pack("{s:i}", "battery", 90);
+    AUTO(json_free) json_t *empty = json_pack("{s:i}", "battery", 10);
+    MUST(device_attributes_merge(d.w, dev, full));
+    struct update u = check(&d, dev, T0, &dn);
+    assert_int_not_equal(u.id, 0);
+    MUST(device_attributes_merge(d.w, dev, empty));
+    assert_int_equal(check(&d, dev, T0 + 1, &dn).id, 0);
+    assert_int_equal(the_update(&d, u.id).state, UPDATE_OFFERED); /* withheld, not ended */
+    MUST(device_attributes_merge(d.w, dev, full));
+    assert_int_equal(check(&d, dev, T0 + 2, &dn).id, u.id);
+    domain_done(&d);
+}
+
+static void a_busy_gateway_holds_its_children(void **state UNUSED)
+{
+    struct domain d;
+    struct decision dn;
+
+    domain_init(&d);
+    int64_t gw = ready_device(&d, "gw"), child = ready_device(&d, "child");
+    struct device c = the_device(&d, child);
+    c.gateway_id = gw;
+    MUST(device_update(d.w, &c, NULL));
+    domain_firmware(&d, "2.0");
+    struct update ug = check(&d, gw, T0, NULL), uc = check(&d, child, T0, NULL);
+    assert_int_not_equal(uc.id, 0); /* merely offered ones don't exclude */
+    MUST(moved(&d, ug.id, UPDATE_INSTALLING, T0));
+    assert_int_equal(check(&d, child, T0 + 1, &dn).id, 0);
+    assert_int_equal(dn.reason, REASON_UPDATE_IN_PROGRESS);
+    report(&d, gw, "2.0", T0 + 2);
+    assert_int_equal(check(&d, child, T0 + 3, &dn).id, uc.id);
+    domain_done(&d);
+}
+
+static void ids_end_at_int32(void **state UNUSED)
+{
+    struct domain d;
+    struct decision dn;
+    struct update u;
+    bool repeated;
+
+    domain_init_at(&d, INT32_MAX - 1);
+    int64_t first = ready_device(&d, "a"), second = ready_device(&d, "b");
+    domain_firmware(&d, "2.0");
+    assert_int_equal(check(&d, first, T0, NULL).id, INT32_MAX);
+    struct device dev = the_device(&d, second);
+    assert_int_equal(
+        update_check(d.w, d.catalog, &dev, "main", T0, LIFETIME, &d.a, &u, &repeated, &dn),
+        E_LIMIT);
+    assert_int_equal(u.id, 0);
+    domain_done(&d);
+}
+
+int test_check(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_new_offer),
+        cmocka_unit_test(a_repeat_writes_nothing),
+        cmocka_unit_test(a_repeat_in_every_stage),
+        cmocka_unit_test(an_old_link_is_extended),
+        cmocka_unit_test(nothing_newer_nothing_written),
+        cmocka_unit_test(a_withdrawn_firmware_cancels),
+        cmocka_unit_test(a_low_battery_withholds),
+        cmocka_unit_test(a_busy_gateway_holds_its_children),
+        cmocka_unit_test(ids_end_at_int32),
+    };
+
+    return cmocka_run_group_tests_name("check", tests, NULL, NULL);
+}

@@ -1,0 +1,328 @@
+/*
+ * The decision against a second implementation that is deliberately naive: it knows nothing of
+ * order, asks every firmware every rule, then looks for the best one pair by pair. Catalogs, facts
+ * and times are generated from a seed.
+ */
+#include "tests.h"
+
+enum { CATALOGS = 150, CASES = 30 };
+
+static const char *const versions[] = {"1.0",     "1.0.0",  "v1",       "1.1",   "1.2-rc1", "1.2",
+                                       "1.2.0+b", "1.10.0", "2.0-beta", "2.0",   "V2.0.0",  "2.0a",
+                                       "3",       "2024",   "3.0.0.1",  "1_1_0", "0.9"};
+
+struct naive {
+    const struct domain *d;
+    const struct device_facts *facts;
+    struct firmware *all;
+    size_t n;
+    int64_t now;
+};
+
+static uint64_t seed = 20240808;
+
+static uint64_t below(uint64_t n)
+{
+    return domain_random(&seed) % n;
+}
+
+static const json_t *attribute(void *arg, const char *name)
+{
+    return json_object_get(arg, name);
+}
+
+static int compare(const struct naive *x, const char *a, const char *b)
+{
+    return version_compare(x->d->type.scheme, a, b);
+}
+
+static bool holds(const struct id_list *l, int64_t id)
+{
+    for (size_t i = 0; i < l->n; i++)
+        if (l->ids[i] == id)
+            return true;
+    return false;
+}
+
+static bool from_listed(const struct naive *x, const struct firmware *fw)
+{
+    for (size_t i = 0; i < fw->n_sources; i++)
+        if (compare(x, fw->source_versions[i], x->facts->version) == 0)
+            return true;
+    return false;
+}
+
+static bool newer(const struct naive *x, const struct firmware *fw)
+{
+    int64_t current = 0;
+
+    if (x->d->type.scheme != VERSION_OPAQUE)
+        return compare(x, fw->version, x->facts->version) > 0;
+    for (size_t i = 0; i < x->n; i++)
+        if (strcmp(x->all[i].version, x->facts->version) == 0 && x->all[i].id > current &&
+            strcmp(x->all[i].module, "main") == 0)
+            current = x->all[i].id;
+    return current ? fw->id > current : from_listed(x, fw);
+}
+
+static bool short_of(const struct naive *x, bool set, const char *name, int64_t min)
+{
+    const json_t *v = json_object_get(x->facts->arg, name);
+
+    return set && !(json_is_integer(v) && json_integer_value(v) >= min);
+}
+
+static enum reason naive_attempts(const struct naive *x, const struct firmware *fw)
+{
+    for (size_t i = 0; i < x->facts->n_past; i++) {
+        const struct past_attempt *p = &x->facts->past[i];
+        int64_t pause = x->d->type.backoff_s * 1000;
+
+        if (p->firmware_id != fw->id)
+            continue;
+        if (p->canceled || p->attempts >= x->d->type.attempts)
+            return REASON_ATTEMPTS_EXHAUSTED;
+        for (int64_t k = 1; k < p->attempts; k++)
+            pause *= 2;
+        if (p->attempts > 0 && p->last_ended_at + pause > x->now)
+            return REASON_BACKING_OFF;
+    }
+    for (size_t i = 0; i < x->facts->n_active; i++) {
+        const struct active_update *u = &x->facts->active[i];
+
+        if (u->device_id == x->facts->device->id && strcmp(u->module, "main") == 0 &&
+            u->firmware_id == fw->id && u->state == UPDATE_PLANNED && u->retry_at > x->now)
+            return REASON_BACKING_OFF;
+    }
+    return REASON_ELIGIBLE;
+}
+
+static enum reason naive_one(const struct naive *x, const struct firmware *fw)
+{
+    int64_t id = x->facts->device->id;
+    enum reason r;
+
+    if (!fw->enabled)
+        return REASON_FIRMWARE_DISABLED;
+    if (fw->devices.n && !holds(&fw->devices, id))
+        return REASON_NOT_IN_DEVICE_LIST;
+    if (holds(&fw->denied, id))
+        return REASON_DENIED;
+    if (fw->n_sources && !from_listed(x, fw))
+        return REASON_SOURCE_VERSION_MISMATCH;
+    if (!newer(x, fw))
+        return REASON_NOT_NEWER;
+    if (fw->hardware &&
+        !json_equal(json_object_get(fw->hardware, "hw"), json_object_get(x->facts->arg, "hw")))
+        return REASON_HARDWARE_MISMATCH;
+    if (short_of(x, fw->has_min_battery, "battery", fw->min_battery))
+        return REASON_BATTERY_LOW;
+    if (short_of(x, fw->has_min_signal, "signal", fw->min_signal))
+        return REASON_SIGNAL_LOW;
+    if (short_of(x, fw->has_min_free_space, "free_space", fw->min_free_space))
+        return REASON_NO_SPACE;
+    if (fw->campaign_only)
+        return REASON_CAMPAIGN_NOT_STARTED;
+    r = naive_attempts(x, fw);
+    if (r != REASON_ELIGIBLE)
+        return r;
+    for (size_t i = 0; i < x->facts->n_active; i++) {
+        const struct active_update *u = &x->facts->active[i];
+        bool own = u->device_id == id && strcmp(u->module, "main") == 0;
+
+        if (!own && u->state >= UPDATE_ACCEPTED && u->state <= UPDATE_INSTALLED)
+            return REASON_UPDATE_IN_PROGRESS;
+    }
+    return REASON_ELIGIBLE;
+}
+
+static bool naive_delta_failed(const struct naive *x)
+{
+    for (size_t i = 0; i < x->facts->n_past; i++)
+        for (size_t k = 0; k < x->n; k++)
+            if (x->facts->past[i].firmware_id == x->all[k].id && x->facts->past[i].attempts > 0 &&
+                x->all[k].n_sources > 0 && strcmp(x->all[k].module, "main") == 0)
+                return true;
+    return false;
+}
+
+static bool beats(const struct naive *x, const struct firmware *a, const struct firmware *b)
+{
+    bool da = a->n_sources > 0, db = b->n_sources > 0;
+    int c = x->d->type.scheme == VERSION_OPAQUE ? 0 : compare(x, a->version, b->version);
+
+    if (x->d->type.scheme == VERSION_OPAQUE)
+        return a->id > b->id;
+    if (c != 0)
+        return c > 0;
+    if (da != db)
+        return da != naive_delta_failed(x);
+    return a->id > b->id;
+}
+
+static const struct firmware *naive_decide(const struct naive *x)
+{
+    const struct firmware *best = NULL;
+
+    if (!x->facts->device->enabled || x->facts->device->quarantined_until > x->now ||
+        !x->facts->version)
+        return NULL;
+    for (size_t i = 0; i < x->n; i++)
+        if (strcmp(x->all[i].module, "main") == 0 && naive_one(x, &x->all[i]) == REASON_ELIGIBLE &&
+            (!best || beats(x, &x->all[i], best)))
+            best = &x->all[i];
+    return best;
+}
+
+/* ---- generation ---- */
+static struct id_list some_devices(struct arena *a, const int64_t *devices)
+{
+    struct id_list l = {arena_alloc(a, 3 * sizeof(int64_t)), 0};
+
+    for (int i = 0; i < 3; i++)
+        if (below(2))
+            l.ids[l.n++] = devices[i];
+    return l;
+}
+
+static void generate_firmware(struct domain *d, const int64_t *devices, struct firmware *fw)
+{
+    *fw = domain_firmware_of(d, versions[below(ARRAY_LEN(versions))], 10);
+    fw->module = below(8) ? "main" : "mcu";
+    fw->enabled = below(8) != 0;
+    fw->campaign_only = below(10) == 0;
+    if (below(5) == 0)
+        fw->devices = some_devices(&d->a, devices);
+    if (below(5) == 0)
+        fw->denied = some_devices(&d->a, devices);
+    if (below(3) == 0) {
+        fw->source_versions = arena_alloc(&d->a, 3 * sizeof(char *));
+        while (fw->n_sources < 1 + below(3))
+            fw->source_versions[fw->n_sources++] = versions[below(ARRAY_LEN(versions))];
+    }
+    if (below(6) == 0)
+        fw->hardware = json_pack("{s:s}", "hw", below(2) ? "A" : "B");
+    fw->has_min_battery = below(6) == 0;
+    fw->min_battery = (int64_t)below(100);
+    fw->has_min_signal = below(6) == 0;
+    fw->min_signal = -(int64_t)below(100);
+    fw->has_min_free_space = below(6) == 0;
+    fw->min_free_space = (int64_t)below(100);
+    MUST(firmware_insert(d->w, fw, NULL));
+}
+
+static json_t *generate_attributes(void)
+{
+    json_t *o = json_object();
+
+    if (below(4))
+        json_object_set_new(o, "hw", json_string(below(2) ? "A" : "B"));
+    if (below(4))
+        json_object_set_new(o, "battery", json_integer((json_int_t)below(100)));
+    if (below(4))
+        json_object_set_new(o, "signal", json_integer(-(json_int_t)below(100)));
+    if (below(4))
+        json_object_set_new(o, "free_space", json_integer((json_int_t)below(100)));
+    return o;
+}
+
+static void check_rows(const struct naive *x, const struct decision *dn)
+{
+    for (size_t i = 0; i < dn->n_rows; i++) {
+        const struct reason_row *row = &dn->rows[i];
+        enum reason expected = REASON__COUNT;
+
+        if (!row->firmware)
+            continue;
+        for (size_t k = 0; k < x->n; k++)
+            if (x->all[k].id == row->firmware->id)
+                expected = naive_one(x, &x->all[k]);
+        if (expected == REASON_ELIGIBLE && row->firmware != dn->firmware)
+            expected = REASON_BETTER_EXISTS;
+        assert_int_equal(row->reason, expected);
+    }
+}
+
+static void one_case(struct domain *d, const int64_t *devices, struct firmware *all, size_t n)
+{
+    AUTO(json_free) json_t *attributes = generate_attributes();
+    struct device device = {.id = devices[below(3)],
+                            .type_id = d->type.id,
+                            .enabled = below(20) != 0,
+                            .quarantined_until = below(20) ? 0 : T0 + 1 - (int64_t)below(3)};
+    struct past_attempt past[2] = {
+        {all[below(n)].id, (int64_t)below(4), T0 - (int64_t)below(3000) * 1000, below(8) == 0},
+        {all[0].id, (int64_t)below(3), T0 - (int64_t)below(3000) * 1000, false},
+    };
+    struct active_update active[2] = {
+        {1, device.id, all[below(n)].id, T0 - 1 + (int64_t)below(3), "main",
+         (enum update_state)below(UPDATE_VERIFIED)},
+        {2, below(2) ? device.id : 5000, all[below(n)].id, 0, "mcu",
+         (enum update_state)below(UPDATE_VERIFIED)},
+    };
+    struct device_facts facts = {
+        .device = &device,
+        .module = "main",
+        .version = below(30) ? versions[below(ARRAY_LEN(versions))] : NULL,
+        .past = past,
+        .n_past = past[0].firmware_id == past[1].firmware_id ? below(2) : below(3),
+        .active = active,
+        .n_active = below(4) ? below(2) : 2,
+        .attribute = attribute,
+        .arg = attributes,
+    };
+    struct naive x = {d, &facts, all, n, T0};
+    const struct firmware *expected = naive_decide(&x);
+    struct decision dn, quick;
+
+    decide(d->catalog, &facts, T0, true, &d->a, &dn);
+    decide(d->catalog, &facts, T0, false, &d->a, &quick);
+    assert_int_equal(dn.firmware ? dn.firmware->id : 0, expected ? expected->id : 0);
+    assert_ptr_equal(quick.firmware, dn.firmware);
+    assert_int_equal(quick.reason, dn.reason);
+    check_rows(&x, &dn);
+    /* What decide() offers may still be offered in the same breath. */
+    if (dn.firmware)
+        assert_int_equal(decide_still(d->catalog, &facts, dn.firmware, T0), REASON_ELIGIBLE);
+}
+
+static void one_catalog(struct domain *d, const int64_t *devices)
+{
+    struct firmware all[24];
+    size_t n = 1 + below(ARRAY_LEN(all));
+
+    MUST(db_save(d->w));
+    d->type.scheme = below(4) ? VERSION_AUTO : VERSION_OPAQUE;
+    domain_type_changed(d);
+    for (size_t i = 0; i < n; i++)
+        generate_firmware(d, devices, &all[i]);
+    domain_reload(d);
+    for (int i = 0; i < CASES; i++)
+        one_case(d, devices, all, n);
+    for (size_t i = 0; i < n; i++)
+        json_decref(all[i].hardware);
+    db_undo(d->w);
+    arena_reset(&d->a);
+}
+
+static void equals_the_naive_one(void **state UNUSED)
+{
+    struct domain d;
+    int64_t devices[3];
+
+    domain_init(&d);
+    devices[0] = domain_device(&d, "a");
+    devices[1] = domain_device(&d, "b");
+    devices[2] = domain_device(&d, "c");
+    d.type.key = "cam"; /* not the arena's, which is reset */
+    for (int i = 0; i < CATALOGS; i++)
+        one_catalog(&d, devices);
+    domain_done(&d);
+}
+
+int test_naive(void)
+{
+    const struct CMUnitTest tests[] = {cmocka_unit_test(equals_the_naive_one)};
+
+    return cmocka_run_group_tests_name("naive", tests, NULL, NULL);
+}
