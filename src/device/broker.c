@@ -77,7 +77,7 @@ static int write_passwords(FILE *out, struct db *db, const char *service_usernam
         if (strcmp(key, service_username) == 0 || strchr(key, ':'))
             continue;
         if (fprintf(out, "%s:%s\n", key, db_text(q, 1)) < 0)
-            return -EIO;
+            return errno ? -errno : -EIO;
     }
     return rc;
 }

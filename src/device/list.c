@@ -21,7 +21,9 @@ static void bind_filter(struct db_stmt *q, const struct device_filter *flt, stru
     db_bind_int(q, 1, flt->project_id);
     db_bind_int(q, 2, flt->type_id);
     db_bind_int(q, 3, flt->gateway_id);
-    if (flt->tag) {
+    if (flt->tag && strchr(flt->tag, ',')) {
+        db_bind_text(q, 4, "\n"); /* no tag holds a comma: what JSON text never holds */
+    } else if (flt->tag) {
         json_add_string(tag, flt->tag);
         db_bind_textn(q, 4, tag->p, tag->n);
     }

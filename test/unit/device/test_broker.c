@@ -1,0 +1,160 @@
+/* The broker's files: who stands in them, who must not, and that a failure leaves the old ones. */
+#include "tests.h"
+
+#include <stdio.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+static char *slurp(struct domain *d, const char *dir, const char *name, mode_t *ret_mode)
+{
+    char *path = arena_printf(&d->a, "%s/%s", dir, name);
+    char *text = arena_alloc(&d->a, 65536);
+    struct stat st;
+    FILE *f = fopen(path, "r");
+
+    if (!f)
+        return NULL;
+    text[fread(text, 1, 65535, f)] = '\0';
+    assert_int_equal(fstat(fileno(f), &st), 0);
+    *ret_mode = st.st_mode & 0777;
+    fclose(f);
+    return text;
+}
+
+static void add(struct domain *d, const char *key, const char *hash, bool enabled)
+{
+    struct device dev = {.project_id = d->project,
+                         .type_id = d->type.id,
+                         .key = key,
+                         .password_hash = hash,
+                         .enabled = enabled,
+                         .created_at = T0};
+
+    MUST(device_insert(d->w, &dev, NULL));
+}
+
+static void who_may_log_in(void **state UNUSED)
+{
+    struct domain d;
+    struct fail f = {0};
+    char hash[CRYPTO_PASSWORD_TEXT], *text, *service;
+    mode_t mode;
+    int64_t import;
+
+    domain_init(&d);
+    crypto_password_hash("pw", hash);
+    add(&d, "DU_1", hash, true);
+    add(&d, "DU_off", hash, false);
+    add(&d, "DU_nopw", NULL, true);
+    add(&d, "otad", hash, true); /* would inherit the service's rights */
+    MUST(device_import_begin(d.w, d.project, T0, &import));
+    struct device pending = {.project_id = d.project,
+                             .type_id = d.type.id,
+                             .key = "DU_imp",
+                             .password_hash = hash,
+                             .enabled = true,
+                             .import_id = import};
+    MUST(device_insert(d.w, &pending, NULL));
+    MUST(device_write_broker_files(d.w, d.fx.dir, "otad", "secret", &f));
+
+    text = slurp(&d, d.fx.dir, "passwd", &mode);
+    assert_int_equal(mode, 0600);
+    assert_non_null(strstr(text, arena_printf(&d.a, "\nDU_1:%s\n", hash)));
+    assert_null(strstr(text, "DU_off"));
+    assert_null(strstr(text, "DU_nopw"));
+    assert_null(strstr(text, "DU_imp"));
+    assert_null(strstr(text, "secret"));
+    assert_int_equal(strncmp(text, "otad:$7$", 8), 0);
+    assert_null(strstr(text + 1, "\notad:"));
+    service = arena_strndup(&d.a, text + 5, strcspn(text + 5, "\n"));
+    assert_true(crypto_password_verify("secret", service));
+
+    text = slurp(&d, d.fx.dir, "acl", &mode);
+    assert_non_null(strstr(text, "user otad\ntopic readwrite #\n"));
+    const char *lines[] = {"pattern write attributes/%u\n",
+                           "pattern read command_send/%u\n",
+                           "pattern write data/%u/#\n",
+                           "pattern read data_set/%u/#\n",
+                           "pattern write gateway_event_report/%u\n",
+                           "pattern read sub_command_send/%u\n"};
+    for (size_t i = 0; i < ARRAY_LEN(lines); i++)
+        assert_non_null(strstr(text, lines[i]));
+    /* Every pattern is bound to the user's own name. */
+    for (char *p = text; (p = strstr(p, "pattern ")) != NULL; p++)
+        assert_non_null(memmem(p, strcspn(p, "\n"), "/%u", 3));
+    domain_done(&d);
+}
+
+static void rewriting_replaces(void **state UNUSED)
+{
+    struct domain d;
+    struct fail f = {0};
+    mode_t mode;
+
+    domain_init(&d);
+    MUST(device_write_broker_files(d.w, d.fx.dir, "otad", NULL, &f));
+    assert_string_equal(slurp(&d, d.fx.dir, "passwd", &mode), "");
+    add(&d, "DU_1", "$7$x", true);
+    MUST(device_write_broker_files(d.w, d.fx.dir, "otad", "", &f));
+    assert_string_equal(slurp(&d, d.fx.dir, "passwd", &mode), "DU_1:$7$x\n");
+    assert_null(slurp(&d, d.fx.dir, "passwd.new", &mode));
+    assert_null(slurp(&d, d.fx.dir, "acl.new", &mode));
+    domain_done(&d);
+}
+
+static void failures_are_told(void **state UNUSED)
+{
+    struct domain d;
+    struct fail f = {0};
+
+    domain_init(&d);
+    assert_int_equal(device_write_broker_files(d.w, "/nonexistent/folder", "otad", "x", &f),
+                     -ENOENT);
+    assert_non_null(strstr(f.text, "/nonexistent/folder"));
+    assert_int_equal(device_write_broker_files(d.w, d.fx.dir, "o:tad", "x", &f), E_PROTO);
+    assert_int_equal(device_write_broker_files(d.w, d.fx.dir, "otad\nuser x", "x", &f), E_PROTO);
+    assert_int_equal(device_write_broker_files(d.w, d.fx.dir, "", "x", &f), E_PROTO);
+    domain_done(&d);
+}
+
+static void on_a_full_disk(void *arg)
+{
+    struct domain *d = arg;
+    struct fail f = {0};
+    mode_t mode;
+
+    fixture_limit_files(20000); /* the ACL fits, 1,000 passwords don't */
+    CHECK(device_write_broker_files(d->w, d->fx.dir, "otad", NULL, &f) == -EFBIG);
+    CHECK(strcmp(slurp(d, d->fx.dir, "passwd", &mode), "DU_old:$7$x\n") == 0);
+    CHECK(slurp(d, d->fx.dir, "passwd.new", &mode) == NULL);
+}
+
+static void a_full_disk_leaves_the_old_file(void **state UNUSED)
+{
+    struct domain d;
+    struct fail f = {0};
+    char key[16], hash[CRYPTO_PASSWORD_TEXT];
+
+    domain_init(&d);
+    add(&d, "DU_old", "$7$x", true);
+    MUST(device_write_broker_files(d.w, d.fx.dir, "otad", NULL, &f));
+    crypto_password_hash("pw", hash);
+    for (int i = 0; i < 1000; i++) {
+        snprintf(key, sizeof(key), "DU_%d", i);
+        add(&d, key, hash, true);
+    }
+    assert_int_equal(fixture_child(on_a_full_disk, &d), 0);
+    domain_done(&d);
+}
+
+int test_broker(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(who_may_log_in),
+        cmocka_unit_test(rewriting_replaces),
+        cmocka_unit_test(failures_are_told),
+        cmocka_unit_test(a_full_disk_leaves_the_old_file),
+    };
+
+    return cmocka_run_group_tests_name("broker", tests, NULL, NULL);
+}
