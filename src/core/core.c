@@ -38,7 +38,6 @@ static void on_rx_state(void *arg, bool up, const char *why)
     struct core *c = arg;
 
     if (up) {
-        metric_add(M_MQTT_CONNECTS, 1);
         LOG(LOG_INFO, "mqtt", "connected", KV("broker", c->conf->mqtt_url));
     } else if (!c->stopping) {
         LOG(LOG_WARN, "mqtt", "not connected", KV("why", why));

@@ -47,9 +47,7 @@ static void answers_send(struct core *c, struct answers *out)
         int mid;
         /* A lost answer is no harm: the device asks again and gets the same one. */
         int rc = mqtt_publish(c->tx, a->topic, a->payload.p, a->payload.n, 1, &mid);
-        if (rc == 0)
-            metric_add(M_MQTT_PUBLISHED, 1);
-        else
+        if (rc < 0)
             LOG(LOG_DEBUG, "core", "answer not sent", KV("topic", a->topic), KV_RC(rc));
     }
     if (out->offered)
@@ -116,7 +114,6 @@ void turn_message(struct core *c, const struct mqtt_message *m)
     enum metric refused;
     struct answers out;
 
-    metric_add(M_MQTT_MESSAGES, 1);
     if (c->batch_us == 0)
         c->batch_us = clock_mono_us();
     if (m->retain) {
