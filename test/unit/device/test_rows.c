@@ -98,7 +98,7 @@ static void gateways(void **state UNUSED)
     struct domain d;
     struct fail f = {0};
     struct device dev[11];
-    char key[8];
+    char key[16];
 
     domain_init(&d);
     for (int i = 0; i < 11; i++) {
@@ -140,7 +140,7 @@ static void lists(void **state UNUSED)
 {
     struct domain d;
     struct fail f = {0};
-    char key[8];
+    char key[16];
     int64_t ids[6], last = 0;
 
     domain_init(&d);

@@ -171,7 +171,7 @@ static void promises_hold(struct walk *w, bool all)
 static void random_walk(void **state UNUSED)
 {
     struct walk w = {.now = T0, .seed = 4711};
-    char key[8];
+    char key[16];
 
     domain_init(&w.d);
     w.d.type.attempts_per_day = 20;
