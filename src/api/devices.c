@@ -65,8 +65,8 @@ static void write_type_and_gateway(struct obj *o, struct db *db, const struct ca
     arena_done(&a);
 }
 
-void device_write_json(struct sbuf *b, struct db *db, const struct catalog *c,
-                       const struct device *d)
+int device_write_json(struct sbuf *b, struct db *db, const struct catalog *c,
+                      const struct device *d)
 {
     struct obj o = obj_begin(b), versions;
     bool quarantined = d->quarantined_until > clock_now_ms();
@@ -81,7 +81,7 @@ void device_write_json(struct sbuf *b, struct db *db, const struct catalog *c,
     obj_raw(&o, "attributes", d->attributes ? d->attributes : "{}");
     obj_name(&o, "versions");
     versions = obj_begin(b);
-    (void)device_versions(db, d->id, version_row, &versions);
+    int rc = device_versions(db, d->id, version_row, &versions);
     obj_end(&versions);
     obj_str(&o, "online", NULL);
     obj_time(&o, "last_seen_at", d->seen_at);
@@ -90,6 +90,7 @@ void device_write_json(struct sbuf *b, struct db *db, const struct catalog *c,
     obj_time(&o, "updated_at", d->updated_at);
     obj_int(&o, "revision", d->revision);
     obj_end(&o);
+    return rc;
 }
 
 static void handle_get(struct http_request *r, void *arg)
@@ -105,7 +106,7 @@ static void handle_get(struct http_request *r, void *arg)
         rc = device_by_key(c->db, c->who.project_id, http_param(r, "key"), http_arena(r), &d);
     if (rc == 0) {
         struct catalog *cat = catalog_cell_get(c->api->env.catalog);
-        device_write_json(&b, c->db, cat, &d);
+        rc = device_write_json(&b, c->db, cat, &d);
         catalog_unref(cat);
     }
     db_rollback(c->db);
@@ -132,8 +133,7 @@ static int list_one(void *arg, const struct device *d)
     struct page *p = arg;
     if (!list_row(&p->l, d->id))
         return 1;
-    device_write_json(&p->l.b, p->db, p->catalog, d);
-    return 0;
+    return device_write_json(&p->l.b, p->db, p->catalog, d);
 }
 
 /* The filter's words become ids: 1 = fine, 0 = nothing can match, < 0 = answered. */
@@ -241,10 +241,10 @@ static int answer_with(struct write *w, struct db *db, const char *key)
     if (rc < 0)
         return rc;
     struct catalog *c = catalog_cell_get(w->api->env.catalog);
-    device_write_json(&w->body, db, c, &d);
+    rc = device_write_json(&w->body, db, c, &d);
     catalog_unref(c);
     etag_text(w->etag, d.revision, &w->body);
-    return 0;
+    return rc;
 }
 
 static int run_create(struct write *w, struct db *db)

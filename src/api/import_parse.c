@@ -79,10 +79,10 @@ static json_t *tags_of(const char *text)
 {
     json_t *list = json_array();
     while (*text) {
-        size_t n = strcspn(text, ";");
+        size_t n = strcspn(text, ";,");
         if (n)
             json_array_append_new(list, json_stringn(text, n));
-        text += n + (text[n] == ';');
+        text += n + (text[n] != 0);
     }
     return list;
 }

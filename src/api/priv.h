@@ -218,8 +218,8 @@ int token_make(struct db *w, int64_t project_id, const char *name, enum scope sc
                const char *token, int64_t now, int64_t expires_at, int64_t *ret_id) MUST_USE;
 const char *scope_name(enum scope s);
 int device_check_text(const char *key, const char *service, struct fail *f) MUST_USE;
-void device_write_json(struct sbuf *b, struct db *db, const struct catalog *c,
-                       const struct device *d);
+int device_write_json(struct sbuf *b, struct db *db, const struct catalog *c,
+                      const struct device *d) MUST_USE;
 void device_import_handle(struct http_request *r, void *arg);
 void device_explain_handle(struct http_request *r, void *arg);
 void firmware_write_json(struct sbuf *b, struct db *db, const struct catalog *c,

@@ -20,18 +20,15 @@ struct upload {
     struct firmware fw;
     enum version_scheme scheme;
     struct store_put *put[FIRMWARE_FILES_MAX];
-    bool held[FIRMWARE_FILES_MAX];
-    int rc; /* of the pool's work */
+    size_t kept; /* so many files have their final name */
+    int rc;      /* of the pool's work */
 };
 
 static void upload_free(void *ext)
 {
     struct upload *u = ext;
-    for (size_t i = 0; i < FIRMWARE_FILES_MAX; i++) {
+    for (size_t i = 0; i < FIRMWARE_FILES_MAX; i++)
         store_put_free(u->put[i]);
-        if (u->held[i])
-            store_unhold(u->api->env.store, u->fw.files[i].digests.sha256);
-    }
     sbuf_done(&u->meta);
     free(u);
 }
@@ -291,10 +288,7 @@ static void work_commit(void *arg)
     for (size_t i = 0; i < u->fw.n_files && u->rc == 0; i++) {
         struct digests *d = &u->fw.files[i].digests;
         u->rc = store_put_commit(u->put[i], d, &u->w->fail);
-        if (u->rc == 0) {
-            store_hold(api->env.store, d->sha256);
-            u->held[i] = true;
-        }
+        u->kept += u->rc == 0;
     }
     pthread_mutex_unlock(&api->bytes_lock);
 }
@@ -319,7 +313,7 @@ static int run_insert(struct write *w, struct db *db)
     return 0;
 }
 
-/* The bytes are named by a row now, or must go. */
+/* The bytes are named by a row now, or must go. Until here each store_put held them. */
 static void after_insert(struct write *w, struct http_request *r, int rc)
 {
     struct upload *u = w->ext;
@@ -327,11 +321,8 @@ static void after_insert(struct write *w, struct http_request *r, int rc)
 
     metric_add(rc == 0 ? M_UPLOADS : M_UPLOADS_REFUSED, 1);
     for (size_t i = 0; i < u->fw.n_files; i++) {
-        if (!u->held[i])
-            continue;
-        store_unhold(u->api->env.store, u->fw.files[i].digests.sha256);
-        u->held[i] = false;
-        if (rc < 0 || w->replayed)
+        store_put_free(TAKE(u->put[i]));
+        if (i < u->kept && (rc < 0 || w->replayed))
             memcpy(unused.sha256[unused.n++], u->fw.files[i].digests.sha256, SHA256_SIZE);
     }
     if (unused.n)
@@ -379,6 +370,12 @@ static void work_done(void *arg)
 }
 
 /* ---- the request ---- */
+static bool says_multipart(struct http_request *r)
+{
+    const char *type = http_header(r, "Content-Type");
+    return type && strncasecmp(type, "multipart/form-data", 19) == 0;
+}
+
 static void answer_refusal(struct http_request *r, const struct write *w, int rc)
 {
     metric_add(M_UPLOADS_REFUSED, 1);
@@ -388,9 +385,9 @@ static void answer_refusal(struct http_request *r, const struct write *w, int rc
         input_invalid(r, &w->errs);
     else if (rc == E_LIMIT)
         http_problem(r, 413, "too_large", NULL, "The request is too large.");
-    else if (rc == E_UNSUPPORTED)
+    else if (rc == E_UNSUPPORTED && !says_multipart(r))
         http_problem(r, 415, "unsupported_media_type", NULL, "Send multipart/form-data.");
-    else if (rc == E_PROTO)
+    else if (rc == E_PROTO || rc == E_UNSUPPORTED)
         http_problem(r, 400, "malformed_multipart", NULL, "The body is no complete multipart.");
     else
         http_fail(r, rc, NULL);
