@@ -106,7 +106,7 @@ struct minimum conditions_minimum(const struct device_facts *facts, const struct
         if (!all[i].set)
             continue;
         m.reported = facts->attribute(facts->arg, m.attribute);
-        if (!m.reported || !at_least(m.reported, m.required))
+        if (!at_least(m.reported, m.required)) /* nor is what was not reported */
             return m;
     }
     return (struct minimum){.reason = REASON_ELIGIBLE};

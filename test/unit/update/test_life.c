@@ -191,6 +191,7 @@ static void failures_are_attempts(void **state UNUSED)
     assert_int_equal(again.id, l.u.id);
     assert_int_equal(again.state, UPDATE_OFFERED);
     assert_int_equal(again.attempt, 2);
+    assert_int_equal(the_update(&l.d, l.u.id).retry_at, 0);
     MUST(moved(&l.d, l.u.id, UPDATE_FAILED, T0 + HOUR));
     assert_int_equal(state_of(&l), UPDATE_PLANNED);
     assert_int_equal(l.u.retry_at, T0 + HOUR + 20 * MIN); /* doubled */
@@ -279,12 +280,39 @@ static void late_and_illegal_words_change_nothing(void **state UNUSED)
     assert_int_equal(state_of(&l), before.state);
     assert_int_equal(l.u.updated_at, before.updated_at);
     report(&l.d, l.dev, "2.0", T0 + 2);
+    assert_int_equal(the_update(&l.d, l.u.id).ended_at, T0 + 2);
     for (int s = 0; s < UPDATE__COUNT; s++)
         assert_int_equal(moved(&l.d, l.u.id, (enum update_state)s, T0 + 3), E_CONFLICT);
     assert_int_equal(metric_get(M_UPDATE_ILLEGAL), illegal + 4 + UPDATE__COUNT);
     assert_int_equal(state_of(&l), UPDATE_VERIFIED);
     assert_int_equal(update_cancel(l.d.w, l.u.id, "operator", "", T0 + 4, NULL), E_CONFLICT);
     assert_int_equal(update_cancel(l.d.w, 5, "operator", "", T0 + 4, NULL), E_NOTFOUND);
+    domain_done(&l.d);
+}
+
+static void late_progress_begins_no_attempt(void **state UNUSED)
+{
+    struct life l;
+
+    life_init(&l);
+    served(&l.d, l.u.id, 0, 1000, T0 + 1);
+    assert_int_equal(moved(&l.d, l.u.id, UPDATE_DOWNLOADING, T0 + 2), E_CONFLICT);
+    assert_int_equal(state_of(&l), UPDATE_DOWNLOADED);
+    domain_done(&l.d);
+}
+
+static void a_planned_one_that_expires_failed_before(void **state UNUSED)
+{
+    struct life l;
+    int64_t next;
+
+    life_init(&l);
+    l.d.type.accept_timeout_s = 3600;
+    domain_type_changed(&l.d);
+    MUST(moved(&l.d, l.u.id, UPDATE_FAILED, T0));
+    assert_int_equal(expire(&l, T0 + 2 * HOUR, &next), 1);
+    assert_int_equal(state_of(&l), UPDATE_TIMED_OUT);
+    assert_int_equal(the_device(&l.d, l.dev).failures, 1); /* once, not twice */
     domain_done(&l.d);
 }
 
@@ -443,6 +471,8 @@ int test_life(void)
         cmocka_unit_test(too_many_failures_quarantine),
         cmocka_unit_test(a_refusal_is_final),
         cmocka_unit_test(late_and_illegal_words_change_nothing),
+        cmocka_unit_test(late_progress_begins_no_attempt),
+        cmocka_unit_test(a_planned_one_that_expires_failed_before),
         cmocka_unit_test(progress_is_kept_and_never_shrinks),
         cmocka_unit_test(every_stage_has_its_deadline),
         cmocka_unit_test(expiry_comes_in_slices),

@@ -127,6 +127,7 @@ static void late_bytes_are_ignored(void **state UNUSED)
     MUST(moved(&d, u.id, UPDATE_FAILED, T0));
     served(&d, u.id, 0, 1000, T0 + 1);
     assert_int_equal(the_update(&d, u.id).state, UPDATE_PLANNED);
+    assert_int_equal(the_update(&d, u.id).bytes_served, 0);
     report(&d, u.device_id, "2.0", T0 + 2);
     served(&d, u.id, 0, 1000, T0 + 3);
     assert_int_equal(the_update(&d, u.id).state, UPDATE_VERIFIED);
