@@ -172,19 +172,19 @@ static void check_reply(struct conn *c, int64_t now)
         track_sample(c->request->track, c->fd);
 }
 
-static int64_t bound_s(const struct conn *c)
+static int64_t bound_us(const struct conn *c)
 {
     const struct conf *conf = c->listener->thread->server->o.conf;
     switch (c->phase) {
     case CONN_IDLE:
-        return conf->http_idle_timeout_s;
+        return conf->http_idle_timeout_s * 1000000;
     case CONN_REQUEST:
-        return conf->http_request_timeout_s;
+        return conf->http_request_timeout_s * 1000000;
     case CONN_UPLOAD:
     case CONN_REPLY:
-        return conf->http_stall_timeout_s;
+        return conf->http_stall_timeout_s * 1000000;
     case CONN_HELD:
-        return DEFER_MAX_MS / 1000;
+        return atomic_load(&hold_max_us);
     }
     return 0;
 }
@@ -198,7 +198,7 @@ void conn_tick(struct http_thread *t)
             check_reply(c, now);
         if (t->stopping && c->phase == CONN_IDLE)
             conn_cut(c);
-        if (c->cut || now - c->since_us < bound_s(c) * 1000000)
+        if (c->cut || now - c->since_us < bound_us(c))
             continue;
         if (c->phase == CONN_HELD) {
             hold_refuse(c->request);

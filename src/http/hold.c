@@ -8,6 +8,8 @@
 
 #include <assert.h>
 
+_Atomic int64_t hold_max_us = 60 * 1000000; /* a variable for the tests' sake */
+
 static struct http_handle *handle_new(struct http_request *r, bool pause)
 {
     struct http_handle *h = xcalloc(1, sizeof(*h));

@@ -17,7 +17,6 @@
 enum {
     PARAMS_MAX = 8,
     TICK_MS = 500,
-    DEFER_MAX_MS = 60 * 1000,
     DRAIN_MAX_BYTES = 1024 * 1024,
     PARTS_MAX = 16,
     PART_NAME_MAX = 64,
@@ -215,6 +214,7 @@ enum MHD_Result body_drain(struct http_request *r, size_t *size); /* drop a piec
 void body_drop(struct http_request *r);
 
 /* hold.c */
+extern _Atomic int64_t hold_max_us; /* how long a handle may be out before the client gets 503 */
 void hold_take_back(struct http_thread *t); /* on the thread: what others handed back */
 void hold_refuse(struct http_request *r);   /* on the thread: answer 503 for a late handler */
 void hold_cut(struct http_request *r);      /* on the thread: drop it, handles stay out */

@@ -13,22 +13,25 @@ static char path[64], big_path[64];
 static unsigned char bytes[SIZE];
 
 /* What sent() said, under a lock: it runs on the server's thread. */
+struct said {
+    uint64_t from, to;
+    unsigned calls, lasts, frees;
+};
 static struct {
     pthread_mutex_t lock;
     pthread_cond_t changed;
-    uint64_t from, to;
-    unsigned calls, lasts, frees;
+    struct said said;
 } told = {.lock = PTHREAD_MUTEX_INITIALIZER, .changed = PTHREAD_COND_INITIALIZER};
 
 static void on_sent(void *arg, uint64_t from, uint64_t to, bool last)
 {
     (void)arg;
     pthread_mutex_lock(&told.lock);
-    assert_true(told.calls == 0 || (from == told.from && to >= told.to));
-    told.from = from;
-    told.to = to;
-    told.calls++;
-    told.lasts += last;
+    assert_true(told.said.calls == 0 || (from == told.said.from && to >= told.said.to));
+    told.said.from = from;
+    told.said.to = to;
+    told.said.calls++;
+    told.said.lasts += last;
     pthread_cond_broadcast(&told.changed);
     pthread_mutex_unlock(&told.lock);
 }
@@ -37,7 +40,7 @@ static void on_free(void *arg)
 {
     (void)arg;
     pthread_mutex_lock(&told.lock);
-    told.frees++;
+    told.said.frees++;
     pthread_cond_broadcast(&told.changed);
     pthread_mutex_unlock(&told.lock);
 }
@@ -45,12 +48,11 @@ static void on_free(void *arg)
 static void forget(void)
 {
     pthread_mutex_lock(&told.lock);
-    told.from = told.to = 0;
-    told.calls = told.lasts = told.frees = 0;
+    told.said = (struct said){0};
     pthread_mutex_unlock(&told.lock);
 }
 
-static void wait_for(bool (*holds)(void))
+static struct said wait_for(bool (*holds)(void))
 {
     struct timespec until;
     clock_gettime(CLOCK_REALTIME, &until);
@@ -59,17 +61,19 @@ static void wait_for(bool (*holds)(void))
     while (!holds())
         if (pthread_cond_timedwait(&told.changed, &told.lock, &until) != 0)
             fail_msg("nothing was told for 30 s");
+    struct said now = told.said;
     pthread_mutex_unlock(&told.lock);
+    return now;
 }
 
 static bool is_freed(void)
 {
-    return told.frees == 1;
+    return told.said.frees == 1;
 }
 
 static bool is_partly(void)
 {
-    return told.to > 0;
+    return told.said.to > 0;
 }
 
 static void serve(struct http_request *r, const char *name, uint64_t size)
@@ -163,11 +167,11 @@ static void expect(const char *more, int status, size_t from, size_t n, const ch
     assert_string_equal(range ? range : "", content_range);
     assert_null(answer_header(&a, "Transfer-Encoding"));
     answer_done(&a);
-    wait_for(is_freed);
-    assert_int_equal(told.lasts, 1);
-    assert_int_equal(told.to - told.from, n);
+    struct said now = wait_for(is_freed);
+    assert_int_equal(now.lasts, 1);
+    assert_int_equal(now.to - now.from, n);
     if (n)
-        assert_int_equal(told.from, from);
+        assert_int_equal(now.from, from);
 }
 
 static void test_whole_file(void **state)
@@ -312,11 +316,11 @@ static void test_partial_download_is_counted(void **state)
     }
     wait_for(is_partly); /* told while it goes on */
     close(fd);           /* with unread bytes: a reset */
-    wait_for(is_freed);
-    assert_int_equal(told.lasts, 1);
-    assert_true(told.to >= got - 4096);
-    assert_true(told.to < BIG);
-    assert_int_equal(metric_get(M_DOWNLOAD_BYTES) - before, told.to);
+    struct said now = wait_for(is_freed);
+    assert_int_equal(now.lasts, 1);
+    assert_true(now.to >= got - 4096);
+    assert_true(now.to < BIG);
+    assert_int_equal(metric_get(M_DOWNLOAD_BYTES) - before, now.to);
 }
 
 #define WITH_SERVER(t) cmocka_unit_test_setup_teardown(t, setup, teardown)

@@ -1,4 +1,5 @@
 /* Deferring, pausing, and stopping while something is held. */
+#include "../../../src/http/internal.h"
 #include "http_test.h"
 
 #include <pthread.h>
@@ -32,6 +33,14 @@ static void count(unsigned *what)
     ++*what;
     pthread_cond_broadcast(&core.changed);
     pthread_mutex_unlock(&core.lock);
+}
+
+static unsigned value(const unsigned *what)
+{
+    pthread_mutex_lock(&core.lock);
+    unsigned v = *what;
+    pthread_mutex_unlock(&core.lock);
+    return v;
 }
 
 static void on_answer(struct http_request *r, void *arg)
@@ -221,8 +230,8 @@ static void test_deferred_requests_are_answered(void **state)
     }
     for (int i = 0; i < CONNS; i++)
         close(fds[i]);
-    assert_int_equal(core.answered, CONNS * ROUNDS);
-    assert_int_equal(core.abandoned, 0);
+    assert_int_equal(value(&core.answered), CONNS * ROUNDS);
+    assert_int_equal(value(&core.abandoned), 0);
 }
 
 static void test_resumed_within_the_handler(void **state)
@@ -280,7 +289,7 @@ static void test_stop_with_deferred_requests(void **state)
     }
     assert_int_equal(atomic_load(&freed), 0); /* a job may still hold the arena */
     end_core();
-    assert_int_equal(core.abandoned, 5);
+    assert_int_equal(value(&core.abandoned), 5);
     assert_int_equal(atomic_load(&freed), 5);
 }
 
@@ -316,6 +325,36 @@ static void test_stop_waits_for_answers(void **state)
     close(fd);
 }
 
+/* The core is stuck: the client gets 503, the handle stays good, and the job's memory too. */
+static void test_late_answers_are_given_up(void **state)
+{
+    struct answer a;
+    (void)state;
+    atomic_store(&hold_max_us, 1000);
+    open_core(false);
+    static const char *const requests[] = {
+        "GET /defer HTTP/1.1\r\nHost: h\r\n\r\n",
+        "POST /defer HTTP/1.1\r\nHost: h\r\nContent-Length: 4\r\n\r\nbody",
+    };
+    for (size_t i = 0; i < ARRAY_LEN(requests); i++) {
+        int fd = dial(x.port);
+        put(fd, requests[i]);
+        get_answer(fd, false, &a);
+        assert_int_equal(a.status, 503);
+        assert_non_null(answer_header(&a, "Retry-After"));
+        answer_done(&a);
+        get_answer(fd, false, &a);
+        assert_true(a.closed);
+        close(fd);
+    }
+    atomic_store(&hold_max_us, 60 * 1000000);
+    assert_int_equal(atomic_load(&freed), 0);
+    open_core(true);
+    while (atomic_load(&freed) < 2)
+        sched_yield();
+    assert_int_equal(value(&core.abandoned), 2);
+}
+
 static void pausing_upload(const char *framing, bool chunked)
 {
     static char block[200000];
@@ -346,8 +385,12 @@ static void test_pause_and_continue(void **state)
 
 #define WITH_SERVER(t) cmocka_unit_test_setup_teardown(t, setup, teardown)
 const struct CMUnitTest hold_tests[] = {
-    WITH_SERVER(test_deferred_requests_are_answered), WITH_SERVER(test_resumed_within_the_handler),
-    WITH_SERVER(test_client_leaves_while_deferred),   WITH_SERVER(test_stop_with_deferred_requests),
-    WITH_SERVER(test_stop_waits_for_answers),         WITH_SERVER(test_pause_and_continue),
+    WITH_SERVER(test_deferred_requests_are_answered),
+    WITH_SERVER(test_resumed_within_the_handler),
+    WITH_SERVER(test_client_leaves_while_deferred),
+    WITH_SERVER(test_stop_with_deferred_requests),
+    WITH_SERVER(test_stop_waits_for_answers),
+    WITH_SERVER(test_late_answers_are_given_up),
+    WITH_SERVER(test_pause_and_continue),
 };
 const size_t hold_test_count = ARRAY_LEN(hold_tests);
