@@ -54,8 +54,8 @@ struct firmware {
     size_t n_sources;
     struct id_list devices, denied;
     /* {attribute: value or [values]}; NULL or empty = none. The one thing that is not the arena's:
-     * after firmware_by_id it is the caller's reference (json_decref); a list's and the snapshot's
-     * stay theirs. */
+     * after firmware_by_id it is the caller's reference (json_decref; NULL on error); a list's and
+     * the snapshot's stay theirs. */
     json_t *hardware;
     bool has_min_battery, has_min_signal, has_min_free_space;
     int64_t min_battery, min_signal, min_free_space; /* percent, dBm, bytes */

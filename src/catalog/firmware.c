@@ -164,6 +164,7 @@ int firmware_by_id(struct db *db, int64_t project_id, int64_t id, struct arena *
     AUTO(db_reset) struct db_stmt *q = db_use(db, Q_FIRMWARE_BY_ID);
     int rc;
 
+    *ret = (struct firmware){0}; /* so that hardware can be given up whatever comes */
     db_bind_int(q, 1, project_id);
     db_bind_int(q, 2, id);
     rc = db_row(q);

@@ -241,7 +241,9 @@ static void firmware_round_trip(void **state UNUSED)
     MUST(firmware_list(d.w, d.project, d.type.id, "mcu", "2.0", 0, 10, compare_firmware, &fw));
     domain_reload(&d);
     assert_full(catalog_firmware(d.catalog, fw.id), &fw);
+    got.hardware = fw.hardware;
     assert_int_equal(firmware_by_id(d.w, d.project + 1, fw.id, &d.a, &got), E_NOTFOUND);
+    assert_null(got.hardware);
     assert_true(firmware_uses(d.w, fw.files[1].digests.sha256));
 
     /* What is immutable is not even written. */
