@@ -295,7 +295,7 @@ static int64_t due(struct db *w, int64_t now, int max, int64_t *ids)
 {
     AUTO(db_reset) struct db_stmt *q = db_use(w, Q_UPDATE_DUE);
     int64_t n = 0;
-    int rc;
+    int rc = 0;
 
     db_bind_int(q, 1, now);
     db_bind_int(q, 2, max);
