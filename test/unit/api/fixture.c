@@ -190,7 +190,7 @@ int fixture_setup(void **state)
         .http_idle_timeout_s = 60,
         .http_stall_timeout_s = 60,
         .http_max_file_mib = 1,
-        .http_auth_failures_per_minute = 5,
+        .http_auth_failures_per_minute = 8,
         .mqtt_username = "otad",
     };
     x->end = &x->first;
