@@ -60,7 +60,7 @@ int http_port(const struct http_server *s); /* of the main listener */
 /* Stop accepting, let requests under way end for up to grace_ms, then close all. Joins. */
 void http_stop(struct http_server *s, int grace_ms);
 
-/* ---- the request; its thread, until answered or deferred ---- */
+/* ---- the request; its thread, until answered or deferred. Strings live as long as it. ---- */
 const char *http_method(const struct http_request *r);
 const char *http_path(const struct http_request *r); /* percent-decoded once by MHD */
 const char *http_param(const struct http_request *r, const char *name); /* of the pattern; NULL */
@@ -83,14 +83,19 @@ void http_set_state(
 void *http_state(const struct http_request *r);
 const struct http_route *http_route(const struct http_request *r);
 
-/* Take the body in pieces; at most max bytes (more ends with 413). end runs after the last piece
- * (rc 0) or an error of a callback (its rc; the rest of the body is drained, bounded) and must
- * answer or defer. A connection that breaks runs only the state's free_fn. */
+/* Take the body in pieces; at most max bytes. end runs once and must answer or defer: with 0
+ * after the last piece; with E_LIMIT as soon as more than max bytes are announced or came, or
+ * more than 16 parts; with E_PROTO for broken and E_UNSUPPORTED for other than
+ * multipart/form-data; or with the code that a callback returned. Answered early, the client
+ * hears it at once, the rest of its body is dropped, and the connection closes. A connection
+ * that breaks runs only the state's free_fn. */
 void http_receive(struct http_request *r, uint64_t max, http_body_fn on_body,
                   void (*end)(struct http_request *r, void *arg, int rc), void *arg);
 void http_receive_parts(struct http_request *r, uint64_t max, http_part_fn on_part,
                         void (*end)(struct http_request *r, void *arg, int rc), void *arg);
-/* Hold reception (back-pressure) from inside on_body/on_part until http_continue (any thread). */
+/* Hold reception (back-pressure) from inside on_body/on_part until http_continue (any thread),
+ * which must follow. on_part may still run for what stands in the same buffer (16 KiB). r and its
+ * state stay valid in between, even when the client goes. */
 void http_pause(struct http_request *r);
 void http_continue(struct http_request *r);
 
@@ -113,7 +118,8 @@ void http_abort(struct http_request *r);
 /* A file with Range (one range, its end clamped), If-Range, ETag, If-None-Match, HEAD, 416.
  * fd is taken over, whatever comes. sendfile without TLS. sent (may be NULL) is told now and
  * then, on this thread, which bytes of the file the client's TCP acknowledged: [from, to) only
- * grows; last is true once. sent's arg is freed with free_fn after that. */
+ * grows; last is true once (with from == to when no bytes were due: HEAD, 304, 416). arg is freed
+ * with free_fn after that. */
 struct http_file {
     int fd;
     uint64_t size;
@@ -128,10 +134,11 @@ void http_reply_file(struct http_request *r, const struct http_file *file);
 
 /* Suspend the request: its handler returns without an answer, and http_resume runs fn on the
  * request's own thread, where it answers. Every deferred request is resumed exactly once (the
- * server bounds the wait: after 60 s the client gets 503 and fn is not run... the handle stays
- * valid until http_resume). */
+ * server bounds the wait: after 60 s the client gets 503). The handle, the request's arena and its
+ * state stay valid until http_resume, also beyond http_stop. */
 struct http_handle;
 struct http_handle *http_defer(struct http_request *r);
 void http_resume(
     struct http_handle *h, void (*fn)(struct http_request *r, void *arg),
-    void *arg); /* any thread; frees h; fn gets r NULL when the client is gone, to free arg */
+    void *arg); /* any thread; frees h; fn gets r NULL when there is nobody left to answer, to
+                 * free arg: on the request's thread, or right here once the server has stopped */

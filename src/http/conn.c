@@ -204,7 +204,8 @@ void conn_tick(struct http_thread *t)
             hold_refuse(c->request);
             continue;
         }
-        metric_add(M_HTTP_TIMED_OUT, 1);
+        if (c->phase != CONN_IDLE)
+            metric_add(M_HTTP_TIMED_OUT, 1);
         conn_cut(c);
     }
 }

@@ -119,7 +119,7 @@ struct http_thread {
 struct http_server {
     struct http_options o;
     struct router *router;
-    int port;
+    int ports[LISTEN__COUNT]; /* 0: not configured */
     size_t thread_count;
     struct http_thread **threads;
     char *tls_cert, *tls_key;

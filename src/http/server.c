@@ -51,16 +51,16 @@ static int open_listener(struct http_thread *t, enum listener_kind kind, const c
     return listen_daemon(&t->listeners[kind], fd, f);
 }
 
-static int open_thread(struct http_server *s, struct http_thread *t, int *io_tls_port,
-                       int *io_metrics_port, struct fail *f)
+static int open_thread(struct http_server *s, struct http_thread *t, struct fail *f)
 {
+    int *ports = s->ports;
     const struct conf *c = s->o.conf;
 
-    int rc = open_listener(t, LISTEN_MAIN, c->http_listen, &s->port, f);
+    int rc = open_listener(t, LISTEN_MAIN, c->http_listen, &ports[LISTEN_MAIN], f);
     if (rc == 0 && s->tls_cert)
-        rc = open_listener(t, LISTEN_TLS, c->http_https_listen, io_tls_port, f);
+        rc = open_listener(t, LISTEN_TLS, c->http_https_listen, &ports[LISTEN_TLS], f);
     if (rc == 0 && t->index == 0 && c->http_metrics_listen && c->http_metrics_listen[0])
-        rc = open_listener(t, LISTEN_METRICS, c->http_metrics_listen, io_metrics_port, f);
+        rc = open_listener(t, LISTEN_METRICS, c->http_metrics_listen, &ports[LISTEN_METRICS], f);
     return rc;
 }
 
@@ -101,7 +101,6 @@ static void drop_threads(struct http_server *s)
 int http_start(const struct http_options *o, struct http_server **ret, struct fail *f)
 {
     struct http_server *s = xcalloc(1, sizeof(*s));
-    int tls_port = 0, metrics_port = 0;
 
     MHD_set_panic_func(on_panic, NULL);
     raise_fd_limit(o->conf->http_max_connections);
@@ -115,7 +114,7 @@ int http_start(const struct http_options *o, struct http_server **ret, struct fa
     for (size_t i = 0; rc == 0 && i < count; i++) {
         s->threads[i] = thread_new(s, (int)i);
         s->thread_count++;
-        rc = open_thread(s, s->threads[i], &tls_port, &metrics_port, f);
+        rc = open_thread(s, s->threads[i], f);
     }
     if (rc < 0) {
         drop_threads(s);
@@ -130,7 +129,7 @@ int http_start(const struct http_options *o, struct http_server **ret, struct fa
 
 int http_port(const struct http_server *s)
 {
-    return s->port;
+    return s->ports[LISTEN_MAIN];
 }
 
 void http_stop(struct http_server *s, int grace_ms)

@@ -1,4 +1,5 @@
 /* Requests, routing, odd clients, many sockets, start and stop. */
+#include "../../../src/http/internal.h"
 #include "http_test.h"
 
 #include <sched.h>
@@ -483,17 +484,15 @@ static void test_port_in_use_is_told(void **state)
 static void test_metrics_listener(void **state)
 {
     struct answer a;
-    char listen[64];
     (void)state;
     ask(x.port, "GET /metrics HTTP/1.1\r\nHost: h\r\n\r\n", &a);
     assert_int_equal(a.status, 200);
     answer_done(&a);
     fixture_stop(&x);
 
-    int metrics_port = x.port;
-    snprintf(listen, sizeof(listen), "127.0.0.1:%d", metrics_port);
-    x.conf.http_metrics_listen = listen; /* a port that was free a moment ago */
+    x.conf.http_metrics_listen = "127.0.0.1:0";
     fixture_start(&x);
+    int metrics_port = x.server->ports[LISTEN_METRICS];
     ask(x.port, "GET /metrics HTTP/1.1\r\nHost: h\r\n\r\n", &a);
     assert_int_equal(a.status, 404);
     answer_done(&a);

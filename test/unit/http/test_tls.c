@@ -1,4 +1,5 @@
 /* The TLS listener, with curl as its client. The key is this test's alone. */
+#include "../../../src/http/internal.h"
 #include "http_test.h"
 
 #include <fcntl.h>
@@ -23,9 +24,8 @@ static const char key[] = "-----BEGIN PRIVATE KEY-----\n"
                           "-----END PRIVATE KEY-----\n";
 
 enum { SIZE = 300000 };
-static char dir[64], cert_path[96], key_path[96], file_path[96], listen_text[64];
+static char dir[64], cert_path[96], key_path[96], file_path[96];
 static struct fixture x;
-static int tls_port;
 
 static void on_kind(struct http_request *r, void *arg)
 {
@@ -95,7 +95,7 @@ static void write_file(const char *path, const void *p, size_t n)
 static void configure(void)
 {
     fixture_init(&x, tables);
-    x.conf.http_https_listen = listen_text;
+    x.conf.http_https_listen = "127.0.0.1:0";
     x.conf.http_tls_cert = cert_path;
     x.conf.http_tls_key = key_path;
 }
@@ -115,11 +115,6 @@ static int setup(void **state)
         bytes[i] = (char)(i * 7 + i / 251);
     write_file(file_path, bytes, SIZE);
 
-    fixture_init(&x, tables); /* finds a port that is free */
-    fixture_start(&x);
-    tls_port = x.port;
-    fixture_stop(&x);
-    snprintf(listen_text, sizeof(listen_text), "127.0.0.1:%d", tls_port);
     configure();
     return 0;
 }
@@ -155,6 +150,7 @@ static void test_tls(void **state)
     static char out[2048], rest[256];
     (void)state;
     fixture_start(&x);
+    int tls_port = x.server->ports[LISTEN_TLS];
     curl("https", tls_port, "/kind", out, sizeof(out));
     assert_string_equal(out, "tls\n 200");
     curl("http", x.port, "/kind", out, sizeof(out));
@@ -176,6 +172,7 @@ static void test_refusals_under_tls(void **state)
     static char out[2048], rest[256];
     (void)state;
     fixture_start(&x);
+    int tls_port = x.server->ports[LISTEN_TLS];
     for (size_t i = 0; i < ARRAY_LEN(targets); i++)
         for (int ask_first = 0; ask_first < 2; ask_first++) {
             snprintf(rest, sizeof(rest), "%s -T %s -H 'Expect:%s'", targets[i], file_path,
