@@ -277,8 +277,8 @@ static void test_abort_says_nothing(void **state)
 static void test_smuggling_is_refused(void **state)
 {
     static const char *const requests[] = {
-        "GET /hello HTTP/1.1\r\nHost: h\r\nContent-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n"
-        "0\r\n\r\n",
+        ("GET /hello HTTP/1.1\r\nHost: h\r\nContent-Length: 4\r\n"
+         "Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n"),
         "GET /hello HTTP/1.1\r\nHost: h\r\nContent-Length: 0\r\nContent-Length: 33\r\n\r\n",
         "GET /hello HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: gzip\r\n\r\n",
         "GET /hello HTTP/1.1\r\nHost: h\r\nContent-Length : 33\r\n\r\n",
