@@ -134,9 +134,11 @@ void input_invalid(struct http_request *r, const struct json_errors *errs)
                      errs->count ? errs->list[0].detail : "The request is not valid.");
 }
 
+/* The last one is what curl -d says of whatever it sends; with bearer tokens that is harmless. */
 static bool is_json_type(const char *type)
 {
-    static const char *const types[] = {"application/json", "application/merge-patch+json"};
+    static const char *const types[] = {"application/json", "application/merge-patch+json",
+                                        "application/x-www-form-urlencoded"};
     if (!type)
         return true;
     for (size_t i = 0; i < ARRAY_LEN(types); i++) {

@@ -401,7 +401,9 @@ static void on_end(struct http_request *r, void *arg, int rc)
     if (rc == 0)
         rc = check_complete(u);
     if (rc < 0) {
-        answer_refusal(r, w, rc); /* the request's state frees everything */
+        for (size_t i = 0; i < FIRMWARE_FILES_MAX; i++)
+            store_put_free(TAKE(u->put[i])); /* gone before the answer says so */
+        answer_refusal(r, w, rc);            /* the request's state frees the rest */
         return;
     }
     call_own(r, NULL, NULL);
