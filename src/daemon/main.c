@@ -1,6 +1,6 @@
 /*
- * otad's program: options and sub-commands. Exit codes: 0 fine, 1 failure at run time, 2 wrong
- * usage or configuration.
+ * otad's program: options and sub-commands. Exit codes: 0 fine, 1 failure at run time or found by
+ * -t, 2 wrong usage or configuration.
  */
 #include "daemon.h"
 #include "json.h"
@@ -23,10 +23,11 @@ static void usage(FILE *out)
                   "       otad -V | -h\n");
 }
 
-static int config_error(const struct fail *f)
+/* -t was asked whether the configuration is fine: "no" is an answer, not a wrong usage. */
+static int config_error(const struct fail *f, bool test)
 {
     (void)fprintf(stderr, "%s\n", f->text);
-    return 2;
+    return test ? 1 : 2;
 }
 
 static int run_error(const char *what, const struct fail *f)
@@ -109,7 +110,7 @@ int main(int argc, char **argv)
     }
     json_setup();
     if (conf_load(path, &conf, &f) < 0)
-        return config_error(&f);
+        return config_error(&f, test);
     int rc = 0;
     if (test)
         (void)printf("%s: the configuration is fine\n", path ? path : "defaults and environment");

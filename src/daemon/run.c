@@ -12,8 +12,11 @@
 #include <signal.h>
 #include <stdio.h>
 #include <sys/prctl.h>
+#include <unistd.h>
 
 #define HTTP_GRACE_MS 2000
+#define END_MAX_S     1            /* for a name lookup that hangs, when all else is closed */
+#define START_MAX_US  "3600000000" /* an hour */
 
 struct daemon {
     struct conf *conf;
@@ -39,6 +42,8 @@ static int prepare_db(struct daemon *d, struct fail *f)
     int rc;
 
     d->db_path = data_db_path(d->conf->data_dir);
+    /* Checking and migrating a large database takes longer than systemd waits for a start. */
+    notify_send("STATUS=opening the database\nEXTEND_TIMEOUT_USEC=" START_MAX_US);
     if (d->lock.unclean) {
         LOG(LOG_WARN, "daemon", "the last stop was not clean: checking the database");
         rc = db_check(d->db_path, f);
@@ -136,6 +141,8 @@ static void on_reload(void *arg, int signo)
     char text[64];
 
     (void)signo;
+    if (d->stopping)
+        return;
     (void)str_fmt(text, sizeof(text), "RELOADING=1\nMONOTONIC_USEC=%lld",
                   (long long)clock_mono_us());
     notify_send(text);
@@ -191,19 +198,38 @@ static int start(struct daemon *d, struct fail *f)
     return 0;
 }
 
-static void close_all(struct daemon *d, bool clean)
+static void on_end(int signo UNUSED)
+{
+    _exit(0);
+}
+
+/* The loop ends when its work on the thread pool does, and a resolver may take half a minute to
+ * give up on the broker's name; nothing that matters is open any more then. */
+static void close_loop(struct daemon *d, bool stopped)
+{
+    if (stopped) {
+        (void)signal(SIGALRM, on_end);
+        (void)alarm(END_MAX_S);
+    }
+    loop_free(d->loop);
+    mqtt_cleanup();
+    (void)alarm(0);
+}
+
+static void close_all(struct daemon *d, bool clean, bool stopped)
 {
     if (d->http)
         http_stop(d->http, 0);
     api_close(d->api);
     core_close(d->core);
-    loop_free(d->loop);
     store_close(d->store);
     if (d->catalog)
         catalog_cell_free(d->catalog);
     free(d->db_path);
-    mqtt_cleanup();
     data_lock_release(&d->lock, clean);
+    if (stopped)
+        LOG(LOG_INFO, "daemon", "stopped");
+    close_loop(d, stopped);
 }
 
 int daemon_run(struct conf *conf, const char *conf_path, struct fail *f)
@@ -213,6 +239,7 @@ int daemon_run(struct conf *conf, const char *conf_path, struct fail *f)
 
     log_setup(conf->log_level, conf->log_json);
     (void)signal(SIGPIPE, SIG_IGN);
+    (void)signal(SIGHUP, SIG_IGN);   /* until there is something to reload */
     (void)prctl(PR_SET_DUMPABLE, 0); /* secrets stay out of core files */
     mqtt_setup();
     rc = data_lock_take(conf->data_dir, &d.lock, f);
@@ -225,7 +252,7 @@ int daemon_run(struct conf *conf, const char *conf_path, struct fail *f)
     if (rc == 0)
         rc = start(&d, f);
     if (rc < 0) {
-        close_all(&d, !d.lock.unclean);
+        close_all(&d, !d.lock.unclean, false);
         return rc;
     }
     loop_on_signal(d.loop, SIGTERM, on_stop, &d);
@@ -235,7 +262,6 @@ int daemon_run(struct conf *conf, const char *conf_path, struct fail *f)
         KV_INT("http_port", http_port(d.http)));
     notify_send("READY=1\nSTATUS=serving");
     loop_run(d.loop);
-    close_all(&d, true);
-    LOG(LOG_INFO, "daemon", "stopped");
+    close_all(&d, true, true);
     return 0;
 }

@@ -90,21 +90,86 @@ int tool_backup(const struct conf *conf, const char *to, struct fail *f)
     return rc;
 }
 
-/* Put the present database aside, so that a restore can be undone by hand. */
-static int set_aside(const char *path, struct fail *f)
-{
-    static const char *const ends[] = {"", "-wal", "-shm"};
-    char from[600], to[640], stamp[TIME_TEXT_MAX];
+/* ---- restore ---- */
+static const char *const db_ends[] = {"", "-wal", "-shm"};
 
-    (void)time_text(clock_now_ms(), stamp);
-    for (size_t i = 0; i < ARRAY_LEN(ends); i++) {
-        if (!str_fmt(from, sizeof(from), "%s%s", path, ends[i]) ||
-            !str_fmt(to, sizeof(to), "%s.before-restore-%s%s", path, stamp, ends[i]))
-            return fail(f, -ENAMETOOLONG, "%s: too long", path);
-        if (rename(from, to) < 0 && errno != ENOENT)
-            return fail(f, -errno, "%s: %s", from, strerror(errno));
+#define DB_NAME_MAX 640
+
+/* The names of one of the database's files: where it belongs, and where it is put aside. */
+static int names(const char *path, const char *aside, const char *end, char here[DB_NAME_MAX],
+                 char there[DB_NAME_MAX], struct fail *f)
+{
+    if (str_fmt(here, DB_NAME_MAX, "%s%s", path, end) &&
+        str_fmt(there, DB_NAME_MAX, "%s%s", aside, end))
+        return 0;
+    return fail(f, -ENAMETOOLONG, "%s: too long", path);
+}
+
+static void put_back(const char *path, const char *aside)
+{
+    char here[DB_NAME_MAX], there[DB_NAME_MAX];
+
+    for (size_t i = 0; i < ARRAY_LEN(db_ends); i++) {
+        if (names(path, aside, db_ends[i], here, there, NULL) < 0)
+            continue;
+        (void)unlink(here); /* a WAL of the copy must not meet the old database */
+        if (rename(there, here) < 0 && errno != ENOENT)
+            (void)fprintf(stderr, "otad: %s could not be put back: %s\n", there, strerror(errno));
     }
-    return 0;
+}
+
+/* Put the present database aside, so that a restore can be undone by hand. */
+static int set_aside(const char *path, const char *aside, struct fail *f)
+{
+    char here[DB_NAME_MAX], there[DB_NAME_MAX];
+    int rc = 0;
+
+    for (size_t i = 0; i < ARRAY_LEN(db_ends) && rc == 0; i++) {
+        rc = names(path, aside, db_ends[i], here, there, f);
+        if (rc == 0 && rename(here, there) < 0 && errno != ENOENT)
+            rc = fail(f, -errno, "%s: %s", here, strerror(errno));
+    }
+    if (rc < 0)
+        put_back(path, aside);
+    return rc;
+}
+
+static int sync_dir(const char *dir, struct fail *f)
+{
+    int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    int rc = fd < 0 || fsync(fd) < 0 ? fail(f, -errno, "%s: %s", dir, strerror(errno)) : 0;
+    if (fd >= 0)
+        (void)close(fd);
+    return rc;
+}
+
+/* Without a database the next start would begin an empty one, and sweep away every firmware's
+ * bytes as unknown: so the copy is whole before the present one moves, and whatever fails
+ * afterwards puts that back. */
+static int replace_db(const char *data_dir, const char *path, const char *from, struct fail *f)
+{
+    char stamp[TIME_TEXT_MAX], aside[DB_NAME_MAX], copy[DB_NAME_MAX];
+    int rc;
+
+    if (!str_fmt(aside, sizeof(aside), "%s.before-restore-%s", path,
+                 time_text(clock_now_ms(), stamp)) ||
+        !str_fmt(copy, sizeof(copy), "%s.restoring", path))
+        return fail(f, -ENAMETOOLONG, "%s: too long", path);
+    if (unlink(copy) < 0 && errno != ENOENT) /* of a restore that was cut short */
+        return fail(f, -errno, "%s: %s", copy, strerror(errno));
+    rc = db_backup(from, copy, f);
+    if (rc < 0)
+        return rc;
+    rc = set_aside(path, aside, f);
+    if (rc == 0) {
+        rc = rename(copy, path) < 0 ? fail(f, -errno, "%s: %s", path, strerror(errno)) : 0;
+        if (rc == 0)
+            rc = db_migrate(path, f); /* an older copy is brought up to date, a newer one refused */
+        if (rc < 0)
+            put_back(path, aside);
+    }
+    (void)unlink(copy);
+    return rc < 0 ? rc : sync_dir(data_dir, f);
 }
 
 int tool_restore(const struct conf *conf, const char *from, struct fail *f)
@@ -122,12 +187,8 @@ int tool_restore(const struct conf *conf, const char *from, struct fail *f)
     if (rc < 0)
         (void)fail_prefix(f, "%s is not a healthy database: ", from);
     if (rc == 0)
-        rc = set_aside(path, f);
-    if (rc == 0)
-        rc = db_backup(from, path, f);
-    if (rc == 0)
-        rc = db_migrate(path, f); /* an older copy is brought up to date, a newer one refused */
-    data_lock_release(&lock, rc == 0);
+        rc = replace_db(conf->data_dir, path, from, f);
+    data_lock_release(&lock, rc == 0 || !lock.unclean);
     if (rc == 0)
         (void)printf("%s: restored from %s; the one before is beside it\n", path, from);
     return rc;
