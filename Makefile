@@ -191,7 +191,7 @@ build/man/otad.8: doc/man/otad.8
 	cp $< $@
 build/man/otad.toml.5: doc/man/otad.toml.5.in $(BIN)/otad
 	@mkdir -p $(@D)
-	$(BIN)/otad --man-items > build/man/items
+	$(BIN)/otad --man-items | sed -e '/^\./!s/\([.:]\) \([A-Z0-9]\)/\1\n\2/g' > build/man/items
 	sed -e '/^@ITEMS@$$/{r build/man/items' -e 'd;}' $< > $@
 install: all man ## DESTDIR= PREFIX=/usr/local: programs, unit, man pages, sample configuration
 	install -d $(DESTDIR)$(PREFIX)/bin

@@ -43,6 +43,8 @@ CREATE TABLE device_import (
   created_at INTEGER NOT NULL
 ) STRICT;
 
+CREATE INDEX device_import_project ON device_import (project_id);
+
 CREATE TABLE device_module (
   device_id    INTEGER NOT NULL REFERENCES device (id) ON DELETE CASCADE,
   module       TEXT NOT NULL,
