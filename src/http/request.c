@@ -368,7 +368,7 @@ const char *http_request_id(const struct http_request *r)
     w->id = given && str_is_key(given, 64)
                 ? given
                 : arena_printf(&w->arena, "%016llx",
-                               (unsigned long long)(r->thread->id_base + r->thread->id_next++));
+                               (unsigned long long)r->thread->id_base + r->thread->id_next++);
     return w->id;
 }
 
