@@ -11,7 +11,8 @@
 #define TICK_MS          250
 #define SEEN_EVERY_MS    5000
 #define EXPIRE_EVERY_MS  1000
-#define STOP_MS          3000
+#define RELOAD_EVERY_MS  1000
+#define STOP_MS          2000
 #define SESSION_EXPIRY_S 86400
 #define BATCH_US         5000
 #define KEEPALIVE_S      30
@@ -97,14 +98,28 @@ static bool settled(struct core *c)
     return c->n_waiting == 0 && job_queue_count(&c->jobs) == 0 && !c->seen_due;
 }
 
+/* Whoever gave a job gets an answer, and may be freed after. */
+static void refuse_rest(struct core *c)
+{
+    struct db_job *job;
+
+    while ((job = job_queue_take(&c->jobs)))
+        job->done(job, E_UNAVAILABLE);
+    if (c->n_waiting > 0)
+        mqtt_drop(c->rx, "stopping with messages that wait");
+    turn_forget(c);
+}
+
 static void stop_step(struct core *c)
 {
     bool late = clock_mono_us() / 1000 > c->stop_at_ms;
+    bool answering = c->tx_up && mqtt_in_flight(c->tx) > 0;
 
     if (c->committing || broker_files_busy(c->files))
         return; /* these can't be left half-way */
-    if (!late && (!settled(c) || mqtt_in_flight(c->tx) > 0))
+    if (!late && (!settled(c) || answering))
         return;
+    refuse_rest(c);
     turn_intake(c); /* the last acknowledgements */
     loop_timer_stop(c->tick);
     void (*stopped)(void *arg) = TAKE(c->stopped);
@@ -125,6 +140,10 @@ static void on_tick(void *arg)
         if (now_ms >= c->next_expire_ms) {
             c->next_expire_ms = now_ms + EXPIRE_EVERY_MS;
             c->expire_due = true;
+        }
+        if (c->catalog_stale && now_ms >= c->next_reload_ms) {
+            c->next_reload_ms = now_ms + RELOAD_EVERY_MS;
+            turn_reload(c);
         }
     }
     turn_write(c);
@@ -278,6 +297,7 @@ void core_stop(struct core *c, void (*done)(void *arg), void *arg)
     c->expire_due = false;
     c->stop_at_ms = clock_mono_us() / 1000 + STOP_MS;
     job_queue_close(&c->jobs);
+    broker_files_stop(c->files);
     loop_timer_start(c->tick, 0, 10);
 }
 
@@ -285,6 +305,7 @@ void core_close(struct core *c)
 {
     if (!c)
         return;
+    turn_forget(c);
     mqtt_free(c->rx);
     mqtt_free(c->tx);
     if (c->committer)
@@ -302,6 +323,7 @@ void core_close(struct core *c)
     noise_free(c->noise);
     job_queue_done(&c->jobs);
     map_done(&c->busy.map);
+    stubborn_done(&c->stubborn);
     arena_done(&c->read_arena);
     arena_done(&c->tx_arena);
     free(c);
