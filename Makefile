@@ -171,7 +171,7 @@ tidy: $(TIDY_SRC:%=build/tidy/%.ok)
 build/tidy/%.ok: % .clang-tidy $(wildcard include/*.h) | $(GEN)/db_queries.h
 	@mkdir -p $(@D)
 	@clang-tidy --quiet $< -- $(CPPFLAGS_ALL) -std=gnu17 2>$@.err >$@.out || \
-		{ cat $@.out; grep -v 'warnings\? generated' $@.err; exit 1; }
+		{ grep -A3 -E '(error|warning):' $@.out $@.err | sed 's,^[^ ]*\.\(out\|err\)[:-],,' ; exit 1; }
 	@touch $@
 FMT_SRC = $(wildcard include/*.h) $(shell find src test -name '*.[ch]')
 fmt: ## format the C sources in place
