@@ -11,7 +11,7 @@
 
 #include <stdio.h>
 
-enum { BATCH_ROWS = 250, WAITING_MAX = 2, LISTED_MAX = 100, DROP_ROWS = 500 };
+enum { BATCH_ROWS = 100, WAITING_MAX = 2, LISTED_MAX = 100, DROP_ROWS = 500 };
 
 static const struct json_field fields[] = {
     {"imported", JK_INT, JF_READ_ONLY, 0, 0, NULL, NULL, "Devices that are registered now."},

@@ -189,6 +189,14 @@ static int64_t bound_us(const struct conn *c)
     return 0;
 }
 
+/* MHD 0.9.75 under epoll misses a peer that goes away in the middle of its upload (cured upstream
+ * in February 2023): the body would be waited for until the stall timeout. */
+static bool upload_is_gone(const struct conn *c)
+{
+    char byte;
+    return c->phase == CONN_UPLOAD && recv(c->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) == 0;
+}
+
 void conn_tick(struct http_thread *t)
 {
     int64_t now = clock_mono_us();
@@ -196,7 +204,7 @@ void conn_tick(struct http_thread *t)
         next = c->next;
         if (c->phase == CONN_REPLY)
             check_reply(c, now);
-        if (t->stopping && c->phase == CONN_IDLE)
+        if ((t->stopping && c->phase == CONN_IDLE) || upload_is_gone(c))
             conn_cut(c);
         if (c->cut || now - c->since_us < bound_us(c))
             continue;

@@ -26,6 +26,7 @@
 #include <netinet/tcp.h>
 #include <sys/socket.h>
 
+#define FULL_US     50000
 #define CLOCK_EVERY 16 /* messages between two looks at the clock */
 #define CORK_FROM   8  /* packets: below, two system calls more are not worth it */
 
@@ -33,6 +34,7 @@ void traffic_reset(struct mqtt *m)
 {
     m->unacked = m->queued = m->qos0 = 0;
     m->dirty = m->stop = m->drained = m->overrun = m->again = false;
+    m->full_since_us = 0;
 }
 
 void traffic_stop_reading(struct mqtt *m)
@@ -138,7 +140,14 @@ static void note_pressure(struct mqtt *m)
     socklen_t n = sizeof(mem);
     if (!m->deferred || m->overrun || getsockopt(m->fd, SOL_SOCKET, SO_MEMINFO, mem, &n) < 0)
         return;
-    m->overrun = mem[SK_MEMINFO_RMEM_ALLOC] > mem[SK_MEMINFO_RCVBUF] / 2;
+    /* Small messages take many times their size in the buffer, so that it is full for an instant
+     * under any load: only a window that stayed closed lets the broker's queue pile up. */
+    bool full = mem[SK_MEMINFO_RMEM_ALLOC] > mem[SK_MEMINFO_RCVBUF] / 8 * 7;
+    int64_t now = clock_mono_us();
+    if (!full)
+        m->full_since_us = now; /* it can't have been full since before this look */
+    else
+        m->overrun = m->full_since_us != 0 && now - m->full_since_us > FULL_US;
 }
 
 /* Before SUBACK too: that may be among what was skipped. */
