@@ -153,7 +153,8 @@ struct core {
     void *stopped_arg;
 };
 
-#define PATIENT_MAX 64 /* jobs nobody waits for: so many are worth a transaction */
+#define WAITING_BYTES_MAX (32 << 20) /* of messages that wait */
+#define PATIENT_MAX       64         /* jobs nobody waits for: so many are worth a transaction */
 
 /* turn.c */
 void turn_message(struct core *c, const struct mqtt_message *m);

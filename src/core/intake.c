@@ -4,9 +4,8 @@
  */
 #include "core_priv.h"
 
-#define WAITING_MAX       20000 /* messages; beyond it intake pauses */
-#define WAITING_BYTES_MAX (32 << 20)
-#define IN_FLIGHT_MAX     20000 /* commands without PUBACK; beyond it intake pauses */
+#define WAITING_MAX   20000 /* messages; beyond it intake pauses */
+#define IN_FLIGHT_MAX 20000 /* commands without PUBACK; beyond it intake pauses */
 /* More PUBACKs in one go hold up the broker for longer than the pauses cost (measured). */
 #define UNACKED_MAX 2000
 #define UNACKED_US  1000000
