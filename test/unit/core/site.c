@@ -169,6 +169,7 @@ static void note_done(struct db_job *job, int rc)
     struct note_job *n = (struct note_job *)job;
     n->done++;
     n->rc = rc;
+    n->commits = metric_get(M_COMMITS);
     n->was_committed = site_has_setting(n->site, n->name);
 }
 
