@@ -21,7 +21,7 @@ struct device {
     const char *key, *name, *sn, *timezone;
     const char *tags;          /* JSON array text */
     const char *password_hash; /* NULL = cannot log in to the broker */
-    const char *address; /* under its gateway; "" without one */
+    const char *address;       /* under its gateway; "" without one */
     bool enabled;
     int64_t quarantined_until, failures_since, failures, released_at;
     int64_t created_at, updated_at, revision;
@@ -41,9 +41,9 @@ int device_by_id(struct db *db, int64_t id, struct arena *a, struct device *ret)
  * have a password: mosquitto's file has no place for it. Tags hold no comma. Behind a gateway the
  * address is the key when none is given, and unique (-EEXIST); without a gateway there is none. */
 int device_insert(struct db *w, struct device *d, struct fail *f) MUST_USE;
-int device_update(struct db *w, const struct device *d, struct fail *f)
-    MUST_USE; /* name, sn, tags, timezone, enabled, gateway, address, password_hash; bumps
-               * revision */
+int device_update(struct db *w, const struct device *d,
+                  struct fail *f) MUST_USE; /* name, sn, tags, timezone, enabled, gateway, address,
+                                             * password_hash; bumps revision */
 /* With its updates and lists. E_CONFLICT while devices stand behind it, or while a firmware is for
  * this device alone (an empty list would mean every device). */
 int device_delete(struct db *w, int64_t id, struct fail *f) MUST_USE;
@@ -71,8 +71,8 @@ int device_create_behind(struct db *w, struct device *d, int64_t outermost, int6
                          struct arena *a) MUST_USE;
 /* It was spoken of in this form (as_list: `device` was a list): kept for later pushes. Writes only
  * when it differs. */
-int device_form_note(struct db *w, int64_t device_id, enum address_form form, bool as_list)
-    MUST_USE;
+int device_form_note(struct db *w, int64_t device_id, enum address_form form,
+                     bool as_list) MUST_USE;
 /* How to reach a device by itself: the key in the topic, the path behind it, the form. */
 struct device_route {
     const char *gateway; /* the outermost one's key; its own when it connects itself */

@@ -76,8 +76,9 @@ static const struct {
     enum address_form form;
     bool as_list;
 } forms[] = {
-    {"direct", FORM_DIRECT, false}, {"gateway", FORM_GATEWAY, false},
-    {"gateway_list", FORM_GATEWAY, true}, {"sub", FORM_SUB, true}, {"sub_text", FORM_SUB, false},
+    {"direct", FORM_DIRECT, false},       {"gateway", FORM_GATEWAY, false},
+    {"gateway_list", FORM_GATEWAY, true}, {"sub", FORM_SUB, true},
+    {"sub_text", FORM_SUB, false},
 };
 
 static const char *form_name(enum address_form form, bool as_list)

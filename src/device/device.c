@@ -138,8 +138,7 @@ static int check_gateway(struct db *w, const struct device *d, struct fail *f)
         if (id == d->id)
             rc = fail(f, E_CONFLICT, "a device can't stand behind itself");
         else if (depth == DEVICE_DEPTH_MAX)
-            rc =
-                fail(f, E_CONFLICT, "at most %d gateways stand before a device", DEVICE_DEPTH_MAX);
+            rc = fail(f, E_CONFLICT, "at most %d gateways stand before a device", DEVICE_DEPTH_MAX);
         else
             rc = device_by_id(w, id, &a, &up);
         if (rc == 0 && up.project_id != d->project_id)

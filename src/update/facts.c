@@ -57,9 +57,8 @@ static int load_around(struct db *db, const struct device *d, struct arena *a,
     db_bind_int(q, 1, d->gateway_id);
     db_bind_int(q, 2, d->id);
     while ((rc = db_step(q)) == 1) {
-        struct active_update *u = db_int(q, 6)
-                                      ? next(a, &active, &facts->n_active, sizeof(*u))
-                                      : next(a, &beside, &facts->n_beside, sizeof(*u));
+        struct active_update *u = db_int(q, 6) ? next(a, &active, &facts->n_active, sizeof(*u))
+                                               : next(a, &beside, &facts->n_beside, sizeof(*u));
 
         *u = (struct active_update){.id = db_int(q, 0),
                                     .device_id = db_int(q, 1),
