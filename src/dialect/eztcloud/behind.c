@@ -20,14 +20,17 @@ static int refuse(struct gateway_message *m, enum metric why)
     return eztcloud_refuse(m->ret_refused, why);
 }
 
-/* One more event of the device at a path that stays where it is; NULL when there are too many. */
+/* One more event of the device at a path that stays where it is; NULL when there are too many:
+ * the message is refused. */
 static struct device_event *add(struct gateway_message *m, const char **path, size_t n_path,
                                 bool as_list)
 {
     struct device_events *evs = m->ret;
 
-    if (evs->n == DIALECT_EVENTS_MAX)
+    if (evs->n == DIALECT_EVENTS_MAX) {
+        (void)refuse(m, M_BAD_LENGTH);
         return NULL;
+    }
     if (evs->n == m->cap) {
         size_t cap = m->cap ? 4 * m->cap : 1;
         struct device_event *bigger = arena_alloc(m->a, cap * sizeof(*bigger));
@@ -85,25 +88,27 @@ static const char *product_of(const json_t *in)
     return json_is_string(j) && json_string_length(j) > 0 ? json_string_value(j) : NULL;
 }
 
-static int add_addressed(struct gateway_message *m, const json_t *in, struct device_event **ret)
+/* The event of the device that `device` names; NULL when the message is refused. */
+static struct device_event *add_addressed(struct gateway_message *m, const json_t *in)
 {
     const json_t *device = json_object_get(in, "device");
     const char **path = NULL;
+    struct device_event *ev;
     size_t n = 0;
-    int rc = take_device(m, device, &path, &n);
 
-    if (rc < 0)
-        return rc;
-    *ret = add(m, path, n, json_is_array(device));
-    if (!*ret)
-        return refuse(m, M_BAD_LENGTH);
-    (*ret)->product = product_of(in);
-    return 0;
+    if (take_device(m, device, &path, &n) < 0)
+        return NULL;
+    ev = add(m, path, n, json_is_array(device));
+    if (ev)
+        ev->product = product_of(in);
+    return ev;
 }
 
 /* ---- attributes ---- */
-static int add_report(struct gateway_message *m, struct device_event *ev, json_t *attributes)
+static int take_report(struct gateway_message *m, struct device_event *ev, json_t *attributes)
 {
+    if (!ev)
+        return E_PROTO; /* refused already */
     if (attributes && !json_is_null(attributes) && !json_is_object(attributes))
         return refuse(m, M_BAD_TYPE);
     ev->kind = EVENT_REPORT;
@@ -126,8 +131,7 @@ static int take_map(struct gateway_message *m, json_t *root)
             return refuse(m, M_BAD_TYPE);
         if (!device_address_ok(name, strlen(name)))
             return refuse(m, M_BAD_LENGTH);
-        struct device_event *ev = add(m, path, 1, false);
-        int rc = ev ? add_report(m, ev, attributes) : refuse(m, M_BAD_LENGTH);
+        int rc = take_report(m, add(m, path, 1, false), attributes);
         if (rc < 0)
             return rc;
     }
@@ -142,11 +146,9 @@ static int take_list(struct gateway_message *m, json_t *root)
 
     json_array_foreach(root, i, entry)
     {
-        struct device_event *ev;
-        int rc = json_is_object(entry) ? add_addressed(m, entry, &ev) : refuse(m, M_BAD_TYPE);
-
-        if (rc == 0)
-            rc = add_report(m, ev, json_object_get(entry, "attributes"));
+        if (!json_is_object(entry))
+            return refuse(m, M_BAD_TYPE);
+        int rc = take_report(m, add_addressed(m, entry), json_object_get(entry, "attributes"));
         if (rc < 0)
             return rc;
     }
@@ -188,9 +190,9 @@ static int take_tree(struct gateway_message *m, json_t *nodes, const char *const
             return refuse(m, M_BAD_LENGTH);
         if (attributes || product) { /* a node without either is a step on the way */
             struct device_event *ev = add(m, below, depth + 1, true);
-            rc = ev ? add_report(m, ev, attributes) : refuse(m, M_BAD_LENGTH);
-            if (rc == 0)
+            if (ev)
                 ev->product = product;
+            rc = take_report(m, ev, attributes);
         }
         if (rc == 0)
             rc = take_tree(m, json_object_get(node, "sub"), below, depth + 1);
@@ -213,15 +215,15 @@ static int take_one(struct gateway_message *m, enum topic topic, const char *mem
 {
     json_t *root = m->ret->root, *in = member ? json_object_get(root, member) : root;
     struct device_event *ev;
-    int rc;
 
     if (in && !json_is_null(in) && !json_is_object(in))
         return refuse(m, M_BAD_TYPE);
-    rc = add_addressed(m, root, &ev);
+    ev = add_addressed(m, root);
+    if (!ev)
+        return E_PROTO;
     /* Without the member the gateway may have left out the wrapping. */
-    return rc < 0 ? rc
-                  : eztcloud_decode_one(m->a, ev, topic, json_is_object(in) ? in : root, root,
-                                        m->ret_refused);
+    return eztcloud_decode_one(m->a, ev, topic, json_is_object(in) ? in : root, root,
+                               m->ret_refused);
 }
 
 int eztcloud_decode_behind(struct arena *a, struct device_events *ret, enum topic topic,

@@ -133,19 +133,13 @@ int eztcloud_encode(const struct device_command *cmd, struct arena *a, struct di
 
     if (!prefix)
         return E_UNSUPPORTED;
-    size_t n_form = strlen(form), n = strlen(prefix);
-    char *topic = arena_alloc(a, n_form + n + cmd->device.n + 1);
-    memcpy(topic, form, n_form);
-    memcpy(topic + n_form, prefix, n);
-    memcpy(topic + n_form + n, cmd->device.p, cmd->device.n);
-
+    ret->topic = arena_printf(a, "%s%s%.*s", form, prefix, (int)cmd->device.n, cmd->device.p);
     if (cmd->kind == COMMAND_OFFER || cmd->kind == COMMAND_NOTHING)
         command(&b, cmd);
     else if (cmd->kind == COMMAND_ATTRIBUTES_PUSH)
         push(&b, cmd);
     else
         response(&b, cmd);
-    ret->topic = topic;
     ret->payload = (struct str){arena_strndup(a, b.p, b.n), b.n};
     sbuf_done(&b);
     return 0;
