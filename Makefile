@@ -171,7 +171,7 @@ tidy: $(TIDY_SRC:%=build/tidy/%.ok)
 build/tidy/%.ok: % .clang-tidy $(wildcard include/*.h) | $(GEN)/db_queries.h
 	@mkdir -p $(@D)
 	@clang-tidy --quiet $< -- $(CPPFLAGS_ALL) -std=gnu17 2>$@.err >$@.out || \
-		{ cat $@.out; grep -v 'warnings\? generated' $@.err; exit 1; }
+		{ grep -A3 -E '(error|warning):' $@.out $@.err | sed 's,^[^ ]*\.\(out\|err\)[:-],,' ; exit 1; }
 	@touch $@
 FMT_SRC = $(wildcard include/*.h) $(shell find src test -name '*.[ch]')
 fmt: ## format the C sources in place
@@ -191,7 +191,7 @@ build/man/otad.8: doc/man/otad.8
 	cp $< $@
 build/man/otad.toml.5: doc/man/otad.toml.5.in $(BIN)/otad
 	@mkdir -p $(@D)
-	$(BIN)/otad --man-items > build/man/items
+	$(BIN)/otad --man-items | sed -e '/^\./!s/\([.:]\) \([A-Z0-9]\)/\1\n\2/g' > build/man/items
 	sed -e '/^@ITEMS@$$/{r build/man/items' -e 'd;}' $< > $@
 install: all man ## DESTDIR= PREFIX=/usr/local: programs, unit, man pages, sample configuration
 	install -d $(DESTDIR)$(PREFIX)/bin

@@ -66,6 +66,9 @@ const char *http_path(const struct http_request *r); /* percent-decoded once by 
 const char *http_param(const struct http_request *r, const char *name); /* of the pattern; NULL */
 const char *http_query(const struct http_request *r,
                        const char *name); /* NULL when absent, "" when empty */
+/* Each query parameter in turn, until fn returns non-zero, which is passed on. */
+int http_query_each(const struct http_request *r,
+                    int (*fn)(void *arg, const char *name, const char *value), void *arg);
 const char *http_header(const struct http_request *r, const char *name); /* NULL when absent */
 struct str http_body(const struct http_request *r);                      /* WHOLE */
 int64_t http_content_length(const struct http_request *r); /* -1 = not said (chunked) */

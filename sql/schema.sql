@@ -40,7 +40,7 @@ CREATE INDEX device_sn ON device (project_id, sn) WHERE sn <> '';
 CREATE INDEX device_type_id ON device (type_id, id);
 
 CREATE TABLE device_import (
-  id         INTEGER PRIMARY KEY,
+  id         INTEGER PRIMARY KEY AUTOINCREMENT,
   project_id INTEGER NOT NULL REFERENCES project (id),
   created_at INTEGER NOT NULL
 ) STRICT;

@@ -61,7 +61,7 @@ CREATE TABLE device_type (
 
 -- A device that belongs to an import under way does not exist for anybody else yet.
 CREATE TABLE device_import (
-  id         INTEGER PRIMARY KEY,
+  id         INTEGER PRIMARY KEY AUTOINCREMENT,
   project_id INTEGER NOT NULL REFERENCES project (id),
   created_at INTEGER NOT NULL
 ) STRICT;

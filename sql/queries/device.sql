@@ -242,11 +242,8 @@ UPDATE device SET quarantined_until = 0, failures = 0, failures_since = 0, relea
 WHERE id = $1;
 
 -- name: device_import_begin :exec writer
--- in: project_id int, created_at int. A number that devices bear already would take them along
--- when this import is dropped.
-INSERT INTO device_import (id, project_id, created_at) VALUES (1 + max(
-  coalesce((SELECT max(import_id) FROM device WHERE import_id IS NOT NULL), 0),
-  coalesce((SELECT max(id) FROM device_import), 0)), $1, $2);
+-- in: project_id int, created_at int
+INSERT INTO device_import (project_id, created_at) VALUES ($1, $2);
 
 -- name: device_import_end :exec writer
 -- in: id int

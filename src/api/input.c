@@ -50,7 +50,7 @@ int input_query(struct http_request *r, const struct op *op)
     struct query_check q = {.known = op ? op->query : NULL};
     struct json_errors errs = {.count = 0};
 
-    if (!http_query_each || http_query_each(r, check_name, &q) == 0)
+    if (http_query_each(r, check_name, &q) == 0)
         return 0;
     if (!str_is_text(q.name, strlen(q.name)))
         (void)str_copy(q.name, sizeof(q.name), "?");

@@ -100,11 +100,6 @@ void limit_failed(struct limit *l, const char *address, int64_t now_us);
 void limit_good(struct limit *l, const uint8_t hash[SHA256_SIZE]);
 bool limit_is_good(struct limit *l, const uint8_t hash[SHA256_SIZE]);
 
-/* Each query parameter in turn, until fn returns non-zero, which is passed on. The http room's. */
-int http_query_each(const struct http_request *r,
-                    int (*fn)(void *arg, const char *name, const char *value), void *arg)
-    __attribute__((weak));
-
 /* ---- input (input.c): each answers the request itself when it returns < 0 or NULL ---- */
 /* Query parameters against the route's list. */
 int input_query(struct http_request *r, const struct op *op);

@@ -149,7 +149,7 @@ static int unknown_section(const char *where, const char *name, struct fail *f)
 
 static int unknown_key(const char *where, const char *section, const char *key, struct fail *f)
 {
-    const struct item *nearest = NULL;
+    const struct item *nearest = &conf_items[0];
     unsigned best = ~0u;
     for (size_t i = 0; i < conf_item_count; i++) {
         const struct item *item = &conf_items[i];
@@ -221,9 +221,9 @@ static int load_file(struct loader *l, const char *path, struct fail *f)
     struct toml_entry e;
     struct map sections = {0};
     const char *section = "";
-    char *text;
-    size_t n;
-    mode_t mode;
+    char empty[1] = "", *text = empty;
+    size_t n = 0;
+    mode_t mode = 0;
 
     int rc = read_all(&l->a, path, FILE_MAX, &text, &n, &mode);
     if (rc < 0)
@@ -253,9 +253,9 @@ static int load_file(struct loader *l, const char *path, struct fail *f)
 static int load_secret(struct loader *l, const struct item *item, const char *where,
                        const char *path, bool may_miss, struct fail *f)
 {
-    char *text;
-    size_t n;
-    mode_t mode;
+    char empty[1] = "", *text = empty;
+    size_t n = 0;
+    mode_t mode = 0;
     int rc = read_all(&l->a, path, 4096, &text, &n, &mode);
     if (rc == -ENOENT && may_miss)
         return 0;

@@ -2,7 +2,8 @@
  * The broker's password and ACL files follow the database: half a second after the last change,
  * at most every five seconds under constant change, written on the thread pool from a reading
  * connection of their own; then the broker is told by SIGHUP, if its pid file is configured. With
- * 1,000,000 devices the file has 150 MB: that is why it never happens on the core thread.
+ * 1,000,000 devices the file has 150 MB: that is why it never happens on the core thread. What
+ * failed is tried again, ever less often; the log tells a reason once.
  */
 #include "core_priv.h"
 
@@ -12,6 +13,8 @@
 
 #define DELAY_MS     500
 #define DELAY_MAX_MS 5000
+#define RETRY_MS     2000
+#define RETRY_MAX_MS 60000
 
 struct broker_files {
     struct loop *loop;
@@ -19,9 +22,13 @@ struct broker_files {
     char *db_path;
     struct loop_timer *timer;
     int64_t first_dirty_ms; /* 0 = clean */
-    bool writing;
-    int rc; /* of the last write */
+    bool writing;           /* the pool has what follows */
+    bool written;           /* the files are, the broker may not have been told */
+    int rc;                 /* of the last try */
     struct fail fail;
+    bool stopped;
+    int64_t retry_ms; /* 0 = the last try went well */
+    char logged[sizeof(((struct fail *)0)->text)];
 };
 
 static bool configured(const struct broker_files *b)
@@ -68,19 +75,44 @@ static int signal_broker(const struct broker_files *b, struct fail *f)
     return 0;
 }
 
+static int write_files(struct broker_files *b)
+{
+    struct db *db;
+    int rc = db_open(b->db_path, DB_READ, 512, &db, &b->fail);
+
+    if (rc < 0)
+        return rc;
+    rc = device_write_broker_files(db, b->conf->mqtt_auth_dir, b->conf->mqtt_username,
+                                   b->conf->mqtt_password, &b->fail);
+    db_close(db);
+    return rc;
+}
+
 static void work(void *arg) /* thread pool */
 {
     struct broker_files *b = arg;
-    struct db *db;
 
-    b->rc = db_open(b->db_path, DB_READ, 512, &db, &b->fail);
-    if (b->rc < 0)
-        return;
-    b->rc = device_write_broker_files(db, b->conf->mqtt_auth_dir, b->conf->mqtt_username,
-                                      b->conf->mqtt_password, &b->fail);
-    db_close(db);
+    b->rc = b->written ? 0 : write_files(b);
+    b->written = b->rc == 0;
     if (b->rc == 0)
         b->rc = signal_broker(b, &b->fail);
+}
+
+static void note_result(struct broker_files *b)
+{
+    if (b->rc == 0) {
+        LOG(LOG_DEBUG, "core", "the broker's login files are written");
+        b->retry_ms = 0;
+        b->logged[0] = '\0';
+        return;
+    }
+    b->retry_ms = b->retry_ms == 0                 ? RETRY_MS
+                  : b->retry_ms < RETRY_MAX_MS / 2 ? b->retry_ms * 2
+                                                   : RETRY_MAX_MS;
+    if (strcmp(b->logged, b->fail.text) != 0)
+        LOG(LOG_WARN, "core", "the broker's login files are not up to date",
+            KV("why", b->fail.text));
+    (void)str_copy(b->logged, sizeof(b->logged), b->fail.text);
 }
 
 static void done(void *arg)
@@ -88,13 +120,13 @@ static void done(void *arg)
     struct broker_files *b = arg;
 
     b->writing = false;
-    if (b->rc < 0)
-        LOG(LOG_WARN, "core", "the broker's login files are not up to date",
-            KV("why", b->fail.text));
-    else
-        LOG(LOG_DEBUG, "core", "the broker's login files are written");
+    note_result(b);
+    if (b->stopped)
+        return;
     if (b->first_dirty_ms)
         loop_timer_start(b->timer, DELAY_MS, 0);
+    else if (b->rc < 0)
+        loop_timer_start(b->timer, (uint64_t)b->retry_ms, 0);
 }
 
 static void on_timer(void *arg)
@@ -102,6 +134,7 @@ static void on_timer(void *arg)
     struct broker_files *b = arg;
     if (b->writing)
         return;
+    b->written &= b->first_dirty_ms == 0;
     b->first_dirty_ms = 0;
     b->writing = true;
     loop_work(b->loop, work, done, b);
@@ -121,12 +154,18 @@ void broker_files_dirty(struct broker_files *b)
 {
     int64_t now = clock_mono_us() / 1000;
 
-    if (!configured(b))
+    if (!configured(b) || b->stopped)
         return;
     if (b->first_dirty_ms == 0)
         b->first_dirty_ms = now;
     if (!b->writing && now - b->first_dirty_ms < DELAY_MAX_MS)
         loop_timer_start(b->timer, DELAY_MS, 0);
+}
+
+void broker_files_stop(struct broker_files *b)
+{
+    b->stopped = true;
+    loop_timer_stop(b->timer);
 }
 
 bool broker_files_busy(const struct broker_files *b)

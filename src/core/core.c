@@ -11,7 +11,8 @@
 #define TICK_MS          250
 #define SEEN_EVERY_MS    5000
 #define EXPIRE_EVERY_MS  1000
-#define STOP_MS          3000
+#define RELOAD_EVERY_MS  1000
+#define STOP_MS          2000
 #define SESSION_EXPIRY_S 86400
 #define BATCH_US         5000
 #define KEEPALIVE_S      30
@@ -94,17 +95,32 @@ static void on_commit_wake(void *arg)
 
 static bool settled(struct core *c)
 {
-    return c->n_waiting == 0 && job_queue_count(&c->jobs) == 0 && !c->seen_due;
+    return c->n_waiting == 0 && job_queue_count(&c->jobs) == 0 &&
+           job_queue_count(&c->patient) == 0 && !c->seen_due;
+}
+
+/* Whoever gave a job gets an answer, and may be freed after. */
+static void refuse_rest(struct core *c)
+{
+    struct db_job *job;
+
+    while ((job = job_queue_take(&c->jobs)) || (job = job_queue_take(&c->patient)))
+        job->done(job, E_UNAVAILABLE);
+    if (c->n_waiting > 0)
+        mqtt_drop(c->rx, "stopping with messages that wait");
+    turn_forget(c);
 }
 
 static void stop_step(struct core *c)
 {
     bool late = clock_mono_us() / 1000 > c->stop_at_ms;
+    bool answering = c->tx_up && mqtt_in_flight(c->tx) > 0;
 
     if (c->committing || broker_files_busy(c->files))
         return; /* these can't be left half-way */
-    if (!late && (!settled(c) || mqtt_in_flight(c->tx) > 0))
+    if (!late && (!settled(c) || answering))
         return;
+    refuse_rest(c);
     turn_intake(c); /* the last acknowledgements */
     loop_timer_stop(c->tick);
     void (*stopped)(void *arg) = TAKE(c->stopped);
@@ -126,7 +142,12 @@ static void on_tick(void *arg)
             c->next_expire_ms = now_ms + EXPIRE_EVERY_MS;
             c->expire_due = true;
         }
+        if (c->catalog_stale && now_ms >= c->next_reload_ms) {
+            c->next_reload_ms = now_ms + RELOAD_EVERY_MS;
+            turn_reload(c);
+        }
     }
+    c->patient_due = job_queue_count(&c->patient) > 0;
     turn_write(c);
     mqtt_flush(c->tx);
     turn_intake(c);
@@ -245,6 +266,7 @@ int core_open(const struct core_options *o, struct core **ret, struct fail *f)
     arena_init(&c->read_arena);
     arena_init(&c->tx_arena);
     job_queue_init(&c->jobs);
+    job_queue_init(&c->patient);
     c->noise = noise_new();
     c->seen = device_seen_new();
     c->commit_wake = loop_wake_new(c->loop, on_commit_wake, c);
@@ -278,6 +300,8 @@ void core_stop(struct core *c, void (*done)(void *arg), void *arg)
     c->expire_due = false;
     c->stop_at_ms = clock_mono_us() / 1000 + STOP_MS;
     job_queue_close(&c->jobs);
+    job_queue_close(&c->patient);
+    broker_files_stop(c->files);
     loop_timer_start(c->tick, 0, 10);
 }
 
@@ -285,6 +309,7 @@ void core_close(struct core *c)
 {
     if (!c)
         return;
+    turn_forget(c);
     mqtt_free(c->rx);
     mqtt_free(c->tx);
     if (c->committer)
@@ -301,7 +326,9 @@ void core_close(struct core *c)
     device_seen_free(c->seen);
     noise_free(c->noise);
     job_queue_done(&c->jobs);
+    job_queue_done(&c->patient);
     map_done(&c->busy.map);
+    stubborn_done(&c->stubborn);
     arena_done(&c->read_arena);
     arena_done(&c->tx_arena);
     free(c);
@@ -310,8 +337,10 @@ void core_close(struct core *c)
 int core_submit(void *core, struct db_job *job)
 {
     struct core *c = core;
-    int rc = job_queue_put(&c->jobs, job);
-    if (rc == 0)
+    struct job_queue *q = job->patient ? &c->patient : &c->jobs;
+    int rc = job_queue_put(q, job);
+    /* the tick looks after the patient, unless there are many */
+    if (rc == 0 && (!job->patient || job_queue_count(q) >= PATIENT_MAX))
         loop_wake_send(c->job_wake);
     return rc;
 }

@@ -60,6 +60,8 @@ void noise_refused(struct noise *n, struct str device, enum metric why, int64_t 
 struct broker_files;
 struct broker_files *broker_files_new(struct loop *l, const struct conf *conf, const char *db_path);
 void broker_files_dirty(struct broker_files *b); /* soon, once for many changes */
+/* Begin nothing any more: the next start writes them anyway. */
+void broker_files_stop(struct broker_files *b);
 bool broker_files_busy(const struct broker_files *b);
 void broker_files_free(struct broker_files *b); /* not while busy */
 
@@ -97,6 +99,15 @@ struct db_job *job_queue_take(struct job_queue *q);         /* NULL when empty *
 size_t job_queue_count(struct job_queue *q);
 void job_queue_close(struct job_queue *q);
 
+/* ---- stubborn.c: messages that fail alone, again and again ---- */
+struct stubborn {
+    struct map tries;
+    int64_t last_ms;
+};
+/* Count one more failure; true when it is to be left out. now: monotonic. */
+bool stubborn_failed(struct stubborn *s, const struct waiting *w, int64_t now);
+void stubborn_done(struct stubborn *s);
+
 /* ---- core.c, turn.c ---- */
 struct core {
     const struct conf *conf;
@@ -127,9 +138,10 @@ struct core {
 
     /* waiting for the writer */
     struct waiting *wait_first, *wait_last;
-    size_t n_waiting;
+    size_t n_waiting, waiting_bytes;
     struct busy busy;
-    struct job_queue jobs;
+    struct job_queue jobs, patient;
+    bool patient_due;
 
     /* the transaction under way */
     bool committing;
@@ -139,15 +151,23 @@ struct core {
     struct db_job *tx_jobs, **tx_jobs_last;
     bool tx_catalog, tx_seen;
 
+    /* what failed */
+    struct stubborn stubborn;
+    bool catalog_stale; /* committed, but the snapshot could not be made */
+    bool read_failed;   /* in this batch, and logged */
+
     /* acknowledging */
     int64_t oldest_unacked_us;
     bool paused_for_ack;
 
     bool seen_due, expire_due, stopping;
-    int64_t next_seen_ms, next_expire_ms, stop_at_ms;
+    int64_t next_seen_ms, next_expire_ms, next_reload_ms, stop_at_ms;
     void (*stopped)(void *arg);
     void *stopped_arg;
 };
+
+#define WAITING_BYTES_MAX (32 << 20) /* of messages that wait */
+#define PATIENT_MAX       64         /* jobs nobody waits for: so many are worth a transaction */
 
 /* turn.c */
 void turn_message(struct core *c, const struct mqtt_message *m);
@@ -155,4 +175,6 @@ void turn_batch_end(struct core *c);
 void turn_write(struct core *c);     /* start a transaction if there is anything for it */
 void turn_committed(struct core *c); /* the committer gave word */
 void turn_lost(struct core *c);      /* the broker's session broke: its messages come again */
+void turn_reload(struct core *c);    /* the snapshot of the catalog, from the database */
+void turn_forget(struct core *c);    /* the messages that wait: nothing of them was acknowledged */
 void turn_intake(struct core *c);    /* hold or take messages, acknowledge what is settled */

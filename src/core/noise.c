@@ -1,7 +1,8 @@
 /*
  * Messages that are not acted on: each is counted by kind; the log gets one line per device and
  * minute at most, and one line per minute for the sum of what was left out. Memory is bounded by
- * the number of devices noted in a minute.
+ * the number of devices noted in a minute; they are noted by hash, for what stands at a device's
+ * place in a topic may be 64 KiB long.
  */
 #include "core_priv.h"
 
@@ -50,12 +51,13 @@ void noise_refused(struct noise *n, struct str device, enum metric why, int64_t 
         n->minute = now / 60000;
         n->left_out = 0;
     }
-    if (n->seen.count >= NOISE_DEVICES_MAX || map_get(&n->seen, device.p, device.n)) {
+    uint64_t hash = hash_bytes(device.p, device.n);
+    if (n->seen.count >= NOISE_DEVICES_MAX || map_get(&n->seen, &hash, sizeof(hash))) {
         n->left_out++;
         return;
     }
-    (void)map_put(&n->seen, device.p, device.n, n);
+    (void)map_put(&n->seen, &hash, sizeof(hash), n);
     char name[96];
-    (void)snprintf(name, sizeof(name), "%.*s", (int)device.n, device.p);
+    (void)snprintf(name, sizeof(name), "%.*s", device.n < 95 ? (int)device.n : 95, device.p);
     LOG(LOG_WARN, "core", "device message refused", KV("device", name), KV("why", reason_of(why)));
 }

@@ -5,17 +5,17 @@
  * while that waits for the disk, reading goes on. Answers of a transaction, HTTP replies and the
  * PUBACKs of its messages leave only after its commit. PUBACKs can't be picked out of the
  * library's queue one by one, so they leave when nothing that was taken is unsettled; if that
- * moment does not come by itself, intake pauses until it does.
+ * moment does not come by itself, intake pauses until it does. What can't be settled (the commit
+ * failed, the answer had no way out) is not acknowledged: the session is cut, and the broker
+ * sends it again.
  */
 #include "core_priv.h"
 
 #define WRITE_MESSAGES_MAX 2000  /* per transaction */
 #define WRITE_MESSAGES_US  10000 /* of messages in one transaction */
-#define WRITE_JOBS_US      5000  /* of jobs in one transaction */
-#define WAITING_MAX        20000 /* messages; beyond it intake pauses */
-#define IN_FLIGHT_MAX      20000 /* commands without PUBACK; beyond it intake pauses */
-#define UNACKED_MAX        30000 /* half of MQTT's Receive Maximum */
-#define UNACKED_US         3000000
+#define WRITE_JOBS_US      1000  /* of jobs in one transaction: imports come in slices this long */
+#define WRITE_PATIENT_US   5000  /* of jobs that nobody waits for */
+#define WRITE_ROUNDS_MAX   4     /* transactions that changed nothing, before others' turn */
 #define SEEN_SLICE         500
 #define EXPIRE_SLICE       200
 
@@ -49,13 +49,18 @@ static void note_refused(struct core *c, const struct answers *out)
 
 static void answers_send(struct core *c, struct answers *out)
 {
+    bool sent = true;
+
     for (struct answer *a = out->first; a; a = a->next) {
         int mid;
-        /* A lost answer is no harm: the device asks again and gets the same one. */
         int rc = mqtt_publish(c->tx, a->topic, a->payload.p, a->payload.n, 1, &mid);
+        sent &= rc != E_UNAVAILABLE;
         if (rc < 0)
             LOG(LOG_DEBUG, "core", "answer not sent", KV("topic", a->topic), KV_RC(rc));
     }
+    /* Asked again, the same answer is given; and not before there is a way out for it. */
+    if (!sent)
+        mqtt_drop(c->rx, "the sending session is lost: questions shall come again");
     if (out->offered)
         metric_add(M_CHECK_OFFERED, out->offered);
     if (out->repeated)
@@ -77,8 +82,9 @@ static int run_message(struct core *c, struct db *db, struct arena *arena, const
     enum metric refused = M_BAD_TOPIC;
     int rc = E_NOTFOUND;
 
-    for (size_t i = 0; dialects[i] && rc == E_NOTFOUND; i++) {
+    for (size_t i = 0; dialects[i]; i++) {
         rc = dialects[i]->decode(topic, payload, n, arena, &evs, &refused);
+        bool known = rc != E_NOTFOUND;
         if (rc == 0) {
             struct engine x = {
                 .conf = c->conf,
@@ -95,9 +101,9 @@ static int run_message(struct core *c, struct db *db, struct arena *arena, const
             engine_refuse(out, device_of_topic(topic), refused);
         }
         device_events_done(&evs);
+        if (known)
+            return rc;
     }
-    if (rc != E_NOTFOUND)
-        return rc;
     engine_refuse(out, device_of_topic(topic), refused);
     return E_PROTO;
 }
@@ -113,7 +119,17 @@ static void enqueue(struct core *c, const struct mqtt_message *m, uint64_t devic
         c->wait_first = w;
     c->wait_last = w;
     c->n_waiting++;
+    c->waiting_bytes += m->n;
     busy_add(&c->busy, device_hash);
+    if (c->waiting_bytes > WAITING_BYTES_MAX)
+        mqtt_pause(c->rx, true); /* at once: the rest of a batch may be as large again */
+}
+
+static void read_failed(struct core *c, int rc)
+{
+    if (!c->read_failed)
+        LOG(LOG_ERROR, "core", "reading failed", KV_RC(rc), KV("detail", db_error(c->reader)));
+    c->read_failed = true;
 }
 
 void turn_message(struct core *c, const struct mqtt_message *m)
@@ -129,6 +145,10 @@ void turn_message(struct core *c, const struct mqtt_message *m)
         noise_refused(c->noise, device, M_BAD_RETAINED, clock_now_ms());
         return;
     }
+    if (m->n > DIALECT_PAYLOAD_MAX) { /* before it could be kept */
+        noise_refused(c->noise, device, M_BAD_LENGTH, clock_now_ms());
+        return;
+    }
     if (busy_is(&c->busy, device_hash)) {
         enqueue(c, m, device_hash);
         return;
@@ -141,7 +161,7 @@ void turn_message(struct core *c, const struct mqtt_message *m)
         enqueue(c, m, device_hash);
     } else if (rc < 0 && rc != E_PROTO) {
         /* The reader failed: the writer shall find out whether the database is well. */
-        LOG(LOG_ERROR, "core", "reading failed", KV_RC(rc), KV("detail", db_error(c->reader)));
+        read_failed(c, rc);
         enqueue(c, m, device_hash);
     } else {
         note_refused(c, &out);
@@ -161,6 +181,7 @@ void turn_batch_end(struct core *c)
     if (c->batch_us)
         metric_observe_us(M_TURN_SECONDS, clock_mono_us() - c->batch_us);
     c->batch_us = 0;
+    c->read_failed = false;
     arena_reset(&c->read_arena);
     turn_write(c);
     mqtt_flush(c->tx);
@@ -179,6 +200,20 @@ static void waiting_free_all(struct core *c, struct waiting *w)
     }
 }
 
+void turn_forget(struct core *c)
+{
+    waiting_free_all(c, TAKE(c->wait_first));
+    c->wait_last = NULL;
+    c->n_waiting = c->waiting_bytes = 0;
+}
+
+/* The savepoint is undone; false when the transaction has gone with it. */
+static bool undo(struct core *c)
+{
+    db_undo(c->writer);
+    return db_save(c->writer) == 0 && db_release(c->writer) == 0;
+}
+
 /* One message in a savepoint. Returns an error only when the whole transaction is lost. */
 static int write_message(struct core *c, struct waiting *w)
 {
@@ -189,11 +224,13 @@ static int write_message(struct core *c, struct waiting *w)
         return rc;
     answers_init(&out, &c->tx_arena);
     rc = run_message(c, c->writer, &c->tx_arena, w->topic, w->payload, w->n, &out);
-    if (rc == E_DB || rc == E_DB_FULL)
-        return rc;
-    if (rc < 0)
+    if (rc == E_DB || rc == E_DB_FULL) {
+        int64_t now = clock_mono_us() / 1000;
+        if (rc == E_DB_FULL || !undo(c) || !stubborn_failed(&c->stubborn, w, now))
+            return rc;
+    } else if (rc < 0) {
         db_undo(c->writer);
-    else if ((rc = db_release(c->writer)) < 0)
+    } else if ((rc = db_release(c->writer)) < 0)
         return rc;
 
     if (rc < 0 && rc != E_PROTO) {
@@ -215,6 +252,7 @@ static int write_message(struct core *c, struct waiting *w)
     return 0;
 }
 
+/* Returns an error only when the whole transaction is lost: a job that fails alone is told so. */
 static int write_job(struct core *c, struct db_job *job)
 {
     int rc = db_save(c->writer);
@@ -222,12 +260,8 @@ static int write_job(struct core *c, struct db_job *job)
     if (rc < 0)
         return rc;
     job->rc = job->run(job, c->writer);
-    if (job->rc == E_DB || job->rc == E_DB_FULL)
-        return job->rc;
-    if (job->rc < 0) {
-        db_undo(c->writer);
-        return 0;
-    }
+    if (job->rc < 0)
+        return undo(c) ? 0 : job->rc;
     c->tx_catalog |= job->catalog;
     return db_release(c->writer);
 }
@@ -243,6 +277,7 @@ static int write_messages(struct core *c)
         if (!c->wait_first)
             c->wait_last = NULL;
         c->n_waiting--;
+        c->waiting_bytes -= w->n;
         w->next = NULL;
         *c->tx_last = w;
         c->tx_last = &w->next;
@@ -254,23 +289,23 @@ static int write_messages(struct core *c)
 }
 
 /* A job that changes the catalog ends the transaction: what follows decides by the new one. */
-static int write_jobs(struct core *c)
+static int write_jobs(struct core *c, struct job_queue *from, int64_t for_us)
 {
     int64_t start = clock_mono_us();
     struct db_job *job;
     int rc = 0;
 
-    while (rc == 0 && !c->tx_catalog && (job = job_queue_take(&c->jobs))) {
+    while (rc == 0 && !c->tx_catalog && (job = job_queue_take(from))) {
         *c->tx_jobs_last = job;
         c->tx_jobs_last = &job->next;
         rc = write_job(c, job);
-        if (clock_mono_us() - start > WRITE_JOBS_US)
+        if (clock_mono_us() - start > for_us)
             break;
     }
     return rc;
 }
 
-static int write_housekeeping(struct core *c)
+static int housekeeping(struct core *c)
 {
     int64_t next;
     int rc = 0;
@@ -286,24 +321,82 @@ static int write_housekeeping(struct core *c)
     return rc < 0 ? rc : 0;
 }
 
+/* What fails here alone must not take messages and jobs with it. */
+static int write_housekeeping(struct core *c)
+{
+    if (!c->expire_due && !c->seen_due)
+        return 0;
+    int rc = db_save(c->writer);
+    if (rc < 0)
+        return rc;
+    rc = housekeeping(c);
+    if (rc == 0)
+        return db_release(c->writer);
+    if (!undo(c))
+        return rc;
+    LOG(LOG_ERROR, "core", "housekeeping failed", KV_RC(rc), KV("detail", db_error(c->writer)));
+    if (c->tx_seen)
+        device_seen_flushed(c->seen, false);
+    c->tx_seen = c->seen_due = c->expire_due = false; /* it is due again soon */
+    return 0;
+}
+
+/* What a download served comes before what its device says next: first the bytes, then success. */
+static int write_all(struct core *c)
+{
+    int rc = write_jobs(c, &c->patient, WRITE_PATIENT_US);
+
+    if (rc == 0)
+        rc = write_messages(c);
+    if (rc == 0)
+        rc = write_jobs(c, &c->jobs, WRITE_JOBS_US);
+    return rc < 0 || c->tx_catalog ? rc : write_housekeeping(c);
+}
+
+static bool is_due(struct core *c)
+{
+    size_t patient = job_queue_count(&c->patient);
+
+    return c->wait_first || c->seen_due || c->expire_due || job_queue_count(&c->jobs) > 0 ||
+           patient >= PATIENT_MAX || (patient > 0 && c->patient_due);
+}
+
+/* Until it works the one before is in use: on_tick tries again. */
+void turn_reload(struct core *c)
+{
+    struct catalog *fresh;
+    struct fail f = {0};
+
+    if (catalog_load(c->reader, &fresh, &f) < 0) {
+        if (!c->catalog_stale)
+            LOG(LOG_ERROR, "core", "the catalog could not be read again", KV("detail", f.text));
+        c->catalog_stale = true;
+        return;
+    }
+    if (c->catalog_stale)
+        LOG(LOG_INFO, "core", "the catalog is read again");
+    c->catalog_stale = false;
+    catalog_unref(c->catalog);
+    c->catalog = catalog_ref(fresh);
+    catalog_cell_set(c->cell, fresh);
+}
+
+/* The messages of a lost transaction stay unacknowledged, and those behind must not overtake
+ * them: all come again. */
+static void give_messages_back(struct core *c)
+{
+    turn_forget(c);
+    mqtt_drop(c->rx, "the database could not commit");
+}
+
 /* The transaction ended: rc 0 committed, else lost. */
 static void finish(struct core *c, int rc)
 {
     struct db_job *job = c->tx_jobs, *next;
-    struct fail f;
 
     c->committing = false;
-    if (rc == 0 && c->tx_catalog) {
-        struct catalog *fresh;
-        int lrc = catalog_load(c->reader, &fresh, &f);
-        if (lrc == 0) {
-            catalog_unref(c->catalog);
-            c->catalog = catalog_ref(fresh);
-            catalog_cell_set(c->cell, fresh);
-        } else {
-            LOG(LOG_ERROR, "core", "the catalog could not be read again", KV("detail", f.text));
-        }
-    }
+    if (rc == 0 && c->tx_catalog)
+        turn_reload(c);
     if (c->tx_seen)
         device_seen_flushed(c->seen, rc == 0);
     c->seen_due = rc == 0 && c->seen_due && device_seen_pending(c->seen) > 0;
@@ -314,12 +407,9 @@ static void finish(struct core *c, int rc)
             if (w->check)
                 metric_observe_us(M_CHECK_SECONDS, now_us - w->taken_us);
     } else {
-        LOG(LOG_ERROR, "core", "transaction lost: its messages stay unacknowledged", KV_RC(rc));
-        /* Later messages must not overtake those that the broker will send again. */
-        waiting_free_all(c, TAKE(c->wait_first));
-        c->wait_last = NULL;
-        c->n_waiting = 0;
-        mqtt_drop(c->rx, "the database could not commit");
+        LOG(LOG_ERROR, "core", "transaction lost", KV_RC(rc), KV("detail", db_error(c->writer)));
+        if (c->tx_messages)
+            give_messages_back(c);
     }
     waiting_free_all(c, TAKE(c->tx_messages));
     c->tx_jobs = NULL;
@@ -333,9 +423,13 @@ static void finish(struct core *c, int rc)
 
 void turn_write(struct core *c)
 {
-    while (!c->committing) {
-        if (!c->wait_first && !c->seen_due && !c->expire_due && job_queue_count(&c->jobs) == 0)
+    for (int round = 0; !c->committing; round++) {
+        if (!is_due(c))
             break;
+        if (round == WRITE_ROUNDS_MAX) {
+            loop_wake_send(c->job_wake);
+            break;
+        }
         answers_init(&c->tx_answers, &c->tx_arena);
         c->tx_messages = NULL;
         c->tx_last = &c->tx_messages;
@@ -345,12 +439,9 @@ void turn_write(struct core *c)
 
         int64_t before = db_total_changes(c->writer);
         int rc = db_begin(c->writer);
+        c->patient_due = false;
         if (rc == 0)
-            rc = write_messages(c);
-        if (rc == 0)
-            rc = write_jobs(c);
-        if (rc == 0 && !c->tx_catalog)
-            rc = write_housekeeping(c);
+            rc = write_all(c);
         if (rc < 0) {
             db_rollback(c->writer);
             metric_add(M_COMMIT_FAILED, 1);
@@ -365,7 +456,8 @@ void turn_write(struct core *c)
         rc = db_commit(c->writer); /* nothing was written: no disk, no wait */
         finish(c, rc);
     }
-    metric_set(M_QUEUE_DEPTH, (int64_t)(c->n_waiting + job_queue_count(&c->jobs)));
+    metric_set(M_QUEUE_DEPTH,
+               (int64_t)(c->n_waiting + job_queue_count(&c->jobs) + job_queue_count(&c->patient)));
 }
 
 void turn_committed(struct core *c)
@@ -378,36 +470,4 @@ void turn_committed(struct core *c)
     turn_write(c);
     mqtt_flush(c->tx);
     turn_intake(c);
-}
-
-/* ---- intake ---- */
-
-void turn_lost(struct core *c)
-{
-    c->oldest_unacked_us = 0;
-    c->paused_for_ack = false;
-}
-
-void turn_intake(struct core *c)
-{
-    bool settled = c->n_waiting == 0 && (!c->committing || !c->tx_messages);
-    size_t unacked = mqtt_unacked(c->rx);
-
-    if (unacked > 0 && settled) {
-        mqtt_ack(c->rx);
-        unacked = 0;
-    }
-    if (unacked == 0) {
-        c->oldest_unacked_us = 0;
-        c->paused_for_ack = false;
-    } else {
-        int64_t now = clock_mono_us();
-        if (c->oldest_unacked_us == 0)
-            c->oldest_unacked_us = now;
-        if (unacked > UNACKED_MAX || now - c->oldest_unacked_us > UNACKED_US)
-            c->paused_for_ack = true;
-    }
-    metric_set(M_MQTT_UNACKED, (int64_t)unacked);
-    mqtt_pause(c->rx, c->paused_for_ack || !c->tx_up || c->stopping || c->n_waiting > WAITING_MAX ||
-                          mqtt_in_flight(c->tx) > IN_FLIGHT_MAX);
 }

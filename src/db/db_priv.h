@@ -14,7 +14,7 @@ struct db_stmt {
     struct db *db;
     enum db_query query;
     int bind_rc; /* first failure of a bind, told by the next step */
-    bool denied;     /* a writer's query on a reader */
+    bool denied; /* a writer's query on a reader */
     bool in_use;
 };
 
@@ -35,7 +35,7 @@ int db_handle_open(const char *path, int flags, int cache_kib, sqlite3 **ret,
 int db_code(sqlite3 *h, int rc);
 /* fail() with the handle's own sentence. what: "open", "backup of" … */
 int db_fail(struct fail *f, sqlite3 *h, int rc, const char *what, const char *path);
-int db_exec(sqlite3 *h, const char *sql); /* result code of SQLite */
+int db_exec(sqlite3 *h, const char *sql);                           /* result code of SQLite */
 int db_prepare(struct db *db, const char *sql, sqlite3_stmt **ret); /* result code of SQLite */
 /* First column of the first row as a number, for pragmas. */
 int db_exec_int(sqlite3 *h, const char *sql, int64_t *ret) MUST_USE; /* result code of SQLite */

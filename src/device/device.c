@@ -130,7 +130,7 @@ static int check_gateway(struct db *w, const struct device *d, struct fail *f)
 {
     int64_t id = d->gateway_id;
     struct arena a;
-    struct device up;
+    struct device up = {0};
     int rc = 0;
 
     arena_init(&a);

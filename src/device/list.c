@@ -41,7 +41,7 @@ int device_list(struct db *db, const struct device_filter *flt, int64_t after, i
     AUTO(db_reset) struct db_stmt *q = db_use(db, choose(&queries, flt));
     struct sbuf tag = {0};
     struct arena a;
-    struct device d;
+    struct device d = {0};
     int rc;
 
     arena_init(&a);

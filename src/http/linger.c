@@ -69,6 +69,8 @@ void linger_tick(struct http_thread *t)
 
 void linger_end_all(struct http_thread *t)
 {
-    while (t->lingers)
-        linger_end(t->lingers);
+    for (struct lingering *g = t->lingers, *next; g; g = next) {
+        next = g->next;
+        linger_end(g);
+    }
 }

@@ -324,6 +324,29 @@ const char *http_query(const struct http_request *r, const char *name)
     return lookup(r, MHD_GET_ARGUMENT_KIND, name);
 }
 
+struct each {
+    int (*fn)(void *arg, const char *name, const char *value);
+    void *arg;
+    int rc;
+};
+
+static enum MHD_Result on_each(void *cls, enum MHD_ValueKind kind UNUSED, const char *name,
+                               const char *value)
+{
+    struct each *e = (struct each *)cls;
+    e->rc = e->fn(e->arg, name, value ? value : "");
+    return e->rc == 0 ? MHD_YES : MHD_NO;
+}
+
+int http_query_each(const struct http_request *r,
+                    int (*fn)(void *arg, const char *name, const char *value), void *arg)
+{
+    struct each e = {.fn = fn, .arg = arg};
+    if (r->conn)
+        MHD_get_connection_values(r->conn->mhd, MHD_GET_ARGUMENT_KIND, on_each, &e);
+    return e.rc;
+}
+
 const char *http_header(const struct http_request *r, const char *name)
 {
     return lookup(r, MHD_HEADER_KIND, name);
@@ -368,7 +391,7 @@ const char *http_request_id(const struct http_request *r)
     w->id = given && str_is_key(given, 64)
                 ? given
                 : arena_printf(&w->arena, "%016llx",
-                               (unsigned long long)(r->thread->id_base + r->thread->id_next++));
+                               (unsigned long long)r->thread->id_base + r->thread->id_next++);
     return w->id;
 }
 

@@ -26,6 +26,7 @@
 #include <netinet/tcp.h>
 #include <sys/socket.h>
 
+#define FULL_US     50000
 #define CLOCK_EVERY 16 /* messages between two looks at the clock */
 #define CORK_FROM   8  /* packets: below, two system calls more are not worth it */
 
@@ -33,6 +34,7 @@ void traffic_reset(struct mqtt *m)
 {
     m->unacked = m->queued = m->qos0 = 0;
     m->dirty = m->stop = m->drained = m->overrun = m->again = false;
+    m->drained_us = clock_mono_us();
 }
 
 void traffic_stop_reading(struct mqtt *m)
@@ -129,6 +131,8 @@ static bool read_once(struct mqtt *m)
             return false;
     }
     m->drained = errno_then == EAGAIN && !m->stop;
+    if (m->drained)
+        m->drained_us = clock_mono_us();
     return !m->drained;
 }
 
@@ -138,7 +142,10 @@ static void note_pressure(struct mqtt *m)
     socklen_t n = sizeof(mem);
     if (!m->deferred || m->overrun || getsockopt(m->fd, SOL_SOCKET, SO_MEMINFO, mem, &n) < 0)
         return;
-    m->overrun = mem[SK_MEMINFO_RMEM_ALLOC] > mem[SK_MEMINFO_RCVBUF] / 2;
+    /* Small messages take many times their size in the buffer, so that it is half full for an
+     * instant under any load: the broker's queue piles up only if that lasts. */
+    m->overrun = mem[SK_MEMINFO_RMEM_ALLOC] > mem[SK_MEMINFO_RCVBUF] / 2 &&
+                 clock_mono_us() - m->drained_us > FULL_US;
 }
 
 /* Before SUBACK too: that may be among what was skipped. */

@@ -177,7 +177,7 @@ int update_moved(struct db *w, const struct catalog *c, const struct device *d, 
 {
     const struct device_type *type = decide_type(c, d);
     const char *words = text && *text ? text : "the device says so";
-    struct update u;
+    struct update u = {0};
     int rc = update_by_id(w, update_id, a, &u);
 
     if (rc < 0)
@@ -218,7 +218,7 @@ int update_reported(struct db *w, const struct catalog *c, const struct device *
                     const char *module, const char *version, int64_t now, struct arena *a)
 {
     const struct device_type *type = decide_type(c, d);
-    struct update u;
+    struct update u = {0};
     int rc = device_version_set(w, d->id, module, version, now);
 
     if (rc < 0)
@@ -246,7 +246,7 @@ int update_cancel(struct db *w, int64_t update_id, const char *cause, const char
                   struct fail *f)
 {
     struct arena a;
-    struct update u;
+    struct update u = {0};
     int rc;
 
     arena_init(&a);
@@ -267,8 +267,8 @@ static int expire(struct db *w, const struct catalog *c, int64_t update_id, int6
                   struct arena *a)
 {
     const struct device_type *type;
-    struct device d;
-    struct update u;
+    struct device d = {0};
+    struct update u = {0};
     enum update_state end;
     bool quarantined;
     int rc = update_by_id(w, update_id, a, &u);

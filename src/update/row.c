@@ -120,7 +120,7 @@ int update_list(struct db *db, const struct update_filter *flt, int64_t before, 
                                              Q_UPDATE_LIST_OPEN};
     AUTO(db_reset) struct db_stmt *q = db_use(db, choose(&queries, flt));
     struct arena a;
-    struct update u;
+    struct update u = {0};
     int rc;
 
     arena_init(&a);

@@ -62,8 +62,8 @@ int update_served(struct db *w, const struct catalog *c, int64_t update_id, int 
 {
     const struct device_type *type;
     const struct firmware *fw;
-    struct device d;
-    struct update u;
+    struct device d = {0};
+    struct update u = {0};
     int rc = update_by_id(w, update_id, a, &u);
 
     if (rc < 0)

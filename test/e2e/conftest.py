@@ -1,13 +1,14 @@
 """Fixtures: `site` is one broker and one otad for a test file, `make_site` makes special ones."""
 import itertools
 import pathlib
+import signal
 import sys
 
 import pytest
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent))
 
-from otalib import Broker, Device, Otad  # noqa: E402
+from otalib import Broker, Device, Otad, wait  # noqa: E402
 
 
 class Site:
@@ -50,6 +51,18 @@ class Site:
         if version:
             device.report(version=version)
         return device
+
+    def restart_broker(self, *devices, signo=signal.SIGTERM, meanwhile=None):
+        """Stop it, start it, and wait until otad and the devices are back."""
+        sessions = [d.sessions for d in devices]
+        self.broker.stop(signo)
+        wait(lambda: self.otad.metric("otad_mqtt_connected") == 0, "otad notices")
+        if meanwhile:
+            meanwhile()
+        self.broker.start()
+        self.otad.wait_for("/readyz")
+        for device, n in zip(devices, sessions):
+            device.reconnected(n)
 
     def release(self):
         for device in self.devices:

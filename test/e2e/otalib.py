@@ -203,6 +203,7 @@ class Otad:
             text += f"[{section}]\n"
             text += "".join(f"{k} = {json.dumps(v)}\n" for k, v in keys.items())
         self.conf.write_text(text)
+        self.conf.chmod(0o600)
         self.process = None
 
     def start(self, ready=True, **env):
@@ -352,6 +353,7 @@ class Device:
         self.inbox = queue.Queue()
         self.up = False
         self.subscribed = False
+        self.sessions = 0
         if hasattr(paho, "CallbackAPIVersion"):  # paho 2
             self.client = paho.Client(paho.CallbackAPIVersion.VERSION1, client_id=f"e2e-{key}")
         else:
@@ -377,6 +379,7 @@ class Device:
             self.up = True
 
     def _on_subscribe(self, *_):
+        self.sessions += 1
         self.subscribed = True
 
     def _on_disconnect(self, *_):
@@ -387,6 +390,11 @@ class Device:
 
     def connected(self):
         wait(lambda: self.up and self.subscribed, f"{self.key} connects ({self.refusal})")
+        return self
+
+    def reconnected(self, sessions):
+        """Wait for a session after the given number of them (read it before the broker goes)."""
+        wait(lambda: self.sessions > sessions and self.subscribed, f"{self.key} connects again")
         return self
 
     def publish(self, topic, payload, retain=False, wait_ack=True):

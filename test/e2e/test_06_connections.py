@@ -32,13 +32,14 @@ def test_broker_restart_with_1200_open_connections(make_site):
     sockets = [connect(otad.port) for _ in range(1200)]
     try:
         wait(lambda: descriptors(otad.process.pid) > 1150, "otad holds them all")
+        sessions = device.sessions
         site.broker.stop()
         wait(lambda: otad.metric("otad_mqtt_connected") == 0, "otad notices")
         assert otad.rest("GET", "/device-types").status == 200
         site.broker.start()
         wait(lambda: otad.metric("otad_mqtt_connected") == 1, "MQTT comes back")
         assert descriptors(otad.process.pid) > 1100, "the connections were open all the while"
-        device.connected()
+        device.reconnected(sessions)
         assert device.offer()["params"]["version"] == "2.0"
         # and they still work
         for s in sockets[::100]:

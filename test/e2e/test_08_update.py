@@ -75,11 +75,9 @@ def test_rolled_back(site):
     offer = device.offer()
     download(site, offer)
     site.otad.wait_state(device.key, "downloaded")
-    device.publish("command_reply", {"method": "otaUpgrade", "params": {"result": 0},
+    device.publish("command_reply", {"method": "otaUpgrade", "params": {"ota_result": 0},
                                      "id": offer["id"]})  # fmt: skip
-    wait(lambda: site.otad.updates(device.key)[0]["state"] in ("installing", "rebooting",
-                                                               "installed", "rolled_back"),
-         "the device's word is taken")  # fmt: skip
+    site.otad.wait_state(device.key, "installed")
     device.report(version="1.0.0")
     update = site.otad.wait_state(device.key, "rolled_back")
     assert "verified" not in states(update)
@@ -122,7 +120,7 @@ def fail_once(site, device):
     download(site, offer)
     site.otad.wait_state(device.key, "downloaded")
     device.publish("command_reply", {"method": "otaUpgrade", "id": offer["id"],
-                                     "params": {"result": 1, "error": "flash"}})  # fmt: skip
+                                     "params": {"ota_result": 1}})  # fmt: skip
 
     def over():
         update = site.otad.ok("GET", f"/updates/{offer['id']}")
@@ -138,7 +136,7 @@ def test_backoff(dated):
     download(site, offer)
     site.otad.wait_state(device.key, "downloaded")
     device.publish("command_reply", {"method": "otaUpgrade", "id": offer["id"],
-                                     "params": {"result": 1}})  # fmt: skip
+                                     "params": {"ota_result": 1}})  # fmt: skip
     wait(lambda: site.otad.updates(device.key)[0]["attempt"] == 2, "one attempt is used")
     device.nothing()
     said = site.otad.ok("GET", f"/devices/{device.key}/explain?module=main")

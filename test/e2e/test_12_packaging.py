@@ -156,7 +156,11 @@ def test_tour_of_the_readme(tmp_path):
         ("$PWD/run/tour", str(tmp_path)), ("run/tour", str(tmp_path)), ("build/otad", OTAD),
     ):  # fmt: skip
         script = script.replace(old, new)
-    cleanup = f"trap 'kill %1 $(cat {tmp_path}/mosquitto.pid) 2>/dev/null' EXIT\nset -m\n"
+    # what a failure half way leaves running
+    cleanup = (
+        f"trap 'code=$?; kill %1 $(cat {tmp_path}/mosquitto.pid) 2>/dev/null || true; exit $code' EXIT\n"
+        "set -m\n"
+    )
     done = run("bash", "-e", "-c", cleanup + script, timeout=120)
     assert done.returncode == 0, done.stdout + done.stderr
     assert '"verified"' in done.stdout and '"otaUpgrade"' in done.stdout

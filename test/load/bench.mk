@@ -1,6 +1,9 @@
 # make bench            all parts, about a quarter of an hour
 # make bench PART=ac    some of them; ROUNDS=1 for a quick look
+# make bench DOC=doc/performance.md   puts the table there, too
 PART ?= abcdef
 ROUNDS ?= 3
+DOC ?=
 bench: all build/preload/faultfs.so ## speed and size against the targets; figures in build/bench.json
-	/usr/bin/python3 test/load/bench.py --parts '$(PART)' --rounds $(ROUNDS)
+	/usr/bin/python3 test/load/bench.py --parts '$(PART)' --rounds $(ROUNDS) \
+		$(if $(DOC),--doc '$(DOC)')

@@ -28,7 +28,7 @@ def arguments():
     p.add_argument("--rounds", type=int, default=3)
     p.add_argument("--bin", default="build", help="folder of otad and otasim")
     p.add_argument("--out", default="build/bench.json")
-    p.add_argument("--markdown", help="write the table to this file as well")
+    p.add_argument("--doc", help="put the table into this document as well")
     p.add_argument("--keep", action="store_true", help="leave the folders of data and logs")
     p.add_argument("--strict", action="store_true", help="exit 1 when a target is missed")
     args = p.parse_args()
@@ -76,8 +76,8 @@ def main():
                 lab.close()
         table.save(args.out)
     missed = table.print()
-    if args.markdown:
-        table.markdown(args.markdown)
+    if args.doc:
+        table.into_document(args.doc)
     return 1 if broken or (missed and args.strict) else 0
 
 

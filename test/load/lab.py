@@ -188,7 +188,10 @@ class FleetRun:
         out, _ = self.popen.communicate(timeout=600)
         if self.popen.returncode != 0:
             raise RuntimeError(f"otasim fleet ended with {self.popen.returncode}")
-        return json.loads(out)
+        r = json.loads(out)
+        if r["count"] == 0:
+            raise RuntimeError(f"no check was answered: {r}")
+        return r
 
 
 class Otad:

@@ -68,14 +68,26 @@ class Table:
         print(f"{met} targets met, {missed} missed, {time.time() - self.began:.0f} s", flush=True)
         return missed
 
-    def markdown(self, path):
-        with open(path, "w") as f:
-            f.write("| part | what | figure | target | | of the rounds |\n|---|---|---|---|---|---|\n")
-            for r in self.rows:
-                target = "" if r["at_least"] is None else f"≥ {r['at_least']:g}"
-                target = target if r["at_most"] is None else f"≤ {r['at_most']:g}"
-                f.write(f"| {r['part']} | {r['what']} | {figure(r)} {r['unit']} | {target} "
-                        f"| {r['verdict']} | {spread(r['rounds'])} {r['note']} |\n")
+    def markdown(self):
+        out = [f"Machine: {machine()}. {time.strftime('%Y-%m-%d', time.gmtime())}.", "",
+               "| part | what | figure | target | | of the rounds |", "|---|---|---|---|---|---|"]
+        for r in self.rows:
+            target = "" if r["at_least"] is None else f"≥ {r['at_least']:g}"
+            target = target if r["at_most"] is None else f"≤ {r['at_most']:g}"
+            rounds = " ".join(x for x in (spread(r["rounds"]), r["note"]) if x)
+            out.append(f"| {r['part']} | {r['what']} | {figure(r)} {r['unit']} | {target} "
+                       f"| {r['verdict']} | {rounds} |")
+        return "\n".join(out)
+
+    def into_document(self, path):
+        """Puts the table between the two marks of a document."""
+        begin, end = "<!-- figures: begin -->\n", "\n<!-- figures: end -->"
+        with open(path) as f:
+            before, rest = f.read().split(begin, 1)
+        after = rest.split(end, 1)[1]
+        with open(path + ".new", "w") as f:
+            f.write(before + begin + self.markdown() + end + after)
+        os.rename(path + ".new", path)
 
     def save(self, path):
         os.makedirs(os.path.dirname(path), exist_ok=True)

@@ -7,5 +7,7 @@ int main(void)
     int failed = run_engine_tests();
     failed += run_behind_tests();
     failed += run_queue_tests();
+    failed += run_turn_tests(); /* it forks: before the thread pool has threads */
+    failed += run_files_tests();
     return failed != 0;
 }
