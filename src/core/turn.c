@@ -249,6 +249,7 @@ static int write_message(struct core *c, struct waiting *w)
     all->nothing += out.nothing;
     all->bad_versions += out.bad_versions;
     all->without_rule += out.without_rule;
+    all->n_seen += out.n_seen;
     return 0;
 }
 
@@ -269,6 +270,7 @@ static int write_job(struct core *c, struct db_job *job)
 static int write_messages(struct core *c)
 {
     int64_t start = clock_mono_us();
+    size_t devices = c->tx_answers.n_seen; /* one message may be about hundreds */
     int n = 0, rc = 0;
 
     while (c->wait_first && n < WRITE_MESSAGES_MAX && rc == 0) {
@@ -282,7 +284,10 @@ static int write_messages(struct core *c)
         *c->tx_last = w;
         c->tx_last = &w->next;
         rc = write_message(c, w);
-        if ((++n & 15) == 0 && clock_mono_us() - start > WRITE_MESSAGES_US)
+        if ((++n & 15) != 0 && c->tx_answers.n_seen - devices < 16)
+            continue;
+        devices = c->tx_answers.n_seen;
+        if (clock_mono_us() - start > WRITE_MESSAGES_US)
             break;
     }
     return rc;
