@@ -11,6 +11,8 @@
 #include "util.h"
 
 #define DEVICE_KEY_MAX              64    /* it is an MQTT topic segment and username */
+#define DEVICE_ADDRESS_MAX          64    /* characters of one segment of an address */
+#define DEVICE_DEPTH_MAX            8     /* how far devices may stand behind one another */
 #define DEVICE_ATTRIBUTES_MAX       256   /* names per device */
 #define DEVICE_ATTRIBUTES_BYTES_MAX 32768 /* their JSON text */
 
@@ -19,12 +21,14 @@ struct device {
     const char *key, *name, *sn, *timezone;
     const char *tags;          /* JSON array text */
     const char *password_hash; /* NULL = cannot log in to the broker */
+    const char *address;       /* under its gateway; "" without one */
     bool enabled;
     int64_t quarantined_until, failures_since, failures, released_at;
     int64_t created_at, updated_at, revision;
     /* of device_state, filled by device_by_key and device_list alone */
     const char *attributes; /* JSON object text; NULL when not asked for */
     int64_t seen_at;        /* 0 = never */
+    int online;             /* 1, 0; -1 = not known, or not asked for */
 };
 
 /* A device of an import under way does not exist for these (E_NOTFOUND). */
@@ -34,10 +38,12 @@ int device_by_key(struct db *db, int64_t project_id, const char *key, struct are
 int device_find(struct db *db, struct str key, struct arena *a, struct device *ret) MUST_USE;
 int device_by_id(struct db *db, int64_t id, struct arena *a, struct device *ret) MUST_USE;
 /* Sets id; -EEXIST; E_PROTO for a key, tags or a password that can't be. A key with a colon can't
- * have a password: mosquitto's file has no place for it. Tags hold no comma. */
+ * have a password: mosquitto's file has no place for it. Tags hold no comma. Behind a gateway the
+ * address is the key when none is given, and unique (-EEXIST); without a gateway there is none. */
 int device_insert(struct db *w, struct device *d, struct fail *f) MUST_USE;
-int device_update(struct db *w, const struct device *d, struct fail *f)
-    MUST_USE; /* name, sn, tags, timezone, enabled, gateway, password_hash; bumps revision */
+int device_update(struct db *w, const struct device *d,
+                  struct fail *f) MUST_USE; /* name, sn, tags, timezone, enabled, gateway, address,
+                                             * password_hash; bumps revision */
 /* With its updates and lists. E_CONFLICT while devices stand behind it, or while a firmware is for
  * this device alone (an empty list would mean every device). */
 int device_delete(struct db *w, int64_t id, struct fail *f) MUST_USE;
@@ -50,6 +56,35 @@ struct device_filter {
 int device_list(struct db *db, const struct device_filter *flt, int64_t after, int limit,
                 int (*row)(void *arg, const struct device *d), void *arg) MUST_USE;
 int64_t device_count(struct db *db, const struct device_filter *flt);
+
+/* ---- behind a gateway ---- */
+/* How a device is spoken of on the wire: by its own key, or by its gateway in one of two ways. */
+enum address_form { FORM_DIRECT, FORM_GATEWAY, FORM_SUB };
+/* 1 to DEVICE_ADDRESS_MAX printable characters. Pure. */
+bool device_address_ok(const char *s, size_t n);
+/* The device at an address right behind another; E_NOTFOUND. */
+int device_behind(struct db *db, int64_t gateway_id, const char *address, struct arena *a,
+                  struct device *ret) MUST_USE;
+/* Make one there, with a key of its own ("SD_" and 10 characters) and no password. d has project,
+ * type, gateway, address, created_at. E_LIMIT when `max` devices stand behind `outermost`. */
+int device_create_behind(struct db *w, struct device *d, int64_t outermost, int64_t max,
+                         struct arena *a) MUST_USE;
+/* It was spoken of in this form (as_list: `device` was a list): kept for later pushes. Writes only
+ * when it differs. */
+int device_form_note(struct db *w, int64_t device_id, enum address_form form,
+                     bool as_list) MUST_USE;
+/* How to reach a device by itself: the key in the topic, the path behind it, the form. */
+struct device_route {
+    const char *gateway; /* the outermost one's key; its own when it connects itself */
+    const char **path;   /* n_path addresses, from the gateway on; 0 = itself */
+    size_t n_path;
+    enum address_form form;
+    bool as_list;
+};
+int device_route(struct db *db, int64_t device_id, struct arena *a,
+                 struct device_route *ret) MUST_USE;
+/* Whether it is connected; writes only when that is news. */
+int device_online_set(struct db *w, int64_t device_id, bool online, int64_t now) MUST_USE;
 
 /* ---- what it reported ---- */
 /* Merge an object into the stored attributes (members with null are removed). Writes only when

@@ -6,18 +6,23 @@
  */
 #pragma once
 
+#include "device.h" /* enum address_form and the bounds of an address */
 #include "json.h"
 #include "util.h"
 
-#define DIALECT_PAYLOAD_MAX 65536 /* bytes of one device message */
-#define DIALECT_DEPTH_MAX   16    /* nesting of its JSON */
-#define DIALECT_NAME_MAX    64    /* method, attribute and module names */
+#define DIALECT_PAYLOAD_MAX    65536 /* bytes of one device message */
+#define DIALECT_DEPTH_MAX      16    /* nesting of its JSON */
+#define DIALECT_TREE_DEPTH_MAX 32    /* of a tree of devices, each two levels below its parent */
+#define DIALECT_NAME_MAX       64    /* method, attribute and module names */
+#define DIALECT_EVENTS_MAX     256   /* devices of which one message speaks */
 
 enum event_kind {
     EVENT_REPORT,         /* attributes: body is the object */
     EVENT_ATTRIBUTES_GET, /* asks for stored attributes: keys */
     EVENT_METHOD,         /* a named event; rules say whether it is an OTA check */
     EVENT_REPLY,          /* an answer to a command: id, and a result when it has one */
+    EVENT_ONLINE,         /* a gateway says that the device behind it is connected, */
+    EVENT_OFFLINE,        /* or no longer */
 };
 enum reply_result {
     REPLY_RECEIVED,   /* just an answer: the command arrived */
@@ -27,25 +32,38 @@ enum reply_result {
 };
 struct device_event {
     enum event_kind kind;
-    struct str device;  /* key, from the topic */
-    const char *method; /* METHOD, REPLY */
-    json_t *body; /* REPORT: attributes; METHOD: params (maybe NULL). Freed by device_event_done */
-    const char **keys; /* ATTRIBUTES_GET; n_keys 0 = all */
+    struct str device; /* key, from the topic; the gateway's when form is not FORM_DIRECT */
+    const char **path; /* n_path addresses behind that gateway; 0 = the device itself */
+    size_t n_path;
+    enum address_form form;
+    bool as_list;        /* `device` was written as a list; so is the answer's */
+    const char *product; /* key of the type, should the device have to be made; NULL */
+    const char *method;  /* METHOD, REPLY */
+    json_t *body;        /* REPORT: attributes; METHOD: params; maybe NULL. Of device_events.root */
+    const char **keys;   /* ATTRIBUTES_GET; n_keys 0 = all */
     size_t n_keys;
     int64_t id; /* REPLY: the command's id; METHOD: the event's own, has_id */
     bool has_id;
     enum reply_result result;
     const char *text; /* REPLY_FAILED: what failed, in words */
-    json_t *root;     /* the parsed message; owner of body */
 };
-void device_event_done(struct device_event *ev);
+/* What one message says; a gateway's may speak of many devices. All of one kind and form, all
+ * from one topic. */
+struct device_events {
+    struct device_event *list;
+    size_t n;
+    json_t *root; /* the parsed message; owner of every body */
+};
+void device_events_done(struct device_events *evs);
 
 enum command_kind {
     COMMAND_OFFER,           /* an upgrade */
     COMMAND_NOTHING,         /* checked, nothing to do */
     COMMAND_ATTRIBUTES,      /* answer to ATTRIBUTES_GET */
-    COMMAND_REPORT_RESPONSE, /* attributes arrived (device types that want it) */
+    COMMAND_REPORT_RESPONSE, /* attributes arrived (device types that want it); of a gateway's
+                              * message one for all devices, without a path */
     COMMAND_METHOD_RESPONSE, /* event arrived (device types that want it) */
+    COMMAND_ATTRIBUTES_PUSH, /* what the device shall set: attributes */
 };
 struct offer_file {
     const char *name, *url;
@@ -54,13 +72,17 @@ struct offer_file {
 };
 struct device_command {
     enum command_kind kind;
-    struct str device;
+    struct str device; /* who it goes to, as in device_event */
+    const char **path; /* and for whom */
+    size_t n_path;
+    enum address_form form;
+    bool as_list;
     const char *module, *version; /* OFFER, NOTHING (module alone) */
     int64_t id;                   /* OFFER: the update's; NOTHING: 0 */
     const struct offer_file *files;
     size_t n_files;
     const char *command_name; /* "OTA升级" */
-    const json_t *attributes; /* ATTRIBUTES */
+    const json_t *attributes; /* ATTRIBUTES, ATTRIBUTES_PUSH */
     int error_code;           /* responses; 0 = OK */
     const char *error_text;
     int64_t now_ms; /* "ts" of responses */
@@ -73,10 +95,11 @@ struct dialect_out {
 struct dialect {
     const char *name;
     const char *const *filters; /* MQTT subscriptions, NULL-terminated */
-    /* 0, or E_NOTFOUND: not a topic of this dialect. A message that is not acted on returns
-     * E_PROTO with *ret_refused naming the counter (M_BAD_…). */
+    /* 0 with the events, of which there may be none, or E_NOTFOUND: not a topic of this dialect. A
+     * message that is not acted on returns E_PROTO with *ret_refused naming the counter (M_BAD_…).
+     * device_events_done is due whatever it returns. */
     int (*decode)(const char *topic, const void *payload, size_t n, struct arena *a,
-                  struct device_event *ret, enum metric *ret_refused);
+                  struct device_events *ret, enum metric *ret_refused);
     /* 0, or E_UNSUPPORTED when the protocol has no such message. */
     int (*encode)(const struct device_command *cmd, struct arena *a, struct dialect_out *ret);
 };

@@ -71,8 +71,11 @@ struct device_facts {
     const char *version; /* NULL = unknown */
     const struct past_attempt *past;
     size_t n_past;
-    const struct active_update *active; /* of the device and its gateway */
+    const struct active_update *active; /* of the device and its gateways */
     size_t n_active;
+    const struct active_update *beside; /* in progress on others behind the same gateway */
+    size_t n_beside;
+    int64_t gateway_type_id; /* the type of the gateway that they share; 0 = none is in progress */
     /* What it last reported; asked only when a firmware has conditions. NULL = not reported. */
     const json_t *(*attribute)(void *arg, const char *name);
     void *arg;

@@ -25,7 +25,9 @@ CREATE TABLE device (
   created_at        INTEGER NOT NULL,
   updated_at        INTEGER NOT NULL,
   revision          INTEGER NOT NULL DEFAULT 1
-) STRICT;
+, address TEXT NOT NULL DEFAULT '') STRICT;
+
+CREATE UNIQUE INDEX device_address ON device (gateway_id, address) WHERE gateway_id IS NOT NULL;
 
 CREATE INDEX device_gateway ON device (gateway_id) WHERE gateway_id IS NOT NULL;
 
@@ -57,7 +59,8 @@ CREATE TABLE device_state (
   device_id  INTEGER PRIMARY KEY REFERENCES device (id) ON DELETE CASCADE,
   attributes TEXT NOT NULL DEFAULT '{}',
   seen_at    INTEGER
-) STRICT;
+, online INTEGER CHECK (online IN (0, 1)), online_at INTEGER, form TEXT
+  CHECK (form IN ('direct', 'gateway', 'gateway_list', 'sub', 'sub_text'))) STRICT;
 
 CREATE TABLE device_type (
   id                  INTEGER PRIMARY KEY,
@@ -81,7 +84,8 @@ CREATE TABLE device_type (
   space_attribute     TEXT NOT NULL DEFAULT 'free_space',
   created_at          INTEGER NOT NULL,
   updated_at          INTEGER NOT NULL,
-  revision            INTEGER NOT NULL DEFAULT 1,
+  revision            INTEGER NOT NULL DEFAULT 1, auto_create INTEGER NOT NULL DEFAULT 0
+  CHECK (auto_create IN (0, 1)), max_children INTEGER NOT NULL DEFAULT 1000, parallel_updates INTEGER NOT NULL DEFAULT 1,
   UNIQUE (project_id, key)
 ) STRICT;
 
@@ -170,7 +174,7 @@ CREATE TABLE ota_update (
   created_at   INTEGER NOT NULL,
   updated_at   INTEGER NOT NULL,
   ended_at     INTEGER
-) STRICT;
+, gateway_id INTEGER) STRICT;
 
 CREATE UNIQUE INDEX ota_update_active ON ota_update (device_id, module) WHERE ended_at IS NULL;
 
@@ -179,6 +183,9 @@ CREATE INDEX ota_update_deadline ON ota_update (deadline_at) WHERE ended_at IS N
 CREATE INDEX ota_update_device ON ota_update (device_id, id);
 
 CREATE INDEX ota_update_firmware ON ota_update (firmware_id, id);
+
+CREATE INDEX ota_update_gateway ON ota_update (gateway_id, state)
+  WHERE ended_at IS NULL AND gateway_id IS NOT NULL;
 
 CREATE INDEX ota_update_open ON ota_update (project_id, id) WHERE ended_at IS NULL;
 

@@ -2,10 +2,11 @@
 -- a row of device_import. Column lists stand in the order in which device_row() reads them.
 
 -- name: device_by_key :one reader
--- in: key text, project_id int (0 = any)    out: device, attributes, seen_at
+-- in: key text, project_id int (0 = any)    out: device, attributes, seen_at, online
 SELECT d.id, d.project_id, d.type_id, d.gateway_id, d.import_id, d.key, d.name, d.sn, d.timezone,
   d.tags, d.password_hash, d.enabled, d.quarantined_until, d.failures_since, d.failures,
-  d.released_at, d.created_at, d.updated_at, d.revision, s.attributes, s.seen_at
+  d.released_at, d.created_at, d.updated_at, d.revision, d.address,
+  s.attributes, s.seen_at, s.online
 FROM device d LEFT JOIN device_state s ON s.device_id = d.id
 WHERE d.key = $1 AND ($2 = 0 OR d.project_id = $2)
   AND NOT EXISTS (SELECT 1 FROM device_import i WHERE i.id = d.import_id);
@@ -14,7 +15,7 @@ WHERE d.key = $1 AND ($2 = 0 OR d.project_id = $2)
 -- in: key text    out: device
 SELECT d.id, d.project_id, d.type_id, d.gateway_id, d.import_id, d.key, d.name, d.sn, d.timezone,
   d.tags, d.password_hash, d.enabled, d.quarantined_until, d.failures_since, d.failures,
-  d.released_at, d.created_at, d.updated_at, d.revision
+  d.released_at, d.created_at, d.updated_at, d.revision, d.address
 FROM device d
 WHERE d.key = $1 AND NOT EXISTS (SELECT 1 FROM device_import i WHERE i.id = d.import_id);
 
@@ -22,22 +23,55 @@ WHERE d.key = $1 AND NOT EXISTS (SELECT 1 FROM device_import i WHERE i.id = d.im
 -- in: id int    out: device
 SELECT d.id, d.project_id, d.type_id, d.gateway_id, d.import_id, d.key, d.name, d.sn, d.timezone,
   d.tags, d.password_hash, d.enabled, d.quarantined_until, d.failures_since, d.failures,
-  d.released_at, d.created_at, d.updated_at, d.revision
+  d.released_at, d.created_at, d.updated_at, d.revision, d.address
 FROM device d
 WHERE d.id = $1 AND NOT EXISTS (SELECT 1 FROM device_import i WHERE i.id = d.import_id);
 
 -- name: device_insert :exec writer
 -- in: project_id, type_id, gateway_id, import_id, key, name, sn, timezone, tags, password_hash,
---     enabled, created_at (also updated_at)
+--     enabled, created_at (also updated_at), address
 INSERT INTO device (project_id, type_id, gateway_id, import_id, key, name, sn, timezone, tags,
-  password_hash, enabled, created_at, updated_at)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $12);
+  password_hash, enabled, created_at, updated_at, address)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $12, $13);
 
 -- name: device_update :exec writer
--- in: id, name, sn, tags, timezone, enabled, gateway_id, password_hash, updated_at
+-- in: id, name, sn, tags, timezone, enabled, gateway_id, password_hash, updated_at, address
 UPDATE device SET name = $2, sn = $3, tags = $4, timezone = $5, enabled = $6, gateway_id = $7,
-  password_hash = $8, updated_at = $9, revision = revision + 1
+  password_hash = $8, updated_at = $9, address = $10, revision = revision + 1
 WHERE id = $1;
+
+-- name: device_behind :one reader
+-- in: gateway_id int, address text    out: device
+SELECT d.id, d.project_id, d.type_id, d.gateway_id, d.import_id, d.key, d.name, d.sn, d.timezone,
+  d.tags, d.password_hash, d.enabled, d.quarantined_until, d.failures_since, d.failures,
+  d.released_at, d.created_at, d.updated_at, d.revision, d.address
+FROM device d
+WHERE d.gateway_id = $1 AND d.address = $2
+  AND NOT EXISTS (SELECT 1 FROM device_import i WHERE i.id = d.import_id);
+
+-- name: device_count_behind :one reader
+-- in: id int    out: count int of all that stand behind this device, at any depth
+WITH RECURSIVE behind (id) AS (SELECT id FROM device WHERE gateway_id = $1
+  UNION SELECT c.id FROM behind b JOIN device c ON c.gateway_id = b.id)
+SELECT count(*) FROM behind;
+
+-- name: device_form :one reader
+-- in: device_id int    out: form text
+SELECT form FROM device_state WHERE device_id = $1;
+
+-- name: device_form_put :exec writer
+-- in: device_id int, form text
+INSERT INTO device_state (device_id, form) VALUES ($1, $2)
+ON CONFLICT (device_id) DO UPDATE SET form = excluded.form;
+
+-- name: device_online :one reader
+-- in: device_id int    out: online int
+SELECT online FROM device_state WHERE device_id = $1;
+
+-- name: device_online_put :exec writer
+-- in: device_id int, online int, online_at int
+INSERT INTO device_state (device_id, online, online_at) VALUES ($1, $2, $3)
+ON CONFLICT (device_id) DO UPDATE SET online = excluded.online, online_at = excluded.online_at;
 
 -- name: device_child :one reader
 -- in: id int    out: key text of a device behind this gateway
@@ -65,7 +99,8 @@ DELETE FROM device WHERE id = $1;
 -- name: device_list :many reader
 SELECT d.id, d.project_id, d.type_id, d.gateway_id, d.import_id, d.key, d.name, d.sn, d.timezone,
   d.tags, d.password_hash, d.enabled, d.quarantined_until, d.failures_since, d.failures,
-  d.released_at, d.created_at, d.updated_at, d.revision, s.attributes, s.seen_at
+  d.released_at, d.created_at, d.updated_at, d.revision, d.address,
+  s.attributes, s.seen_at, s.online
 FROM device d LEFT JOIN device_state s ON s.device_id = d.id
 WHERE d.project_id = $1 AND ($2 = 0 OR d.type_id = $2) AND ($3 = 0 OR d.gateway_id = $3) AND ($8 IS NULL OR d.sn = $8)
   AND ($7 < 0 OR d.enabled = $7)
@@ -79,7 +114,8 @@ ORDER BY d.id LIMIT $10;
 -- name: device_list_type :many reader
 SELECT d.id, d.project_id, d.type_id, d.gateway_id, d.import_id, d.key, d.name, d.sn, d.timezone,
   d.tags, d.password_hash, d.enabled, d.quarantined_until, d.failures_since, d.failures,
-  d.released_at, d.created_at, d.updated_at, d.revision, s.attributes, s.seen_at
+  d.released_at, d.created_at, d.updated_at, d.revision, d.address,
+  s.attributes, s.seen_at, s.online
 FROM device d LEFT JOIN device_state s ON s.device_id = d.id
 WHERE +d.project_id = $1 AND d.type_id = $2 AND ($3 = 0 OR d.gateway_id = $3) AND ($8 IS NULL OR d.sn = $8)
   AND ($7 < 0 OR d.enabled = $7)
@@ -93,7 +129,8 @@ ORDER BY d.id LIMIT $10;
 -- name: device_list_gateway :many reader
 SELECT d.id, d.project_id, d.type_id, d.gateway_id, d.import_id, d.key, d.name, d.sn, d.timezone,
   d.tags, d.password_hash, d.enabled, d.quarantined_until, d.failures_since, d.failures,
-  d.released_at, d.created_at, d.updated_at, d.revision, s.attributes, s.seen_at
+  d.released_at, d.created_at, d.updated_at, d.revision, d.address,
+  s.attributes, s.seen_at, s.online
 FROM device d LEFT JOIN device_state s ON s.device_id = d.id
 WHERE +d.project_id = $1 AND ($2 = 0 OR +d.type_id = $2) AND d.gateway_id = $3 AND ($8 IS NULL OR d.sn = $8)
   AND ($7 < 0 OR d.enabled = $7)
@@ -107,7 +144,8 @@ ORDER BY d.id LIMIT $10;
 -- name: device_list_sn :many reader
 SELECT d.id, d.project_id, d.type_id, d.gateway_id, d.import_id, d.key, d.name, d.sn, d.timezone,
   d.tags, d.password_hash, d.enabled, d.quarantined_until, d.failures_since, d.failures,
-  d.released_at, d.created_at, d.updated_at, d.revision, s.attributes, s.seen_at
+  d.released_at, d.created_at, d.updated_at, d.revision, d.address,
+  s.attributes, s.seen_at, s.online
 FROM device d LEFT JOIN device_state s ON s.device_id = d.id
 WHERE d.project_id = $1 AND ($2 = 0 OR d.type_id = $2) AND ($3 = 0 OR d.gateway_id = $3) AND d.sn = $8 AND d.sn <> ''
   AND ($7 < 0 OR d.enabled = $7)

@@ -23,6 +23,24 @@ SELECT id, project_id, device_id, firmware_id, module, from_version, to_version,
   deadline_at, created_at, updated_at, ended_at
 FROM ota_update WHERE device_id IN ($1, $2) AND module >= '' AND ended_at IS NULL;
 
+-- name: update_around :many reader
+-- in: gateway_id int, device_id int, of a device that stands behind a gateway
+-- out: id, device_id, firmware_id, module, state, type_id of the outermost gateway, and 1 for an
+--     update of that gateway itself, 0 for one of another device behind it. Only those in progress.
+WITH RECURSIVE up (id, gateway_id, type_id) AS (
+  SELECT id, gateway_id, type_id FROM device WHERE id = $1
+  UNION SELECT d.id, d.gateway_id, d.type_id FROM up JOIN device d ON d.id = up.gateway_id)
+SELECT u.id, u.device_id, u.firmware_id, u.module, u.state, g.type_id, 0
+FROM up g CROSS JOIN ota_update u
+WHERE g.gateway_id IS NULL AND u.gateway_id = g.id AND u.ended_at IS NULL AND u.device_id <> $2
+  AND u.state IN ('accepted', 'downloading', 'downloaded', 'installing', 'rebooting', 'installed')
+UNION ALL
+SELECT u.id, u.device_id, u.firmware_id, u.module, u.state, g.type_id, 1
+FROM up g CROSS JOIN ota_update u
+WHERE g.gateway_id IS NULL AND g.id <> $1 AND u.device_id = g.id AND u.module >= ''
+  AND u.ended_at IS NULL
+  AND u.state IN ('accepted', 'downloading', 'downloaded', 'installing', 'rebooting', 'installed');
+
 -- name: update_active_of :one reader
 -- in: device_id int, module text    out: update
 SELECT id, project_id, device_id, firmware_id, module, from_version, to_version, cause, state,
@@ -39,8 +57,11 @@ WHERE device_id = $1 AND ended_at > $2 AND state <> 'verified';
 -- in: id, project_id, device_id, module, firmware_id, from_version, to_version, state, cause,
 --     bytes_total, link_until, deadline_at, created_at (also updated_at)
 INSERT INTO ota_update (id, project_id, device_id, module, firmware_id, from_version, to_version,
-  state, cause, bytes_total, link_until, deadline_at, created_at, updated_at)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $13);
+  state, cause, bytes_total, link_until, deadline_at, created_at, updated_at, gateway_id)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $13,
+  (WITH RECURSIVE up (id, gateway_id) AS (SELECT id, gateway_id FROM device WHERE id = $3
+     UNION SELECT d.id, d.gateway_id FROM up JOIN device d ON d.id = up.gateway_id)
+   SELECT id FROM up WHERE gateway_id IS NULL AND id <> $3));
 
 -- name: update_store :exec writer
 -- in: id, and everything that the life of an update changes

@@ -16,8 +16,11 @@ static const struct json_field fields[] = {
     {"enabled", JK_BOOL, 0, 0, 0, NULL, "true", "A device that is not gets nothing."},
     {"gateway", JK_KEY, JF_NULLABLE, 1, DEVICE_KEY_MAX, NULL, "null",
      "Key of the gateway that it stands behind."},
+    {"address", JK_STRING, JF_NULLABLE, 1, (int64_t)4 * DEVICE_ADDRESS_MAX, NULL, "the key",
+     "How its gateway calls it; null without a gateway."},
     {"password", JK_STRING, JF_WRITE_ONLY, 8, 128, NULL, NULL,
-     "For the broker. Absent at creation: one is generated and shown once in the answer."},
+     "For the broker. Absent at creation: one is generated and shown once in the answer, but "
+     "none for a device behind a gateway."},
     {"attributes", JK_OBJECT, JF_READ_ONLY, 0, 0, NULL, NULL, "What it last reported."},
     {"versions", JK_OBJECT, JF_READ_ONLY, 0, 0, NULL, NULL, "By module: {version, reported_at}."},
     {"online", JK_BOOL, JF_READ_ONLY | JF_NULLABLE, 0, 0, NULL, NULL,
@@ -62,6 +65,7 @@ static void write_type_and_gateway(struct obj *o, struct db *db, const struct ca
     if (d->gateway_id && device_by_id(db, d->gateway_id, &a, &gateway) < 0)
         gateway.key = NULL;
     obj_str(o, "gateway", gateway.key);
+    obj_str(o, "address", d->gateway_id ? d->address : NULL);
     arena_done(&a);
 }
 
@@ -83,7 +87,10 @@ int device_write_json(struct sbuf *b, struct db *db, const struct catalog *c,
     versions = obj_begin(b);
     int rc = device_versions(db, d->id, version_row, &versions);
     obj_end(&versions);
-    obj_str(&o, "online", NULL);
+    if (d->online < 0)
+        obj_str(&o, "online", NULL);
+    else
+        obj_bool(&o, "online", d->online == 1);
     obj_time(&o, "last_seen_at", d->seen_at);
     obj_time(&o, "quarantined_until", quarantined ? d->quarantined_until : 0);
     obj_time(&o, "created_at", d->created_at);
@@ -215,6 +222,9 @@ static int device_take(struct write *w, struct db *db, struct device *d)
         return write_invalid(w, "/timezone", "invalid", "This time zone is not known here.");
     if (w->ext)
         d->password_hash = w->ext;
+    d->address = json_get_str(w->in, "address", d->address);
+    if (json_is_null(json_object_get(w->in, "address")))
+        d->address = NULL; /* the key again */
     if (json_is_null(gateway))
         d->gateway_id = 0;
     if (!json_is_string(gateway))
@@ -302,8 +312,9 @@ static void handle_create(struct http_request *r, void *arg)
     struct write *w = write_new(r, run_create);
     w->in = in;
     w->credentials = true;
-    /* The broker's password file can't hold a name with a colon: such a device gets none. */
-    if (!password && !strchr(key, ':')) {
+    /* The broker's password file can't hold a name with a colon: such a device gets none. One
+     * behind a gateway needs none. */
+    if (!password && !strchr(key, ':') && !json_get_str(in, "gateway", NULL)) {
         crypto_token("", PASSWORD_BYTES, generated, sizeof(generated));
         password = w->secret = arena_strdup(&w->a, generated);
         w->secret_name = "password";

@@ -463,6 +463,7 @@ static void fill_row(struct import *im, uint64_t no, const json_t *in, int64_t t
                    .key = arena_strdup(&b->a, json_get_str(in, "key", "")),
                    .name = arena_strdup(&b->a, json_get_str(in, "name", "")),
                    .sn = arena_strdup(&b->a, json_get_str(in, "sn", "")),
+                   .address = arena_strdup(&b->a, json_get_str(in, "address", NULL)),
                    .timezone = arena_strdup(&b->a, json_get_str(in, "timezone", "")),
                    .enabled = json_get_bool(in, "enabled", true),
                    .created_at = im->w->now}};

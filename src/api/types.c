@@ -29,6 +29,12 @@ static const struct json_field fields[] = {
     {"battery_attribute", JK_STRING, 0, 1, 64, NULL, "battery", "Where the battery level stands."},
     {"signal_attribute", JK_STRING, 0, 1, 64, NULL, "signal", "Where the signal strength stands."},
     {"space_attribute", JK_STRING, 0, 1, 64, NULL, "free_space", "Where the free space stands."},
+    {"auto_create", JK_BOOL, 0, 0, 0, NULL, "false",
+     "A gateway that names this type makes its device by itself."},
+    {"max_children", JK_INT, 0, 0, 100000, NULL, "1000",
+     "Of a gateway: it makes no further device when so many stand behind it."},
+    {"parallel_updates", JK_INT, 0, 1, 100000, NULL, "1",
+     "Of a gateway: how many devices behind it are updated at a time."},
     {"created_at", JK_TIME, JF_READ_ONLY, 0, 0, NULL, NULL, "When it was made."},
     {"updated_at", JK_TIME, JF_READ_ONLY, 0, 0, NULL, NULL, "When it last changed."},
     {"revision", JK_INT, JF_READ_ONLY, 0, 0, NULL, NULL, "Counts changes; the ETag's number."},
@@ -58,6 +64,9 @@ static void type_json(struct sbuf *b, const struct device_type *t)
     obj_str(&o, "battery_attribute", t->battery_attribute);
     obj_str(&o, "signal_attribute", t->signal_attribute);
     obj_str(&o, "space_attribute", t->space_attribute);
+    obj_bool(&o, "auto_create", t->auto_create);
+    obj_int(&o, "max_children", t->max_children);
+    obj_int(&o, "parallel_updates", t->parallel_updates);
     obj_time(&o, "created_at", t->created_at);
     obj_time(&o, "updated_at", t->updated_at);
     obj_int(&o, "revision", t->revision);
@@ -88,6 +97,9 @@ static int type_take(struct write *w, struct device_type *t)
     t->battery_attribute = json_get_str(in, "battery_attribute", t->battery_attribute);
     t->signal_attribute = json_get_str(in, "signal_attribute", t->signal_attribute);
     t->space_attribute = json_get_str(in, "space_attribute", t->space_attribute);
+    t->auto_create = json_get_bool(in, "auto_create", t->auto_create);
+    t->max_children = json_get_int(in, "max_children", t->max_children);
+    t->parallel_updates = json_get_int(in, "parallel_updates", t->parallel_updates);
     if (!timezone_is_known(t->timezone))
         return write_invalid(w, "/timezone", "invalid", "This time zone is not known here.");
     return 0;

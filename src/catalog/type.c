@@ -19,6 +19,8 @@ const struct device_type device_type_defaults = {
     .battery_attribute = "battery",
     .signal_attribute = "signal",
     .space_attribute = "free_space",
+    .max_children = 1000,
+    .parallel_updates = 1,
 };
 
 static const char *const scheme_names[] = {
@@ -65,6 +67,9 @@ void device_type_row(struct db_stmt *s, struct arena *a, struct device_type *ret
         .created_at = db_int(s, 19),
         .updated_at = db_int(s, 20),
         .revision = db_int(s, 21),
+        .auto_create = db_int(s, 22) != 0,
+        .max_children = db_int(s, 23),
+        .parallel_updates = db_int(s, 24),
     };
 }
 
@@ -87,6 +92,9 @@ static int bind_type(struct db_stmt *q, int i, const struct device_type *t)
     db_bind_text(q, i++, t->battery_attribute);
     db_bind_text(q, i++, t->signal_attribute);
     db_bind_text(q, i++, t->space_attribute);
+    db_bind_int(q, i++, t->auto_create);
+    db_bind_int(q, i++, t->max_children);
+    db_bind_int(q, i++, t->parallel_updates);
     return i;
 }
 

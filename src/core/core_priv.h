@@ -10,14 +10,22 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
-/* ---- engine.c: one event of one device -> rows and answers ---- */
+/* ---- engine.c: what a message says -> rows and answers ---- */
 struct answer {
     const char *topic;
     struct str payload;
     struct answer *next;
 };
+struct refusal {
+    struct str device; /* of the topic */
+    enum metric why;
+    struct refusal *next;
+};
 struct answers {
     struct answer *first, **last;
+    struct refusal *refused; /* what of the message was not acted on; counted when it is done */
+    int64_t *seen;           /* n_seen devices that gave a sign of life */
+    size_t n_seen;
     struct arena *arena;
     unsigned offered, repeated, nothing; /* checks answered, by result */
     unsigned bad_versions, without_rule;
@@ -30,10 +38,15 @@ struct engine {
     struct arena *arena;
     int64_t now;
 };
-/* 0 with answers added and *ret_device_id known; E_NEEDS_WRITE when db only reads; E_PROTO with
- * *ret_refused; other codes are the database's. */
-int engine_handle(struct engine *x, const struct dialect *dialect, struct device_event *ev,
-                  struct answers *out, int64_t *ret_device_id, enum metric *ret_refused);
+/* 0 with answers added; E_NEEDS_WRITE when db only reads; E_PROTO when nothing of the message was
+ * acted on; other codes are the database's. */
+int engine_handle(struct engine *x, const struct dialect *dialect, const struct device_events *evs,
+                  struct answers *out);
+void engine_refuse(struct answers *out, struct str device, enum metric why);
+/* behind.c: the device that an event is about, which stands behind `gateway`: found by its path,
+ * or made when its type allows that. E_NOTFOUND: there is none. */
+int behind_find(struct engine *x, const struct device *gateway, const struct device_event *ev,
+                struct device *ret);
 /* offer.c: the command for an update; E_NOTFOUND when its firmware has gone. */
 int offer_command(struct engine *x, const struct update *u, struct device_command *ret);
 

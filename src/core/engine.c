@@ -1,12 +1,12 @@
 /*
- * The one way from a device's event to rows and answers: event -> device_* and update_* ->
- * command -> the dialect's bytes. It runs on whatever connection it is given: on a reading one it
- * returns E_NEEDS_WRITE at the first write, having changed nothing, and the turn runs it again on
- * the writer. So it must not touch anything but the database and its arguments.
+ * The one way from a device's message to rows and answers: events -> device_* and update_* ->
+ * commands -> the dialect's bytes. A gateway's message may speak of many devices behind it; what
+ * is wrong with one of them does not keep the others from being heard. It runs on whatever
+ * connection it is given: on a reading one it returns E_NEEDS_WRITE at the first write, having
+ * changed nothing, and the turn runs it again on the writer. So it must not touch anything but the
+ * database and its arguments.
  */
 #include "core_priv.h"
-
-#include <stdio.h>
 
 #define RULES_MAX   16
 #define MODULES_MAX 16
@@ -29,18 +29,20 @@ static int answer(const struct dialect *dialect, const struct device_command *cm
     return 0;
 }
 
-/* A receipt, for device types that want one. */
-static int receipt(struct engine *x, const struct dialect *dialect, const struct device_event *ev,
-                   enum command_kind kind, int error_code, const char *text, struct answers *out)
+/* An answer goes the way that the event came, in the same form. */
+static struct device_command answer_to(const struct engine *x, const struct device_event *ev,
+                                       enum command_kind kind)
 {
-    struct device_command cmd = {
+    return (struct device_command){
         .kind = kind,
         .device = ev->device,
-        .error_code = error_code,
-        .error_text = text,
+        .path = ev->path,
+        .n_path = ev->n_path,
+        .form = ev->form,
+        .as_list = ev->as_list,
+        .command_name = x->conf->ota_command_name,
         .now_ms = x->now,
     };
-    return answer(dialect, &cmd, out);
 }
 
 /* A version as it was reported: text, or a number written as the device wrote it. */
@@ -87,26 +89,38 @@ static int report_versions(struct engine *x, const struct device *d, json_t *att
     return 0;
 }
 
-static int on_report(struct engine *x, const struct dialect *dialect, const struct device *d,
-                     struct device_event *ev, struct answers *out, enum metric *ret_refused)
+static int on_report(struct engine *x, const struct device *d, const struct device_event *ev,
+                     struct answers *out, enum metric *ret_refused)
 {
-    const struct device_type *type = catalog_type(x->catalog, d->type_id);
-    bool wants = type && type->attributes_response;
-    int rc = device_attributes_merge(x->db, d->id, ev->body);
+    int rc = ev->body ? device_attributes_merge(x->db, d->id, ev->body) : 0;
 
     if (rc == E_LIMIT) {
         *ret_refused = M_BAD_LIMIT;
-        rc = wants ? receipt(x, dialect, ev, COMMAND_REPORT_RESPONSE, -2,
-                             "Too many attributes, or too long", out)
-                   : 0;
-        return rc < 0 ? rc : E_PROTO;
+        return E_PROTO;
     }
-    if (rc < 0)
-        return rc;
-    rc = report_versions(x, d, ev->body, out);
-    if (rc < 0)
-        return rc;
-    return wants ? receipt(x, dialect, ev, COMMAND_REPORT_RESPONSE, 0, NULL, out) : 0;
+    return rc < 0 || !ev->body ? rc : report_versions(x, d, ev->body, out);
+}
+
+/* One receipt for a report, of however many devices, when the type of the one that sent it wants
+ * that. It names the first thing that went wrong. */
+static int report_receipt(struct engine *x, const struct dialect *dialect,
+                          const struct device *sender, const struct device_event *ev,
+                          struct answers *out)
+{
+    const struct device_type *type = catalog_type(x->catalog, sender->type_id);
+    struct device_command cmd = answer_to(x, ev, COMMAND_REPORT_RESPONSE);
+
+    if (!type || !type->attributes_response)
+        return 0;
+    cmd.n_path = 0;
+    if (out->refused && out->refused->why == M_BAD_LIMIT) {
+        cmd.error_code = -2;
+        cmd.error_text = "Too many attributes, or too long";
+    } else if (out->refused) {
+        cmd.error_code = -3;
+        cmd.error_text = "Unknown device";
+    }
+    return answer(dialect, &cmd, out);
 }
 
 static int on_attributes_get(struct engine *x, const struct dialect *dialect,
@@ -127,12 +141,8 @@ static int on_attributes_get(struct engine *x, const struct dialect *dialect,
                 json_object_set(some, ev->keys[i], value);
         }
     }
-    struct device_command cmd = {
-        .kind = COMMAND_ATTRIBUTES,
-        .device = ev->device,
-        .attributes = some ? some : all,
-        .now_ms = x->now,
-    };
+    struct device_command cmd = answer_to(x, ev, COMMAND_ATTRIBUTES);
+    cmd.attributes = some ? some : all;
     return answer(dialect, &cmd, out);
 }
 
@@ -167,7 +177,7 @@ static int version_from_attributes(struct engine *x, const struct device *d,
 }
 
 static int check(struct engine *x, const struct dialect *dialect, const struct device *d,
-                 struct device_event *ev, const struct rule *rule, struct answers *out)
+                 const struct device_event *ev, const struct rule *rule, struct answers *out)
 {
     int64_t lifetime_ms = x->conf->ota_link_lifetime_s * 1000;
     struct decision why;
@@ -190,32 +200,29 @@ static int check(struct engine *x, const struct dialect *dialect, const struct d
     if (rc < 0)
         return rc;
 
-    struct device_command cmd = {
-        .kind = COMMAND_NOTHING,
-        .module = rule->module,
-        .command_name = x->conf->ota_command_name,
-    };
+    struct device_command cmd = answer_to(x, ev, COMMAND_NOTHING);
+    cmd.module = rule->module;
     if (u.id != 0 && offer_command(x, &u, &cmd) == 0) {
         out->offered += !repeated;
         out->repeated += repeated;
     } else {
         out->nothing++;
     }
-    cmd.device = ev->device;
     return answer(dialect, &cmd, out);
 }
 
 static int on_method(struct engine *x, const struct dialect *dialect, const struct device *d,
-                     struct device_event *ev, struct answers *out)
+                     const struct device_event *ev, struct answers *out)
 {
     const struct device_type *type = catalog_type(x->catalog, d->type_id);
+    struct device_command receipt = answer_to(x, ev, COMMAND_METHOD_RESPONSE);
     const struct rule *rules[RULES_MAX];
     const char *module = json_get_str(ev->body, "module", NULL);
     size_t n = catalog_rules(x->catalog, d->type_id, d->id, ev->method, rules, ARRAY_LEN(rules));
     int rc = 0;
 
     if (type && type->event_response)
-        rc = receipt(x, dialect, ev, COMMAND_METHOD_RESPONSE, 0, NULL, out);
+        rc = answer(dialect, &receipt, out);
     for (size_t i = 0; i < n && rc == 0; i++)
         if (!module || strcmp(module, rules[i]->module) == 0)
             rc = check(x, dialect, d, ev, rules[i], out);
@@ -263,28 +270,84 @@ static int on_reply(struct engine *x, const struct device *d, const struct devic
     return rc == E_CONFLICT ? 0 : rc; /* counted where the table of moves is */
 }
 
-int engine_handle(struct engine *x, const struct dialect *dialect, struct device_event *ev,
-                  struct answers *out, int64_t *ret_device_id, enum metric *ret_refused)
+/* The form is kept only for those that may be spoken of in more than one. */
+static int note_form(struct engine *x, const struct device *d, const struct device_event *ev)
 {
-    struct device d;
-    int rc = device_find(x->db, ev->device, x->arena, &d);
+    return d->gateway_id ? device_form_note(x->db, d->id, ev->form, ev->as_list) : 0;
+}
+
+static int handle_one(struct engine *x, const struct dialect *dialect, const struct device *sender,
+                      const struct device_event *ev, struct answers *out, enum metric *ret_refused)
+{
+    struct device d = *sender;
+    int rc = ev->n_path > 0 ? behind_find(x, sender, ev, &d) : 0;
 
     if (rc == E_NOTFOUND) {
         *ret_refused = M_BAD_DEVICE;
         return E_PROTO;
     }
+    if (rc == 0)
+        rc = note_form(x, &d, ev);
     if (rc < 0)
         return rc;
-    *ret_device_id = d.id;
+    if (d.id != sender->id)
+        out->seen[out->n_seen++] = d.id;
     switch (ev->kind) {
     case EVENT_REPORT:
-        return on_report(x, dialect, &d, ev, out, ret_refused);
+        return on_report(x, &d, ev, out, ret_refused);
     case EVENT_ATTRIBUTES_GET:
         return on_attributes_get(x, dialect, &d, ev, out);
     case EVENT_METHOD:
         return on_method(x, dialect, &d, ev, out);
     case EVENT_REPLY:
         return on_reply(x, &d, ev, ret_refused);
+    case EVENT_ONLINE:
+    case EVENT_OFFLINE:
+        return device_online_set(x->db, d.id, ev->kind == EVENT_ONLINE, x->now);
     }
     return E_PROTO;
+}
+
+void engine_refuse(struct answers *out, struct str device, enum metric why)
+{
+    struct refusal **at = &out->refused;
+
+    while (*at)
+        at = &(*at)->next;
+    *at = arena_alloc(out->arena, sizeof(**at));
+    **at = (struct refusal){.device = device, .why = why};
+}
+
+int engine_handle(struct engine *x, const struct dialect *dialect, const struct device_events *evs,
+                  struct answers *out)
+{
+    struct device sender;
+    size_t refused = 0;
+    int rc;
+
+    if (evs->n == 0)
+        return 0;
+    rc = device_find(x->db, evs->list[0].device, x->arena, &sender);
+    if (rc == E_NOTFOUND) {
+        engine_refuse(out, evs->list[0].device, M_BAD_DEVICE);
+        return E_PROTO;
+    }
+    if (rc < 0)
+        return rc;
+    out->seen = arena_alloc(out->arena, (evs->n + 1) * sizeof(*out->seen));
+    out->seen[out->n_seen++] = sender.id;
+    for (size_t i = 0; i < evs->n; i++) {
+        enum metric why = M_BAD_TYPE;
+
+        rc = handle_one(x, dialect, &sender, &evs->list[i], out, &why);
+        if (rc == E_PROTO) {
+            engine_refuse(out, evs->list[i].device, why);
+            refused++;
+        } else if (rc < 0) {
+            return rc;
+        }
+    }
+    rc = evs->list[0].kind == EVENT_REPORT ? report_receipt(x, dialect, &sender, &evs->list[0], out)
+                                           : 0;
+    return rc == 0 && refused == evs->n ? E_PROTO : rc;
 }

@@ -41,6 +41,12 @@ static bool has_check(const struct answers *out)
     return out->offered + out->repeated + out->nothing > 0;
 }
 
+static void note_refused(struct core *c, const struct answers *out)
+{
+    for (const struct refusal *r = out->refused; r; r = r->next)
+        noise_refused(c->noise, r->device, r->why, clock_now_ms());
+}
+
 static void answers_send(struct core *c, struct answers *out)
 {
     bool sent = true;
@@ -67,17 +73,17 @@ static void answers_send(struct core *c, struct answers *out)
         metric_add(M_EVENT_NO_RULE, out->without_rule);
 }
 
-/* Decode with the first dialect that knows the topic, and handle. */
+/* Decode with the first dialect that knows the topic, and handle. Whatever was refused stands in
+ * out; it is counted when the message is done with, not when it has to be run again. */
 static int run_message(struct core *c, struct db *db, struct arena *arena, const char *topic,
-                       const void *payload, size_t n, struct answers *out, enum metric *ret_refused)
+                       const void *payload, size_t n, struct answers *out)
 {
-    struct device_event ev;
-    int64_t device_id = 0;
+    struct device_events evs;
+    enum metric refused = M_BAD_TOPIC;
     int rc = E_NOTFOUND;
 
-    *ret_refused = M_BAD_TOPIC;
     for (size_t i = 0; dialects[i]; i++) {
-        rc = dialects[i]->decode(topic, payload, n, arena, &ev, ret_refused);
+        rc = dialects[i]->decode(topic, payload, n, arena, &evs, &refused);
         bool known = rc != E_NOTFOUND;
         if (rc == 0) {
             struct engine x = {
@@ -88,14 +94,17 @@ static int run_message(struct core *c, struct db *db, struct arena *arena, const
                 .arena = arena,
                 .now = clock_now_ms(),
             };
-            rc = engine_handle(&x, dialects[i], &ev, out, &device_id, ret_refused);
-            if (device_id != 0 && rc != E_NEEDS_WRITE)
-                device_seen_note(c->seen, device_id, x.now);
+            rc = engine_handle(&x, dialects[i], &evs, out);
+            for (size_t k = 0; rc != E_NEEDS_WRITE && k < out->n_seen; k++)
+                device_seen_note(c->seen, out->seen[k], x.now);
+        } else if (rc == E_PROTO) {
+            engine_refuse(out, device_of_topic(topic), refused);
         }
-        device_event_done(&ev);
+        device_events_done(&evs);
         if (known)
             return rc;
     }
+    engine_refuse(out, device_of_topic(topic), refused);
     return E_PROTO;
 }
 
@@ -127,7 +136,6 @@ void turn_message(struct core *c, const struct mqtt_message *m)
 {
     struct str device = device_of_topic(m->topic);
     uint64_t device_hash = hash_of(device);
-    enum metric refused;
     struct answers out;
 
     if (c->batch_us == 0)
@@ -148,17 +156,15 @@ void turn_message(struct core *c, const struct mqtt_message *m)
     if (!c->reading && db_begin(c->reader) == 0)
         c->reading = true;
     answers_init(&out, &c->read_arena);
-    int rc = run_message(c, c->reader, &c->read_arena, m->topic, m->payload, m->n, &out, &refused);
+    int rc = run_message(c, c->reader, &c->read_arena, m->topic, m->payload, m->n, &out);
     if (rc == E_NEEDS_WRITE) {
         enqueue(c, m, device_hash);
-    } else if (rc == E_PROTO) {
-        noise_refused(c->noise, device, refused, clock_now_ms());
-        answers_send(c, &out);
-    } else if (rc < 0) {
+    } else if (rc < 0 && rc != E_PROTO) {
         /* The reader failed: the writer shall find out whether the database is well. */
         read_failed(c, rc);
         enqueue(c, m, device_hash);
     } else {
+        note_refused(c, &out);
         answers_send(c, &out);
         if (has_check(&out))
             metric_observe_us(M_CHECK_SECONDS, clock_mono_us() - c->batch_us);
@@ -211,14 +217,13 @@ static bool undo(struct core *c)
 /* One message in a savepoint. Returns an error only when the whole transaction is lost. */
 static int write_message(struct core *c, struct waiting *w)
 {
-    enum metric refused;
     struct answers out;
     int rc = db_save(c->writer);
 
     if (rc < 0)
         return rc;
     answers_init(&out, &c->tx_arena);
-    rc = run_message(c, c->writer, &c->tx_arena, w->topic, w->payload, w->n, &out, &refused);
+    rc = run_message(c, c->writer, &c->tx_arena, w->topic, w->payload, w->n, &out);
     if (rc == E_DB || rc == E_DB_FULL) {
         int64_t now = clock_mono_us() / 1000;
         if (rc == E_DB_FULL || !undo(c) || !stubborn_failed(&c->stubborn, w, now))
@@ -228,12 +233,11 @@ static int write_message(struct core *c, struct waiting *w)
     } else if ((rc = db_release(c->writer)) < 0)
         return rc;
 
-    if (rc == E_PROTO) {
-        noise_refused(c->noise, device_of_topic(w->topic), refused, clock_now_ms());
-    } else if (rc < 0) {
+    if (rc < 0 && rc != E_PROTO) {
         LOG(LOG_ERROR, "core", "device message failed", KV("topic", w->topic), KV_RC(rc));
         return 0;
     }
+    note_refused(c, &out);
     struct answers *all = &c->tx_answers;
     w->check = has_check(&out);
     if (out.first) {
@@ -245,6 +249,7 @@ static int write_message(struct core *c, struct waiting *w)
     all->nothing += out.nothing;
     all->bad_versions += out.bad_versions;
     all->without_rule += out.without_rule;
+    all->n_seen += out.n_seen;
     return 0;
 }
 
@@ -265,6 +270,7 @@ static int write_job(struct core *c, struct db_job *job)
 static int write_messages(struct core *c)
 {
     int64_t start = clock_mono_us();
+    size_t devices = c->tx_answers.n_seen; /* one message may be about hundreds */
     int n = 0, rc = 0;
 
     while (c->wait_first && n < WRITE_MESSAGES_MAX && rc == 0) {
@@ -278,7 +284,10 @@ static int write_messages(struct core *c)
         *c->tx_last = w;
         c->tx_last = &w->next;
         rc = write_message(c, w);
-        if ((++n & 15) == 0 && clock_mono_us() - start > WRITE_MESSAGES_US)
+        if ((++n & 15) != 0 && c->tx_answers.n_seen - devices < 16)
+            continue;
+        devices = c->tx_answers.n_seen;
+        if (clock_mono_us() - start > WRITE_MESSAGES_US)
             break;
     }
     return rc;

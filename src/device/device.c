@@ -6,9 +6,8 @@
 
 #include <inttypes.h>
 
-#define GATEWAY_DEPTH_MAX 8 /* how far devices may stand behind one another */
-#define TAGS_MAX          64
-#define TAG_LENGTH_MAX    64
+#define TAGS_MAX       64
+#define TAG_LENGTH_MAX 64
 
 void device_row(struct db_stmt *s, bool with_state, struct arena *a, struct device *ret)
 {
@@ -32,10 +31,13 @@ void device_row(struct db_stmt *s, bool with_state, struct arena *a, struct devi
         .created_at = db_int(s, 16),
         .updated_at = db_int(s, 17),
         .revision = db_int(s, 18),
+        .address = arena_strdup(a, db_text(s, 19)),
+        .online = -1,
     };
     if (with_state) {
-        ret->attributes = arena_strdup(a, db_is_null(s, 19) ? "{}" : db_text(s, 19));
-        ret->seen_at = db_int(s, 20);
+        ret->attributes = arena_strdup(a, db_is_null(s, 20) ? "{}" : db_text(s, 20));
+        ret->seen_at = db_int(s, 21);
+        ret->online = db_is_null(s, 22) ? -1 : db_int(s, 22) != 0;
     }
 }
 
@@ -135,9 +137,8 @@ static int check_gateway(struct db *w, const struct device *d, struct fail *f)
     for (int depth = 0; rc == 0 && id != 0; depth++) {
         if (id == d->id)
             rc = fail(f, E_CONFLICT, "a device can't stand behind itself");
-        else if (depth == GATEWAY_DEPTH_MAX)
-            rc =
-                fail(f, E_CONFLICT, "at most %d gateways stand before a device", GATEWAY_DEPTH_MAX);
+        else if (depth == DEVICE_DEPTH_MAX)
+            rc = fail(f, E_CONFLICT, "at most %d gateways stand before a device", DEVICE_DEPTH_MAX);
         else
             rc = device_by_id(w, id, &a, &up);
         if (rc == 0 && up.project_id != d->project_id)
@@ -151,14 +152,24 @@ static int check_gateway(struct db *w, const struct device *d, struct fail *f)
     return rc;
 }
 
+static const char *address_of(const struct device *d)
+{
+    if (!d->gateway_id)
+        return "";
+    return d->address && *d->address ? d->address : d->key;
+}
+
 static int device_check(const struct device *d, struct fail *f)
 {
+    const char *address = address_of(d);
     int rc = check_key(d->key, f);
 
     if (rc == 0)
         rc = check_login(d->key, d->password_hash, f);
     if (rc == 0)
         rc = check_tags(d->tags, f);
+    if (rc == 0 && *address && !device_address_ok(address, strlen(address)))
+        rc = fail(f, E_PROTO, "an address has 1 to %d printable characters", DEVICE_ADDRESS_MAX);
     return rc;
 }
 
@@ -193,7 +204,11 @@ int device_insert(struct db *w, struct device *d, struct fail *f)
     db_bind_text(q, 10, d->password_hash);
     db_bind_int(q, 11, d->enabled);
     db_bind_int(q, 12, d->created_at);
+    db_bind_text(q, 13, address_of(d));
     rc = db_run(q);
+    if (rc == -EEXIST && d->gateway_id)
+        return fail(f, rc, "device %s exists already, or address %s behind its gateway", d->key,
+                    address_of(d));
     if (rc == -EEXIST)
         return fail(f, rc, "device %s exists already", d->key);
     if (rc == E_CONFLICT)
@@ -225,7 +240,10 @@ int device_update(struct db *w, const struct device *d, struct fail *f)
         db_bind_int(q, 7, d->gateway_id);
     db_bind_text(q, 8, d->password_hash);
     db_bind_int(q, 9, d->updated_at);
+    db_bind_text(q, 10, address_of(d));
     rc = db_run(q);
+    if (rc == -EEXIST)
+        return fail(f, rc, "address %s behind its gateway is taken", address_of(d));
     if (rc == E_CONFLICT)
         return fail(f, rc, "there is no such gateway");
     if (rc < 0)

@@ -9,8 +9,8 @@ const struct dialect *const dialects[] = {
     NULL,
 };
 
-void device_event_done(struct device_event *ev)
+void device_events_done(struct device_events *evs)
 {
-    json_decref(ev->root);
-    *ev = (struct device_event){0};
+    json_decref(evs->root);
+    *evs = (struct device_events){0};
 }

@@ -90,7 +90,7 @@ static int check_active(struct check *k)
                        "it may not be offered any more", k->now);
         return rc < 0 ? rc : 1;
     }
-    if (waits && decide_busy(facts))
+    if (waits && decide_busy(k->catalog, facts))
         return nothing(k, REASON_UPDATE_IN_PROGRESS, 0);
     if (u->state == UPDATE_PLANNED && u->retry_at > k->now)
         return nothing(k, REASON_BACKING_OFF, u->retry_at);

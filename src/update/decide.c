@@ -132,12 +132,21 @@ static struct verdict check_attempts(const struct decide_context *x, const struc
     return (struct verdict){REASON_ELIGIBLE, 0};
 }
 
+int64_t decide_parallel(const struct catalog *c, const struct device_facts *facts)
+{
+    const struct device_type *t = catalog_type(c, facts->gateway_type_id);
+
+    return t ? t->parallel_updates : device_type_defaults.parallel_updates;
+}
+
 /* One that is merely offered keeps nobody waiting. */
-const struct active_update *decide_busy(const struct device_facts *facts)
+const struct active_update *decide_busy(const struct catalog *c, const struct device_facts *facts)
 {
     for (size_t i = 0; i < facts->n_active; i++)
         if (!is_own(facts, &facts->active[i]) && update_is_in_progress(facts->active[i].state))
             return &facts->active[i];
+    if (facts->n_beside > 0 && (int64_t)facts->n_beside >= decide_parallel(c, facts))
+        return &facts->beside[0];
     return NULL;
 }
 
@@ -168,7 +177,7 @@ static struct verdict check_release(const struct decide_context *x, const struct
     if (fw->campaign_only)
         return (struct verdict){REASON_CAMPAIGN_NOT_STARTED, 0};
     v = check_attempts(x, fw);
-    if (v.reason == REASON_ELIGIBLE && decide_busy(x->facts))
+    if (v.reason == REASON_ELIGIBLE && decide_busy(x->catalog, x->facts))
         v.reason = REASON_UPDATE_IN_PROGRESS;
     return v;
 }

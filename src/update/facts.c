@@ -1,7 +1,7 @@
 /*
  * What decide() needs to know of one device and module, from the database: its version, the
  * updates under way of it and of its gateway, and what failed within a day. Three lookups by
- * index; the attributes are read only when a firmware asks for one.
+ * index, one more behind a gateway; the attributes are read only when a firmware asks for one.
  */
 #include "update_priv.h"
 
@@ -42,6 +42,34 @@ static int load_active(struct db *db, const struct device *d, const char *module
             ret->active = u;
     }
     ret->facts.active = list;
+    return rc;
+}
+
+/* What is in progress elsewhere on the connection that they share: on other devices behind the
+ * outermost gateway, and on that gateway. */
+static int load_around(struct db *db, const struct device *d, struct arena *a,
+                       struct device_facts *facts)
+{
+    AUTO(db_reset) struct db_stmt *q = db_use(db, Q_UPDATE_AROUND);
+    void *active = (void *)(uintptr_t)facts->active, *beside = NULL;
+    int rc;
+
+    db_bind_int(q, 1, d->gateway_id);
+    db_bind_int(q, 2, d->id);
+    while ((rc = db_step(q)) == 1) {
+        struct active_update *u = db_int(q, 6) ? next(a, &active, &facts->n_active, sizeof(*u))
+                                               : next(a, &beside, &facts->n_beside, sizeof(*u));
+
+        *u = (struct active_update){.id = db_int(q, 0),
+                                    .device_id = db_int(q, 1),
+                                    .firmware_id = db_int(q, 2),
+                                    .module = arena_strdup(a, db_text(q, 3))};
+        if (update_state_parse(db_text(q, 4), &u->state) < 0)
+            return E_DB;
+        facts->gateway_type_id = db_int(q, 5);
+    }
+    facts->active = active;
+    facts->beside = beside;
     return rc;
 }
 
@@ -121,6 +149,8 @@ int facts_load(struct db *db, const struct device *d, const char *module, int64_
     if (rc == 0)
         ret->facts.version = arena_strdup(a, version);
     rc = load_active(db, d, module, a, ret);
+    if (rc == 0 && d->gateway_id)
+        rc = load_around(db, d, a, &ret->facts);
     return rc < 0 ? rc : load_past(db, d, now, a, &ret->facts);
 }
 

@@ -37,8 +37,11 @@ struct decide_context {
 };
 /* n failed attempts are followed by so long a pause. */
 int64_t backoff_ms(const struct device_type *type, int64_t n);
-/* The update of another module, or of the gateway, that keeps this one waiting; NULL. */
-const struct active_update *decide_busy(const struct device_facts *facts);
+/* The update of another module, of a gateway, or of another device behind the same gateway that
+ * keeps this one waiting; NULL. */
+const struct active_update *decide_busy(const struct catalog *c, const struct device_facts *facts);
+/* So many devices behind that gateway may be updated at a time. */
+int64_t decide_parallel(const struct catalog *c, const struct device_facts *facts);
 const struct past_attempt *decide_past(const struct device_facts *facts, int64_t firmware_id);
 /* The type of a device, or the defaults when the snapshot does not know it (yet). */
 const struct device_type *decide_type(const struct catalog *c, const struct device *d);

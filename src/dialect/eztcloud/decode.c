@@ -1,10 +1,9 @@
 /*
- * Bytes of EZtCloud devices to events. Pure. Unknown members are ignored, as the platform does;
- * members that carry meaning must have the right type, else the message is refused and counted.
+ * Bytes of EZtCloud devices to events; what gateways wrap around them is in behind.c. Pure. Unknown
+ * members are ignored, as the platform does; members that carry meaning must have the right type,
+ * else the message is refused and counted.
  */
 #include "eztcloud.h"
-
-enum topic { TOPIC_ATTRIBUTES, TOPIC_ATTRIBUTES_GET, TOPIC_EVENT_REPORT, TOPIC_COMMAND_REPLY };
 
 static const struct {
     struct str prefix;
@@ -14,21 +13,44 @@ static const struct {
     {STR("attributes/"), TOPIC_ATTRIBUTES},
     {STR("command_reply/"), TOPIC_COMMAND_REPLY},
     {STR("attributes_get/"), TOPIC_ATTRIBUTES_GET},
+    {STR("connect/"), TOPIC_CONNECT}, /* this one and the next: of gateways alone */
+    {STR("disconnect/"), TOPIC_DISCONNECT},
+};
+static const struct {
+    struct str prefix;
+    enum address_form form;
+} forms[] = {
+    {STR("gateway_"), FORM_GATEWAY},
+    {STR("sub_"), FORM_SUB},
 };
 
-static int refuse(enum metric *ret_refused, enum metric why)
+int eztcloud_refuse(enum metric *ret_refused, enum metric why)
 {
     *ret_refused = why;
     return E_PROTO;
 }
 
-static int topic_parse(const char *topic, enum topic *ret, struct str *ret_device)
+static bool starts_with(const char *s, struct str prefix)
 {
+    return strncmp(s, prefix.p, prefix.n) == 0;
+}
+
+static int topic_parse(const char *topic, enum topic *ret, enum address_form *ret_form,
+                       struct str *ret_device)
+{
+    *ret_form = FORM_DIRECT;
+    for (size_t i = 0; i < ARRAY_LEN(forms); i++)
+        if (starts_with(topic, forms[i].prefix)) {
+            topic += forms[i].prefix.n;
+            *ret_form = forms[i].form;
+            break;
+        }
     for (size_t i = 0; i < ARRAY_LEN(topics); i++) {
-        struct str prefix = topics[i].prefix;
-        if (strncmp(topic, prefix.p, prefix.n) != 0)
+        if (!starts_with(topic, topics[i].prefix))
             continue;
-        const char *device = topic + prefix.n;
+        if (*ret_form == FORM_DIRECT && topics[i].topic >= TOPIC_CONNECT)
+            return E_NOTFOUND;
+        const char *device = topic + topics[i].prefix.n;
         size_t n = strlen(device);
         if (n == 0 || memchr(device, '/', n))
             return E_NOTFOUND;
@@ -79,49 +101,50 @@ static bool name_ok(const json_t *j)
            str_is_text(json_string_value(j), n);
 }
 
-static int decode_get(struct arena *a, struct device_event *ev, enum metric *ret_refused)
+static int decode_get(struct arena *a, struct device_event *ev, json_t *in,
+                      enum metric *ret_refused)
 {
     ev->kind = EVENT_ATTRIBUTES_GET;
-    json_t *keys = json_object_get(ev->root, "keys");
+    json_t *keys = json_object_get(in, "keys");
     if (!keys || json_is_null(keys))
         return 0;
     if (!json_is_array(keys))
-        return refuse(ret_refused, M_BAD_TYPE);
+        return eztcloud_refuse(ret_refused, M_BAD_TYPE);
     size_t n = json_array_size(keys);
     if (n > 256)
-        return refuse(ret_refused, M_BAD_LENGTH);
+        return eztcloud_refuse(ret_refused, M_BAD_LENGTH);
     ev->keys = arena_alloc(a, n * sizeof(*ev->keys) + 1);
     for (size_t i = 0; i < n; i++) {
         const json_t *key = json_array_get(keys, i);
         if (!json_is_string(key))
-            return refuse(ret_refused, M_BAD_TYPE);
+            return eztcloud_refuse(ret_refused, M_BAD_TYPE);
         ev->keys[ev->n_keys++] = json_string_value(key);
     }
     return 0;
 }
 
-static int decode_event(struct device_event *ev, enum metric *ret_refused)
+static int decode_event(struct device_event *ev, json_t *in, enum metric *ret_refused)
 {
-    const json_t *method = json_object_get(ev->root, "method");
-    json_t *params = json_object_get(ev->root, "params");
+    const json_t *method = json_object_get(in, "method");
+    json_t *params = json_object_get(in, "params");
 
     ev->kind = EVENT_METHOD;
     if (!name_ok(method))
-        return refuse(ret_refused, M_BAD_TYPE);
+        return eztcloud_refuse(ret_refused, M_BAD_TYPE);
     if (params && !json_is_null(params) && !json_is_object(params))
-        return refuse(ret_refused, M_BAD_TYPE);
+        return eztcloud_refuse(ret_refused, M_BAD_TYPE);
     ev->method = json_string_value(method);
     ev->body = json_is_object(params) ? params : NULL;
-    ev->has_id = whole_number(json_object_get(ev->root, "id"), &ev->id);
+    ev->has_id = whole_number(json_object_get(in, "id"), &ev->id);
     return 0;
 }
 
 /* What LuatOS and ThingsCloud demos send: ota_result 0 when the firmware was taken, ota_dl_result
  * 0 when it was downloaded; 1 connection failed, 3 receive error, 4 other. */
-static int decode_result(struct arena *a, struct device_event *ev, enum metric *ret_refused)
+static int decode_result(struct arena *a, struct device_event *ev, const json_t *params,
+                         enum metric *ret_refused)
 {
     static const char *const words[] = {NULL, "connecting failed", NULL, "receiving failed"};
-    const json_t *params = json_object_get(ev->root, "params");
     const json_t *install = json_object_get(params, "ota_result");
     const json_t *load = json_object_get(params, "ota_dl_result");
     int64_t code;
@@ -129,7 +152,7 @@ static int decode_result(struct arena *a, struct device_event *ev, enum metric *
     if (!install && !load)
         return 0;
     if (!whole_number(install ? install : load, &code))
-        return refuse(ret_refused, M_BAD_TYPE);
+        return eztcloud_refuse(ret_refused, M_BAD_TYPE);
     if (code == 0) {
         ev->result = install ? REPLY_INSTALLED : REPLY_DOWNLOADED;
         return 0;
@@ -142,51 +165,76 @@ static int decode_result(struct arena *a, struct device_event *ev, enum metric *
     return 0;
 }
 
-static int decode_reply(struct arena *a, struct device_event *ev, enum metric *ret_refused)
+/* outer: what the command is wrapped in; the id may stand there. */
+static int decode_reply(struct arena *a, struct device_event *ev, const json_t *in,
+                        const json_t *outer, enum metric *ret_refused)
 {
-    const json_t *method = json_object_get(ev->root, "method");
-    const json_t *params = json_object_get(ev->root, "params");
-    const json_t *id = json_object_get(ev->root, "id");
+    const json_t *method = json_object_get(in, "method");
+    const json_t *params = json_object_get(in, "params");
+    const json_t *id = json_object_get(in, "id");
 
     ev->kind = EVENT_REPLY;
+    if (!id || json_is_null(id))
+        id = json_object_get(outer, "id");
     if (method && !json_is_null(method) && !name_ok(method))
-        return refuse(ret_refused, M_BAD_TYPE);
+        return eztcloud_refuse(ret_refused, M_BAD_TYPE);
     if (params && !json_is_null(params) && !json_is_object(params))
-        return refuse(ret_refused, M_BAD_TYPE);
+        return eztcloud_refuse(ret_refused, M_BAD_TYPE);
     ev->method = json_string_value(method);
     if (id && !json_is_null(id)) {
         if (!whole_number(id, &ev->id))
-            return refuse(ret_refused, M_BAD_TYPE);
+            return eztcloud_refuse(ret_refused, M_BAD_TYPE);
         ev->has_id = true;
     }
-    return decode_result(a, ev, ret_refused);
+    return decode_result(a, ev, params, ret_refused);
+}
+
+int eztcloud_decode_one(struct arena *a, struct device_event *ev, enum topic topic, json_t *in,
+                        const json_t *outer, enum metric *ret_refused)
+{
+    switch (topic) {
+    case TOPIC_ATTRIBUTES:
+        ev->kind = EVENT_REPORT;
+        ev->body = in;
+        return 0;
+    case TOPIC_ATTRIBUTES_GET:
+        return decode_get(a, ev, in, ret_refused);
+    case TOPIC_EVENT_REPORT:
+        return decode_event(ev, in, ret_refused);
+    case TOPIC_COMMAND_REPLY:
+        return decode_reply(a, ev, in, outer, ret_refused);
+    case TOPIC_CONNECT:
+        ev->kind = EVENT_ONLINE;
+        return 0;
+    case TOPIC_DISCONNECT:
+        ev->kind = EVENT_OFFLINE;
+        return 0;
+    }
+    return E_NOTFOUND;
 }
 
 int eztcloud_decode(const char *topic, const void *payload, size_t n, struct arena *a,
-                    struct device_event *ret, enum metric *ret_refused)
+                    struct device_events *ret, enum metric *ret_refused)
 {
     enum json_fault fault;
+    enum address_form form;
+    struct str device;
     enum topic t;
 
-    *ret = (struct device_event){0};
-    if (topic_parse(topic, &t, &ret->device) < 0)
+    *ret = (struct device_events){0};
+    if (topic_parse(topic, &t, &form, &device) < 0)
         return E_NOTFOUND;
-    ret->root = json_parse(payload, n, DIALECT_PAYLOAD_MAX, DIALECT_DEPTH_MAX, &fault, NULL);
+    bool tree = form == FORM_SUB && t == TOPIC_ATTRIBUTES;
+    ret->root = json_parse(payload, n, DIALECT_PAYLOAD_MAX,
+                           tree ? DIALECT_TREE_DEPTH_MAX : DIALECT_DEPTH_MAX, &fault, NULL);
     if (!ret->root)
-        return refuse(ret_refused, metric_of(fault));
-    if (!json_is_object(ret->root))
-        return refuse(ret_refused, M_BAD_TYPE);
-    switch (t) {
-    case TOPIC_ATTRIBUTES:
-        ret->kind = EVENT_REPORT;
-        ret->body = ret->root;
-        return 0;
-    case TOPIC_ATTRIBUTES_GET:
-        return decode_get(a, ret, ret_refused);
-    case TOPIC_EVENT_REPORT:
-        return decode_event(ret, ret_refused);
-    case TOPIC_COMMAND_REPLY:
-        return decode_reply(a, ret, ret_refused);
-    }
-    return E_NOTFOUND;
+        return eztcloud_refuse(ret_refused, metric_of(fault));
+    if (!json_is_object(ret->root) && !tree)
+        return eztcloud_refuse(ret_refused, M_BAD_TYPE);
+    if (form != FORM_DIRECT)
+        return eztcloud_decode_behind(a, ret, t, form, device, ret_refused);
+    ret->list = arena_alloc(a, sizeof(*ret->list));
+    ret->list[0] = (struct device_event){.device = device};
+    ret->n = 1;
+    return eztcloud_decode_one(a, &ret->list[0], t, ret->root, NULL, ret_refused);
 }

@@ -15,6 +15,24 @@ static void file_members(struct sbuf *b, const struct offer_file *f)
              f->sha256);
 }
 
+/* ---- the wrapping of what goes to a device behind a gateway ---- */
+static void device_member(struct sbuf *b, const struct device_command *cmd)
+{
+    sbuf_str(b, cmd->as_list ? "\"device\":[" : "\"device\":");
+    for (size_t i = 0; i < cmd->n_path; i++) {
+        if (i)
+            sbuf_str(b, ",");
+        json_add_string(b, cmd->path[i]);
+    }
+    if (cmd->as_list)
+        sbuf_str(b, "]");
+}
+
+static bool is_behind(const struct device_command *cmd)
+{
+    return cmd->form != FORM_DIRECT && cmd->n_path > 0;
+}
+
 static void ota_upgrade(struct sbuf *b, const struct device_command *cmd)
 {
     sbuf_str(b, "{\"method\":\"otaUpgrade\",\"params\":{\"module\":");
@@ -43,17 +61,49 @@ static void ota_upgrade(struct sbuf *b, const struct device_command *cmd)
     sbuf_fmt(b, ",\"id\":%" PRId64 "}", cmd->id);
 }
 
+/* The platform's text has the id inside of `command`, its servers send it outside: so both. */
+static void command(struct sbuf *b, const struct device_command *cmd)
+{
+    if (!is_behind(cmd)) {
+        ota_upgrade(b, cmd);
+        return;
+    }
+    sbuf_str(b, "{");
+    device_member(b, cmd);
+    sbuf_str(b, ",\"command\":");
+    ota_upgrade(b, cmd);
+    sbuf_fmt(b, ",\"id\":%" PRId64 "}", cmd->id);
+}
+
 static void response(struct sbuf *b, const struct device_command *cmd)
 {
     /* attributes_get_response says "" where the others say "OK" */
     bool get = cmd->kind == COMMAND_ATTRIBUTES;
-    sbuf_fmt(b, "{\"error_code\":%d,\"error_msg\":", cmd->error_code);
+    sbuf_str(b, "{");
+    if (is_behind(cmd)) {
+        device_member(b, cmd);
+        sbuf_str(b, ",");
+    }
+    sbuf_fmt(b, "\"error_code\":%d,\"error_msg\":", cmd->error_code);
     json_add_string(b, cmd->error_text ? cmd->error_text : get ? "" : "OK");
     if (get) {
         sbuf_str(b, ",\"attributes\":");
         json_add_text(b, cmd->attributes);
     }
     sbuf_fmt(b, ",\"ts\":%" PRId64 "}", cmd->now_ms);
+}
+
+static void push(struct sbuf *b, const struct device_command *cmd)
+{
+    if (!is_behind(cmd)) {
+        json_add_text(b, cmd->attributes);
+        return;
+    }
+    sbuf_str(b, "{");
+    device_member(b, cmd);
+    sbuf_str(b, ",\"attributes\":");
+    json_add_text(b, cmd->attributes);
+    sbuf_str(b, "}");
 }
 
 static const char *prefix_of(enum command_kind kind)
@@ -68,27 +118,28 @@ static const char *prefix_of(enum command_kind kind)
         return "attributes_response/";
     case COMMAND_METHOD_RESPONSE:
         return "event_response/";
+    case COMMAND_ATTRIBUTES_PUSH:
+        return "attributes_push/";
     }
     return NULL;
 }
 
 int eztcloud_encode(const struct device_command *cmd, struct arena *a, struct dialect_out *ret)
 {
-    const char *prefix = prefix_of(cmd->kind);
+    static const char *const forms[] = {
+        [FORM_DIRECT] = "", [FORM_GATEWAY] = "gateway_", [FORM_SUB] = "sub_"};
+    const char *form = forms[cmd->form], *prefix = prefix_of(cmd->kind);
     struct sbuf b = {0};
 
     if (!prefix)
         return E_UNSUPPORTED;
-    size_t n = strlen(prefix);
-    char *topic = arena_alloc(a, n + cmd->device.n + 1);
-    memcpy(topic, prefix, n);
-    memcpy(topic + n, cmd->device.p, cmd->device.n);
-
+    ret->topic = arena_printf(a, "%s%s%.*s", form, prefix, (int)cmd->device.n, cmd->device.p);
     if (cmd->kind == COMMAND_OFFER || cmd->kind == COMMAND_NOTHING)
-        ota_upgrade(&b, cmd);
+        command(&b, cmd);
+    else if (cmd->kind == COMMAND_ATTRIBUTES_PUSH)
+        push(&b, cmd);
     else
         response(&b, cmd);
-    ret->topic = topic;
     ret->payload = (struct str){arena_strndup(a, b.p, b.n), b.n};
     sbuf_done(&b);
     return 0;

@@ -3,6 +3,26 @@
 
 #include "dialect.h"
 
+enum topic {
+    TOPIC_ATTRIBUTES,
+    TOPIC_ATTRIBUTES_GET,
+    TOPIC_EVENT_REPORT,
+    TOPIC_COMMAND_REPLY,
+    TOPIC_CONNECT,
+    TOPIC_DISCONNECT,
+};
+
+/* ---- decode.c ---- */
 int eztcloud_decode(const char *topic, const void *payload, size_t n, struct arena *a,
-                    struct device_event *ret, enum metric *ret_refused);
+                    struct device_events *ret, enum metric *ret_refused);
+/* What one device says, into *ev, whose address is filled already. outer: see decode_reply(). */
+int eztcloud_decode_one(struct arena *a, struct device_event *ev, enum topic topic, json_t *in,
+                        const json_t *outer, enum metric *ret_refused);
+int eztcloud_refuse(enum metric *ret_refused, enum metric why); /* E_PROTO */
+
+/* ---- behind.c: ret->root is a gateway's message; it becomes events of those behind it ---- */
+int eztcloud_decode_behind(struct arena *a, struct device_events *ret, enum topic topic,
+                           enum address_form form, struct str gateway, enum metric *ret_refused);
+
+/* ---- encode.c ---- */
 int eztcloud_encode(const struct device_command *cmd, struct arena *a, struct dialect_out *ret);

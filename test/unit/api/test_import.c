@@ -30,11 +30,11 @@ static void test_csv(void **state)
     struct fixture *x = *state;
     make_type(x, "im2");
     json_t *r = must(x, 200, "POST", IMPORT, CSV,
-                     "\xef\xbb\xbfkey,device_type,name,tags,enabled,gateway,password\r\n"
-                     "g2,im2,\"A, \"\"first\"\"\",,,,\r\n"
-                     "c3,im2,,a;b,false,g2,12345678\n"
+                     "\xef\xbb\xbfkey,device_type,name,tags,enabled,gateway,password,address\r\n"
+                     "g2,im2,\"A, \"\"first\"\"\",,,,,\r\n"
+                     "c3,im2,,a;b,false,g2,12345678,A 1\n"
                      "\n"
-                     "c4,im2,\xe4\xb9\x99,\"x,y\",1,,");
+                     "c4,im2,\xe4\xb9\x99,\"x,y\",1,,,");
     assert_int_equal(json_get_int(r, "imported", 0), 3);
     assert_int_equal(json_get_int(r, "failed", -1), 0);
     json_decref(r);
@@ -43,6 +43,7 @@ static void test_csv(void **state)
     json_decref(r);
     r = must(x, 200, "GET", "/api/v1/devices/c3", NULL, NULL);
     assert_string_equal(json_get_str(r, "gateway", ""), "g2");
+    assert_string_equal(json_get_str(r, "address", ""), "A 1");
     assert_false(json_get_bool(r, "enabled", true));
     assert_int_equal(json_array_size(json_object_get(r, "tags")), 2);
     json_decref(r);

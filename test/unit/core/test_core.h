@@ -28,7 +28,8 @@ void world_reload(struct world *w); /* the snapshot, after catalog rows changed 
 /* One message through decode and engine on a connection. */
 struct said {
     int rc;
-    enum metric refused;
+    enum metric refused; /* the last one */
+    size_t n_refused;
     struct answers out;
     const char *topic, *text; /* the first answer; NULL when none */
 };
@@ -37,6 +38,7 @@ struct said say(struct world *w, struct db *db, const char *topic, const char *p
 struct said tell(struct world *w, const char *topic, const char *payload);
 
 int run_engine_tests(void);
+int run_behind_tests(void);
 int run_queue_tests(void);
 int run_turn_tests(void);
 int run_files_tests(void);

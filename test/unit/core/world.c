@@ -93,17 +93,20 @@ void world_done(struct world *w)
 struct said say(struct world *w, struct db *db, const char *topic, const char *payload)
 {
     struct said s = {.refused = M_BAD_TOPIC};
-    struct device_event ev;
-    int64_t id = 0;
+    struct device_events evs;
 
     s.out.arena = &w->arena;
     s.out.last = &s.out.first;
-    s.rc = dialect_eztcloud.decode(topic, payload, strlen(payload), &w->arena, &ev, &s.refused);
+    s.rc = dialect_eztcloud.decode(topic, payload, strlen(payload), &w->arena, &evs, &s.refused);
     if (s.rc == 0) {
         struct engine x = {&w->conf, w->link_key, w->catalog, db, &w->arena, clock_now_ms()};
-        s.rc = engine_handle(&x, &dialect_eztcloud, &ev, &s.out, &id, &s.refused);
+        s.rc = engine_handle(&x, &dialect_eztcloud, &evs, &s.out);
     }
-    device_event_done(&ev);
+    device_events_done(&evs);
+    for (const struct refusal *r = s.out.refused; r; r = r->next) {
+        s.refused = r->why;
+        s.n_refused++;
+    }
     if (s.out.first) {
         s.topic = s.out.first->topic;
         s.text = s.out.first->payload.p;

@@ -79,11 +79,29 @@ static void dropping_in_slices(void **state UNUSED)
     domain_done(&d);
 }
 
+/* A later import that is dropped must not take along what an earlier one brought. */
+static void numbers_are_not_used_twice(void **state UNUSED)
+{
+    struct domain d;
+    int64_t id, later;
+
+    domain_init(&d);
+    begin(&d, &id, 5);
+    MUST(device_import_finish(d.w, id));
+    MUST(device_import_begin(d.w, d.project, T0, &later));
+    assert_true(later > id);
+    assert_int_equal(visible(&d), 5);
+    MUST(device_import_drop(d.w, later, 100));
+    assert_int_equal(visible(&d), 5);
+    domain_done(&d);
+}
+
 int test_import(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(all_or_nothing),
         cmocka_unit_test(dropping_in_slices),
+        cmocka_unit_test(numbers_are_not_used_twice),
     };
 
     return cmocka_run_group_tests_name("import", tests, NULL, NULL);

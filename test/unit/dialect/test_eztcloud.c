@@ -47,20 +47,28 @@ static const char *metric_word(enum metric m)
     }
 }
 
-static void render(struct sbuf *b, int rc, const struct device_event *ev, enum metric refused)
+static void render_address(struct sbuf *b, const struct device_event *ev)
 {
-    static const char *const kinds[] = {"report", "attributes_get", "method", "reply"};
+    static const char *const names[] = {"", " gateway", " sub"};
+
+    sbuf_fmt(b, " device=%.*s", (int)ev->device.n, ev->device.p);
+    if (ev->form == FORM_DIRECT)
+        return;
+    sbuf_fmt(b, "%s%s=", names[ev->form], ev->as_list ? "[]" : "");
+    for (size_t i = 0; i < ev->n_path; i++)
+        sbuf_fmt(b, "%s%s", i ? "/" : "", ev->path[i]);
+    if (ev->product)
+        sbuf_fmt(b, " product=%s", ev->product);
+}
+
+static void render_one(struct sbuf *b, const struct device_event *ev)
+{
+    static const char *const kinds[] = {"report", "attributes_get", "method",
+                                        "reply",  "online",         "offline"};
     static const char *const results[] = {"received", "downloaded", "installed", "failed"};
 
-    if (rc == E_NOTFOUND) {
-        sbuf_str(b, "not a topic of this dialect\n");
-        return;
-    }
-    if (rc < 0) {
-        sbuf_fmt(b, "refused %s\n", metric_word(refused));
-        return;
-    }
-    sbuf_fmt(b, "%s device=%.*s", kinds[ev->kind], (int)ev->device.n, ev->device.p);
+    sbuf_str(b, kinds[ev->kind]);
+    render_address(b, ev);
     if (ev->method)
         sbuf_fmt(b, " method=%s", ev->method);
     if (ev->has_id)
@@ -78,11 +86,27 @@ static void render(struct sbuf *b, int rc, const struct device_event *ev, enum m
     sbuf_str(b, "\n");
 }
 
+static void render(struct sbuf *b, int rc, const struct device_events *evs, enum metric refused)
+{
+    if (rc == E_NOTFOUND) {
+        sbuf_str(b, "not a topic of this dialect\n");
+        return;
+    }
+    if (rc < 0) {
+        sbuf_fmt(b, "refused %s\n", metric_word(refused));
+        return;
+    }
+    for (size_t i = 0; i < evs->n; i++)
+        render_one(b, &evs->list[i]);
+    if (evs->n == 0)
+        sbuf_str(b, "nothing\n");
+}
+
 static void up_one(const char *name)
 {
     struct arena a;
     struct sbuf got = {0};
-    struct device_event ev;
+    struct device_events evs;
     enum metric refused = M_BAD_TOPIC;
     size_t n;
 
@@ -94,11 +118,11 @@ static void up_one(const char *name)
     char *want = strstr(payload, "\n---\n");
     assert_non_null(want);
     *want = '\0';
-    int rc = dialect_eztcloud.decode(topic, payload, (size_t)(want - payload), &a, &ev, &refused);
-    render(&got, rc, &ev, refused);
+    int rc = dialect_eztcloud.decode(topic, payload, (size_t)(want - payload), &a, &evs, &refused);
+    render(&got, rc, &evs, refused);
     if (strcmp(got.p, want + 5) != 0)
         fail_msg("%s:\n got  %s want %s", name, got.p, want + 5);
-    device_event_done(&ev);
+    device_events_done(&evs);
     sbuf_done(&got);
     arena_done(&a);
 }
@@ -120,14 +144,14 @@ static void test_up(void **state)
         }
     (void)closedir(d);
     arena_done(&a);
-    assert_true(n >= 20);
+    assert_true(n >= 60);
 }
 
 /* Sizes and nesting beyond the bounds are made here rather than stored. */
 static void test_bounds(void **state)
 {
     struct arena a;
-    struct device_event ev;
+    struct device_events evs;
     enum metric refused;
     struct sbuf b = {0};
 
@@ -137,9 +161,10 @@ static void test_bounds(void **state)
     while (b.n < DIALECT_PAYLOAD_MAX)
         sbuf_str(&b, "0123456789abcdef");
     sbuf_str(&b, "\"}");
-    assert_int_equal(dialect_eztcloud.decode("attributes/D", b.p, b.n, &a, &ev, &refused), E_PROTO);
+    assert_int_equal(dialect_eztcloud.decode("attributes/D", b.p, b.n, &a, &evs, &refused),
+                     E_PROTO);
     assert_int_equal(refused, M_BAD_LENGTH);
-    device_event_done(&ev);
+    device_events_done(&evs);
     sbuf_done(&b);
 
     for (int i = 0; i < DIALECT_DEPTH_MAX + 1; i++)
@@ -147,9 +172,10 @@ static void test_bounds(void **state)
     sbuf_str(&b, "1");
     for (int i = 0; i < DIALECT_DEPTH_MAX + 1; i++)
         sbuf_str(&b, "}");
-    assert_int_equal(dialect_eztcloud.decode("attributes/D", b.p, b.n, &a, &ev, &refused), E_PROTO);
+    assert_int_equal(dialect_eztcloud.decode("attributes/D", b.p, b.n, &a, &evs, &refused),
+                     E_PROTO);
     assert_int_equal(refused, M_BAD_DEPTH);
-    device_event_done(&ev);
+    device_events_done(&evs);
     sbuf_done(&b);
     arena_done(&a);
 }
@@ -221,6 +247,133 @@ static void test_down(void **state)
     receipt.error_code = -1;
     receipt.error_text = "no";
     down_one("event-response-error", &receipt);
+    get.kind = COMMAND_ATTRIBUTES_PUSH;
+    down_one("attributes-push", &get);
+}
+
+/* Every command to a device behind a gateway, in each form. */
+static void test_down_behind(void **state)
+{
+    struct offer_file file = {"xxx.bin", "http://xxx.com/d/AAAAZAF/xxx.bin", 1363713, MD5_TEXT,
+                              SHA256_TEXT};
+    const char *path[] = {"A \"1\"", "温度"};
+    static const struct {
+        const char *name;
+        enum address_form form;
+        bool as_list;
+        size_t n_path;
+    } forms[] = {
+        {"gateway", FORM_GATEWAY, false, 1},
+        {"gateway-list", FORM_GATEWAY, true, 1},
+        {"sub", FORM_SUB, true, 2},
+        {"sub-text", FORM_SUB, false, 1},
+    };
+    static const struct {
+        const char *name;
+        enum command_kind kind;
+    } kinds[] = {
+        {"offer", COMMAND_OFFER},
+        {"nothing", COMMAND_NOTHING},
+        {"attributes", COMMAND_ATTRIBUTES},
+        {"event-response", COMMAND_METHOD_RESPONSE},
+        {"attributes-push", COMMAND_ATTRIBUTES_PUSH},
+        {"attributes-response", COMMAND_REPORT_RESPONSE},
+    };
+    AUTO(json_free) json_t *attributes = json_pack("{s:b}", "switch", 0);
+
+    (void)state;
+    for (size_t i = 0; i < ARRAY_LEN(forms); i++)
+        for (size_t k = 0; k < ARRAY_LEN(kinds); k++) {
+            bool one_for_all = kinds[k].kind == COMMAND_REPORT_RESPONSE;
+            struct device_command cmd = {
+                .kind = kinds[k].kind,
+                .device = STR("DU_gateway001"),
+                .path = path,
+                .n_path = one_for_all ? 0 : forms[i].n_path,
+                .form = forms[i].form,
+                .as_list = forms[i].as_list,
+                .module = "main",
+                .version = "1.1.5",
+                .id = kinds[k].kind == COMMAND_OFFER ? 98518 : 0,
+                .files = &file,
+                .n_files = 1,
+                .command_name = "OTA升级",
+                .attributes = attributes,
+                .now_ms = 1700000000000,
+            };
+            char name[64];
+
+            (void)snprintf(name, sizeof(name), "%s-%s", forms[i].name, kinds[k].name);
+            down_one(name, &cmd);
+        }
+}
+
+/* More devices, deeper paths and longer addresses than one message may hold. */
+static void refused_as_too_long(const char *topic, const struct sbuf *b)
+{
+    struct arena a;
+    struct device_events evs;
+    enum metric refused = M_BAD_TOPIC;
+
+    arena_init(&a);
+    assert_int_equal(dialect_eztcloud.decode(topic, b->p, b->n, &a, &evs, &refused), E_PROTO);
+    assert_int_equal(refused, M_BAD_LENGTH);
+    device_events_done(&evs);
+    arena_done(&a);
+}
+
+static void test_bounds_behind(void **state)
+{
+    struct arena a;
+    struct device_events evs;
+    enum metric refused;
+    struct sbuf b = {0};
+
+    (void)state;
+    arena_init(&a);
+    for (int n = DIALECT_EVENTS_MAX; n <= DIALECT_EVENTS_MAX + 1; n++) {
+        for (int form = 0; form < 3; form++) {
+            const char *topic = form == 0 ? "gateway_attributes/G" : "sub_attributes/G";
+            sbuf_str(&b, form == 2 ? "[" : "{");
+            for (int i = 0; i < n; i++) {
+                sbuf_str(&b, i ? "," : "");
+                if (form == 0)
+                    sbuf_fmt(&b, "\"A%d\":{\"t\":1}", i);
+                else if (form == 1)
+                    sbuf_fmt(&b, "\"A%d\":{\"attributes\":{}}", i);
+                else
+                    sbuf_fmt(&b, "{\"device\":[\"A%d\"],\"attributes\":{}}", i);
+            }
+            sbuf_str(&b, form == 2 ? "]" : "}");
+            if (n > DIALECT_EVENTS_MAX) {
+                refused_as_too_long(topic, &b);
+            } else {
+                assert_int_equal(dialect_eztcloud.decode(topic, b.p, b.n, &a, &evs, &refused), 0);
+                assert_int_equal(evs.n, n);
+                assert_string_equal(evs.list[n - 1].path[0], "A255");
+                device_events_done(&evs);
+            }
+            sbuf_done(&b);
+        }
+    }
+    for (int depth = DEVICE_DEPTH_MAX; depth <= DEVICE_DEPTH_MAX + 1; depth++) {
+        for (int i = 1; i < depth; i++)
+            sbuf_fmt(&b, "{\"L%d\":{\"sub\":", i);
+        sbuf_fmt(&b, "{\"L%d\":{\"attributes\":{\"deep\":{\"er\":[1]}}}}", depth);
+        for (int i = 1; i < depth; i++)
+            sbuf_str(&b, "}}");
+        if (depth > DEVICE_DEPTH_MAX) {
+            refused_as_too_long("sub_attributes/G", &b);
+        } else {
+            assert_int_equal(
+                dialect_eztcloud.decode("sub_attributes/G", b.p, b.n, &a, &evs, &refused), 0);
+            assert_int_equal(evs.n, 1);
+            assert_int_equal(evs.list[0].n_path, DEVICE_DEPTH_MAX);
+            device_events_done(&evs);
+        }
+        sbuf_done(&b);
+    }
+    arena_done(&a);
 }
 
 int main(void)
@@ -229,6 +382,8 @@ int main(void)
         cmocka_unit_test(test_up),
         cmocka_unit_test(test_bounds),
         cmocka_unit_test(test_down),
+        cmocka_unit_test(test_down_behind),
+        cmocka_unit_test(test_bounds_behind),
     };
     json_setup();
     return cmocka_run_group_tests_name("dialect", tests, NULL, NULL);

@@ -194,6 +194,54 @@ static void a_busy_gateway_holds_its_children(void **state UNUSED)
     domain_done(&d);
 }
 
+/* gw -> a, gw -> b -> c; another device stands alone. */
+static void one_at_a_time_behind_a_gateway(void **state UNUSED)
+{
+    static const char *const keys[] = {"gw", "a", "b", "c", "alone"};
+    static const int behind[] = {-1, 0, 0, 2, -1};
+    int64_t ids[5];
+    struct domain d;
+    struct decision dn;
+
+    domain_init(&d);
+    for (int i = 0; i < 5; i++) {
+        ids[i] = ready_device(&d, keys[i]);
+        if (behind[i] < 0)
+            continue;
+        struct device dev = the_device(&d, ids[i]);
+        dev.gateway_id = ids[behind[i]];
+        MUST(device_update(d.w, &dev, NULL));
+    }
+    domain_firmware(&d, "2.0");
+    struct update ua = check(&d, ids[1], T0, NULL);
+    struct update ub = check(&d, ids[2], T0, NULL);
+    assert_int_not_equal(ub.id, 0);
+    for (int s = UPDATE_ACCEPTED; s <= UPDATE_INSTALLED; s++) {
+        MUST(moved(&d, ua.id, (enum update_state)s, T0 + s));
+        assert_int_equal(check(&d, ids[2], T0 + s, &dn).id, 0);
+        assert_int_equal(dn.reason, REASON_UPDATE_IN_PROGRESS);
+        assert_int_equal(check(&d, ids[3], T0 + s, &dn).id, 0); /* at any depth */
+        assert_int_equal(dn.reason, REASON_UPDATE_IN_PROGRESS);
+        assert_int_equal(check(&d, ids[1], T0 + s, NULL).id, ua.id); /* its own goes on */
+    }
+    assert_int_not_equal(check(&d, ids[4], T0 + 20, NULL).id, 0);
+    d.type.parallel_updates = 2;
+    domain_type_changed(&d);
+    assert_int_equal(check(&d, ids[2], T0 + 21, NULL).id, ub.id);
+    struct update uc = check(&d, ids[3], T0 + 22, NULL);
+    assert_int_not_equal(uc.id, 0);
+    MUST(moved(&d, ub.id, UPDATE_ACCEPTED, T0 + 23));
+    assert_int_equal(check(&d, ids[3], T0 + 24, &dn).id, 0);
+    report(&d, ids[1], "2.0", T0 + 25);
+    report(&d, ids[2], "2.0", T0 + 26);
+    assert_int_equal(check(&d, ids[3], T0 + 27, NULL).id, uc.id);
+    struct update ug = check(&d, ids[0], T0 + 28, NULL); /* the outermost's own holds all */
+    MUST(moved(&d, ug.id, UPDATE_ACCEPTED, T0 + 29));
+    assert_int_equal(check(&d, ids[3], T0 + 30, &dn).id, 0);
+    assert_int_equal(dn.reason, REASON_UPDATE_IN_PROGRESS);
+    domain_done(&d);
+}
+
 static void ids_end_at_int32(void **state UNUSED)
 {
     struct domain d;
@@ -224,6 +272,7 @@ int test_check(void)
         cmocka_unit_test(a_withdrawn_firmware_cancels),
         cmocka_unit_test(a_low_battery_withholds),
         cmocka_unit_test(a_busy_gateway_holds_its_children),
+        cmocka_unit_test(one_at_a_time_behind_a_gateway),
         cmocka_unit_test(ids_end_at_int32),
     };
 

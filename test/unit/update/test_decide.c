@@ -311,6 +311,38 @@ static void rule_12_other_updates(void **state UNUSED)
     domain_done(&d);
 }
 
+static void rule_12_beside(void **state UNUSED)
+{
+    struct domain d;
+    struct case_facts c;
+    struct decision dn;
+    struct active_update beside[2] = {
+        {.id = 8, .device_id = 78, .module = "main", .state = UPDATE_DOWNLOADING},
+        {.id = 9, .device_id = 79, .module = "main", .state = UPDATE_ACCEPTED}};
+
+    domain_init(&d);
+    domain_firmware(&d, "2.0");
+    facts_init(&c, &d, "1.0");
+    c.facts.beside = beside;
+    for (int64_t allowed = 1; allowed <= 3; allowed++) {
+        d.type.parallel_updates = allowed;
+        domain_type_changed(&d);
+        c.facts.gateway_type_id = d.type.id;
+        for (c.facts.n_beside = 0; c.facts.n_beside <= 2; c.facts.n_beside++)
+            assert_int_equal(only(&d, &c), (int64_t)c.facts.n_beside < allowed
+                                               ? REASON_ELIGIBLE
+                                               : REASON_UPDATE_IN_PROGRESS);
+    }
+    c.facts.gateway_type_id = 0; /* a type that is gone: one */
+    c.facts.n_beside = 2;
+    run(&d, &c, &dn);
+    assert_int_equal(dn.rows[0].reason, REASON_UPDATE_IN_PROGRESS);
+    assert_string_equal(dn.rows[0].params, "{\"update\":8,\"module\":\"main\",\"state\":"
+                                           "\"downloading\",\"in_progress\":2,\"allowed\":1}");
+    assert_non_null(strstr(dn.rows[0].text, "2 other devices behind its gateway"));
+    domain_done(&d);
+}
+
 static void the_highest_wins(void **state UNUSED)
 {
     struct domain d;
@@ -427,6 +459,7 @@ int test_decide(void)
         cmocka_unit_test(rule_10_campaign_only),
         cmocka_unit_test(rule_11_attempts),
         cmocka_unit_test(rule_12_other_updates),
+        cmocka_unit_test(rule_12_beside),
         cmocka_unit_test(the_highest_wins),
         cmocka_unit_test(of_equal_ones_delta_then_newest),
         cmocka_unit_test(opaque_goes_by_upload),
