@@ -148,8 +148,8 @@ struct task_env {
     void (*kept)(void *arg, int64_t device_id); /* a message waits for the device now */
     void *arg;
 };
-/* Start what is due, and go on with what is under way, for at most max devices or max_us. 1 =
- * there is more to do at once, 0 = not; or an error. */
+/* Start what is due, and go on with what is under way, for at most max devices (0: only start) or
+ * max_us. 1 = there is more to do at once, 0 = not; or an error. */
 int task_tick(struct task_env *env, int max, int64_t max_us) MUST_USE;
 /* The device gave a sign of life: send what is kept for it and still right, and forget it.
  * offered: updates that it was offered just now anyway. */

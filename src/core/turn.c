@@ -21,6 +21,7 @@
 #define UNACKED_MAX        30000 /* half of MQTT's Receive Maximum */
 #define UNACKED_US         3000000
 #define SEEN_SLICE         500
+#define TASK_GAP_MS        5 /* between two slices of tasks: checks come first */
 #define EXPIRE_SLICE       200
 
 static struct str device_of_topic(const char *topic)
@@ -93,6 +94,9 @@ static int run_message(struct core *c, struct db *db, struct arena *arena, const
                 .now = clock_now_ms(),
             };
             rc = engine_handle(&x, dialects[i], &ev, out, &device_id, ret_refused);
+            if (rc == 0 && pushes_has(&c->pushes, device_id))
+                rc = db == c->writer ? pushes_deliver(c, &x, dialects[i], device_id, out)
+                                     : E_NEEDS_WRITE;
             if (device_id != 0 && rc != E_NEEDS_WRITE)
                 device_seen_note(c->seen, device_id, x.now);
         }
@@ -318,6 +322,10 @@ static int housekeeping(struct core *c)
         c->tx_seen = true;
         rc = device_seen_flush(c->seen, c->writer, SEEN_SLICE);
     }
+    if (rc >= 0 && c->task_due) {
+        c->task_due = false;
+        rc = pushes_tick(c);
+    }
     return rc < 0 ? rc : 0;
 }
 
@@ -379,6 +387,10 @@ static void finish(struct core *c, int rc)
         turn_reload(c);
     if (c->tx_seen)
         device_seen_flushed(c->seen, rc == 0);
+    pushes_settle(&c->pushes, rc == 0);
+    if (c->task_more && !c->stopping)
+        loop_timer_start(c->task_gap, TASK_GAP_MS, 0);
+    c->task_more = false;
     c->seen_due = rc == 0 && c->seen_due && device_seen_pending(c->seen) > 0;
     if (rc == 0) {
         int64_t now_us = clock_mono_us();
@@ -404,7 +416,8 @@ static void finish(struct core *c, int rc)
 void turn_write(struct core *c)
 {
     for (int round = 0; !c->committing; round++) {
-        if (!c->wait_first && !c->seen_due && !c->expire_due && job_queue_count(&c->jobs) == 0)
+        if (!c->wait_first && !c->seen_due && !c->expire_due && !c->task_due &&
+            job_queue_count(&c->jobs) == 0)
             break;
         if (round == WRITE_ROUNDS_MAX) {
             loop_wake_send(c->job_wake);

@@ -64,8 +64,7 @@ static int finding(struct json_errors *errs, const char *at, const char *member,
     return E_PROTO;
 }
 
-/* Findings of a table, with their pointers below `at`. */
-static int check(const json_t *in, const char *at, const struct json_field *fields, size_t n,
+int check_object(const json_t *in, const char *at, const struct json_field *fields, size_t n,
                  struct json_errors *errs)
 {
     struct json_errors own = {.count = 0};
@@ -189,9 +188,9 @@ int schedule_parse(const json_t *in, const char *at, struct schedule *ret, struc
         AUTO(json_free) json_t *only = json_object();
         if (json_object_get(in, "kind"))
             json_object_set(only, "kind", json_object_get(in, "kind"));
-        return check(json_is_object(in) ? only : in, at, TABLE(manual_fields), errs);
+        return check_object(json_is_object(in) ? only : in, at, TABLE(manual_fields), errs);
     }
-    int rc = check(in, at, kinds[kind].fields, kinds[kind].n, errs);
+    int rc = check_object(in, at, kinds[kind].fields, kinds[kind].n, errs);
     if (rc < 0)
         return rc;
     ret->kind = (enum schedule_kind)kind;

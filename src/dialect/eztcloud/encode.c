@@ -56,12 +56,48 @@ static void response(struct sbuf *b, const struct device_command *cmd)
     sbuf_fmt(b, ",\"ts\":%" PRId64 "}", cmd->now_ms);
 }
 
+static void any_command(struct sbuf *b, const struct device_command *cmd)
+{
+    sbuf_str(b, "{\"method\":");
+    json_add_string(b, cmd->method);
+    sbuf_str(b, ",\"params\":");
+    if (cmd->params)
+        json_add_text(b, cmd->params);
+    else
+        sbuf_str(b, "{}");
+    sbuf_fmt(b, ",\"id\":%" PRId64 "}", cmd->id);
+}
+
+static void payload(struct sbuf *b, const struct device_command *cmd)
+{
+    switch (cmd->kind) {
+    case COMMAND_OFFER:
+    case COMMAND_NOTHING:
+        ota_upgrade(b, cmd);
+        break;
+    case COMMAND_SEND:
+        any_command(b, cmd);
+        break;
+    case COMMAND_PUSH_ATTRIBUTES:
+        json_add_text(b, cmd->attributes);
+        break;
+    case COMMAND_ATTRIBUTES:
+    case COMMAND_REPORT_RESPONSE:
+    case COMMAND_METHOD_RESPONSE:
+        response(b, cmd);
+        break;
+    }
+}
+
 static const char *prefix_of(enum command_kind kind)
 {
     switch (kind) {
     case COMMAND_OFFER:
     case COMMAND_NOTHING:
+    case COMMAND_SEND:
         return "command_send/";
+    case COMMAND_PUSH_ATTRIBUTES:
+        return "attributes_push/";
     case COMMAND_ATTRIBUTES:
         return "attributes_get_response/";
     case COMMAND_REPORT_RESPONSE:
@@ -84,10 +120,7 @@ int eztcloud_encode(const struct device_command *cmd, struct arena *a, struct di
     memcpy(topic, prefix, n);
     memcpy(topic + n, cmd->device.p, cmd->device.n);
 
-    if (cmd->kind == COMMAND_OFFER || cmd->kind == COMMAND_NOTHING)
-        ota_upgrade(&b, cmd);
-    else
-        response(&b, cmd);
+    payload(&b, cmd);
     ret->topic = topic;
     ret->payload = (struct str){arena_strndup(a, b.p, b.n), b.n};
     sbuf_done(&b);
