@@ -144,6 +144,7 @@ struct task_env {
     const struct device_seen *seen; /* NULL: the rows alone say */
     int64_t now, link_lifetime_ms;
     struct arena *arena;
+    bool settled; /* everything that was sent before has reached the broker */
     int (*send)(void *arg, const struct task_message *m);
     void (*kept)(void *arg, int64_t device_id); /* a message waits for the device now */
     void *arg;
@@ -155,6 +156,9 @@ int task_tick(struct task_env *env, int max, int64_t max_us) MUST_USE;
  * offered: updates that it was offered just now anyway. */
 int task_deliver(struct task_env *env, const struct device *d, const int64_t *offered,
                  size_t n_offered) MUST_USE;
+/* At the start, in a transaction: what may not have left before a crash is kept for the devices.
+ * Offers alone: repeating one is harmless, a command could act twice. */
+int task_recover(struct db *w) MUST_USE;
 /* Devices for which messages are kept, ascending. */
 int task_kept_devices(struct db *db, int (*row)(void *arg, int64_t device_id), void *arg) MUST_USE;
 /* A reply to a command of a task: noted once. E_NOTFOUND when it is of none. */

@@ -30,7 +30,8 @@ CREATE TABLE task_device (
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX task_device_device ON task_device (device_id);
 
--- cursor: every target up to this device was handled. allowance: millionths of messages that the
+-- cursor: every target up to this device was handled. confirmed: … and what was sent has reached
+-- the broker. allowance: millionths of messages that the
 -- rate allows, as of allowance_at.
 CREATE TABLE task_run (
   id           INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -40,6 +41,7 @@ CREATE TABLE task_run (
   state        TEXT NOT NULL CHECK (state IN ('running', 'done', 'skipped', 'canceled')),
   reason       TEXT NOT NULL DEFAULT '',
   cursor       INTEGER NOT NULL DEFAULT 0,
+  confirmed    INTEGER NOT NULL DEFAULT 0,
   allowance    INTEGER NOT NULL DEFAULT 1000000,
   allowance_at INTEGER NOT NULL,
   due_at       INTEGER NOT NULL,
@@ -48,6 +50,7 @@ CREATE TABLE task_run (
 ) STRICT;
 CREATE INDEX task_run_task ON task_run (task_id, id);
 CREATE UNIQUE INDEX task_run_open ON task_run (task_id) WHERE ended_at IS NULL;
+CREATE INDEX task_run_unconfirmed ON task_run (id) WHERE confirmed < cursor;
 
 -- The devices that a run by hand was given.
 CREATE TABLE task_run_target (

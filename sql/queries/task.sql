@@ -108,6 +108,19 @@ WHERE ended_at IS NULL AND task_id > 0 ORDER BY task_id LIMIT $1;
 -- in: id, cursor, allowance, allowance_at
 UPDATE task_run SET cursor = $2, allowance = $3, allowance_at = $4 WHERE id = $1;
 
+-- name: task_run_confirm :exec writer
+-- All that was sent so far has reached the broker.
+UPDATE task_run INDEXED BY task_run_unconfirmed SET confirmed = cursor
+WHERE confirmed < cursor AND id > 0;
+
+-- name: task_recover :exec writer
+-- Offers that may not have left before a crash are kept for the devices.
+INSERT OR IGNORE INTO task_kept (device_id, task_id, run_id)
+SELECT l.device_id, r.task_id, r.id
+FROM task_run r INDEXED BY task_run_unconfirmed
+JOIN task_run_device l ON l.run_id = r.id AND l.device_id > r.confirmed AND l.device_id <= r.cursor
+WHERE r.confirmed < r.cursor AND r.id > 0 AND l.result = 'offered';
+
 -- name: task_run_end :exec writer
 -- in: id, state, reason, ended_at
 UPDATE task_run SET state = $2, reason = $3, ended_at = $4 WHERE id = $1;

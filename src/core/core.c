@@ -253,8 +253,8 @@ static int open_db(struct core *c, const char *path, struct fail *f)
         rc = db_open(path, DB_READ, cache, &c->reader, f);
     if (rc == 0)
         rc = drop_imports(c, f);
-    if (rc == 0 && (rc = pushes_load(&c->pushes, c->reader)) < 0)
-        return fail(f, rc, "reading the messages that are kept: %s", db_error(c->reader));
+    if (rc == 0 && (rc = pushes_load(&c->pushes, c->writer)) < 0)
+        return fail(f, rc, "reading the messages that are kept: %s", db_error(c->writer));
     if (rc < 0)
         return rc;
     c->committer = db_committer_start(c->writer, on_committed, c);

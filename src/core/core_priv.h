@@ -55,7 +55,7 @@ struct pushes {
     int64_t *taken; /* delivered in the transaction under way */
     size_t n_taken, cap;
 };
-int pushes_load(struct pushes *p, struct db *db) MUST_USE;
+int pushes_load(struct pushes *p, struct db *w) MUST_USE; /* at the start */
 void pushes_done(struct pushes *p);
 bool pushes_has(const struct pushes *p, int64_t device_id);
 void pushes_settle(struct pushes *p, bool committed);
@@ -175,6 +175,7 @@ struct core {
     bool paused_for_ack;
 
     struct pushes pushes;
+    bool unsent; /* something could not be handed to the broker's session */
 
     bool seen_due, expire_due, task_due, task_more, stopping;
     int64_t next_seen_ms, next_expire_ms, next_reload_ms, stop_at_ms;

@@ -19,9 +19,18 @@ static int load_one(void *arg, int64_t device_id)
     return 0;
 }
 
-int pushes_load(struct pushes *p, struct db *db)
+int pushes_load(struct pushes *p, struct db *w)
 {
-    return task_kept_devices(db, load_one, p);
+    int rc = db_begin(w);
+
+    if (rc == 0)
+        rc = task_recover(w);
+    if (rc < 0) {
+        db_rollback(w);
+        return rc;
+    }
+    rc = db_commit(w);
+    return rc < 0 ? rc : task_kept_devices(w, load_one, p);
 }
 
 void pushes_done(struct pushes *p)
@@ -129,6 +138,17 @@ int pushes_deliver(struct core *c, struct engine *x, const struct dialect *diale
     return task_deliver(&env, &d, out->ids, out->n_ids);
 }
 
+/* The connection broke while messages were handed to it: which of them left is not known. */
+static int recover(struct core *c)
+{
+    int rc = task_recover(c->writer);
+
+    if (rc == 0)
+        rc = task_kept_devices(c->writer, load_one, &c->pushes);
+    c->unsent = rc < 0;
+    return rc;
+}
+
 static int tick(struct core *c, struct answers *out)
 {
     struct engine x = {
@@ -141,9 +161,12 @@ static int tick(struct core *c, struct answers *out)
     };
     struct sending s = {c, &x, NULL, out};
     struct task_env env = env_of(&s);
+    env.settled = c->tx_up && !c->unsent && mqtt_in_flight(c->tx) == 0;
     bool open = c->tx_up && mqtt_in_flight(c->tx) < IN_FLIGHT_MAX;
 
-    return task_tick(&env, open ? SLICE : 0, SLICE_US);
+    int rc = open && c->unsent ? recover(c) : 0;
+
+    return rc < 0 ? rc : task_tick(&env, open ? SLICE : 0, SLICE_US);
 }
 
 int pushes_tick(struct core *c)

@@ -278,6 +278,21 @@ static int go_on(struct task_env *env, struct open_run *r, const struct slice *s
     return rc;
 }
 
+static int confirm(struct db *w)
+{
+    AUTO(db_reset) struct db_stmt *q = db_use(w, Q_TASK_RUN_CONFIRM);
+
+    return db_run(q);
+}
+
+int task_recover(struct db *w)
+{
+    AUTO(db_reset) struct db_stmt *q = db_use(w, Q_TASK_RECOVER);
+    int rc = db_run(q);
+
+    return rc < 0 ? rc : confirm(w);
+}
+
 int task_tick(struct task_env *env, int max, int64_t max_us)
 {
     int64_t start_us = clock_mono_us();
@@ -285,6 +300,8 @@ int task_tick(struct task_env *env, int max, int64_t max_us)
     size_t n;
     int rc = start_due(env), more = rc == 1;
 
+    if (rc >= 0 && env->settled)
+        rc = confirm(env->db);
     if (rc < 0 || max == 0)
         return rc < 0 ? rc : more;
     rc = open_runs(env->db, runs, &n);
