@@ -195,7 +195,7 @@ static int handle(struct task_env *env, const struct task *t, const struct actio
     if (rc == 0)
         rc = run_device_add(env->db, r->id, device_id, &v, env->now);
     if (rc == 0 && strcmp(v.result, "failed") == 0)
-        LOG(LOG_WARN, "task", "a device failed", KV_INT("task", t->id), KV("device", d.key),
+        LOG(LOG_DEBUG, "task", "a device failed", KV_INT("task", t->id), KV("device", d.key),
             KV("error", v.reason));
     return rc < 0 ? rc : strcmp(v.result, "offered") == 0 || strcmp(v.result, "sent") == 0;
 }

@@ -3,5 +3,5 @@
 int main(void)
 {
     json_setup();
-    return test_zone() + test_schedule();
+    return test_zone() + test_schedule() + test_task();
 }
