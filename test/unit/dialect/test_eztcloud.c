@@ -221,6 +221,20 @@ static void test_down(void **state)
     receipt.error_code = -1;
     receipt.error_text = "no";
     down_one("event-response-error", &receipt);
+
+    AUTO(json_free) json_t *params = json_pack("{s:i}", "键", 1);
+    struct device_command any = {
+        .kind = COMMAND_SEND,
+        .device = STR("D1"),
+        .id = 98311,
+        .method = "set",
+        .params = params,
+    };
+    down_one("command", &any);
+    any.params = NULL;
+    down_one("command-without-params", &any);
+    get.kind = COMMAND_PUSH_ATTRIBUTES;
+    down_one("attributes-push", &get);
 }
 
 int main(void)
