@@ -330,7 +330,7 @@ static int housekeeping(struct core *c)
 /* What fails here alone must not take messages and jobs with it. */
 static int write_housekeeping(struct core *c)
 {
-    if (!c->expire_due && !c->seen_due)
+    if (!c->expire_due && !c->seen_due && !c->task_due)
         return 0;
     int rc = db_save(c->writer);
     if (rc < 0)
