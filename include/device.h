@@ -117,6 +117,8 @@ struct device_seen *device_seen_new(void);
 void device_seen_free(struct device_seen *s);
 void device_seen_note(struct device_seen *s, int64_t device_id,
                       int64_t now); /* E.g. at each message */
+/* The latest that is noted and not known to be written; 0 = none. */
+int64_t device_seen_at(const struct device_seen *s, int64_t device_id);
 size_t device_seen_pending(const struct device_seen *s);
 /* Write up to max of what was noted, oldest first. device_seen_flushed says how the commit ended:
  * they are forgotten, or kept for the next time. */

@@ -63,7 +63,8 @@ enum command_kind {
     COMMAND_REPORT_RESPONSE, /* attributes arrived (device types that want it); of a gateway's
                               * message one for all devices, without a path */
     COMMAND_METHOD_RESPONSE, /* event arrived (device types that want it) */
-    COMMAND_ATTRIBUTES_PUSH, /* what the device shall set: attributes */
+    COMMAND_SEND,            /* any command: method, params, id */
+    COMMAND_PUSH_ATTRIBUTES, /* attributes that the device is to take over */
 };
 struct offer_file {
     const char *name, *url;
@@ -82,7 +83,9 @@ struct device_command {
     const struct offer_file *files;
     size_t n_files;
     const char *command_name; /* "OTA升级" */
-    const json_t *attributes; /* ATTRIBUTES, ATTRIBUTES_PUSH */
+    const json_t *attributes; /* ATTRIBUTES, PUSH_ATTRIBUTES */
+    const char *method;       /* SEND */
+    const json_t *params;     /* SEND; NULL = {} */
     int error_code;           /* responses; 0 = OK */
     const char *error_text;
     int64_t now_ms; /* "ts" of responses */

@@ -161,6 +161,28 @@ int update_ids_skip(struct db *w, int64_t n) MUST_USE;
 int update_check(struct db *db, const struct catalog *c, const struct device *d, const char *module,
                  int64_t now, int64_t link_lifetime_ms, struct arena *a, struct update *ret_update,
                  bool *ret_repeated, struct decision *ret_decision) MUST_USE;
+/* The same for who knows the attribute that carries the version: a rule, a task. While no version
+ * is known, the stored attribute is taken for a report. */
+struct update_ask {
+    const char *module;
+    const char *attribute; /* NULL = none */
+    const char *cause;     /* who asks: "check", "task"; for the history */
+    int64_t now, link_lifetime_ms;
+};
+struct update_answer {
+    struct update update; /* id 0: nothing, see why */
+    bool repeated;
+    bool bad_version; /* the stored attribute holds no version */
+    struct decision why;
+};
+int update_ask(struct db *db, const struct catalog *c, const struct device *d,
+               const struct update_ask *q, struct arena *a, struct update_answer *ret) MUST_USE;
+/* The next message id, of the counter that updates have theirs from: never used twice. */
+int update_next_id(struct db *w, int64_t *ret) MUST_USE;
+/* A value of an attribute that carries a version: as update_reported(); E_PROTO when it is none. */
+int update_reported_value(struct db *w, const struct catalog *c, const struct device *d,
+                          const char *module, const json_t *value, int64_t now,
+                          struct arena *a) MUST_USE;
 /* The device reported a version of a module: stores it, verifies or rolls back the active update,
  * or cancels it when it is beyond its target. */
 int update_reported(struct db *w, const struct catalog *c, const struct device *d,

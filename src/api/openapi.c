@@ -55,7 +55,7 @@ static char *template_of(const char *pattern, json_t *list)
         size_t n = strcspn(++pattern, "/");
         (void)str_fmt(name, sizeof(name), "%.*s", (int)n, pattern);
         sbuf_fmt(&b, "{%s}", name);
-        bool number = strcmp(name, "id") == 0 || strcmp(name, "n") == 0;
+        bool number = strcmp(name, "id") == 0 || strcmp(name, "n") == 0 || strcmp(name, "run") == 0;
         json_array_append_new(list, parameter(name, "path", true, number ? "integer" : "string"));
         pattern += n;
     }
@@ -210,8 +210,9 @@ static json_t *problem_schema(void)
 static json_t *components(void)
 {
     static const struct table *const tables[] = {
-        &project_table,  &token_table,  &type_table,    &device_table, &rule_table,
-        &firmware_table, &update_table, &explain_table, &import_table,
+        &project_table,     &token_table,  &type_table,       &device_table, &rule_table,
+        &firmware_table,    &update_table, &explain_table,    &import_table, &task_table,
+        &run_request_table, &run_table,    &run_device_table,
     };
     json_t *c = json_object(), *schemas = json_object(), *security = json_object(),
            *bearer = json_object();

@@ -6,6 +6,7 @@
 #pragma once
 
 #include "api.h"
+#include "task.h"
 
 #include <pthread.h>
 #include <stdatomic.h>
@@ -36,9 +37,11 @@ struct op {
 #define OP(o)      ((void *)(uintptr_t) & (o)) /* http_route.arg is not const */
 
 extern const struct table project_table, token_table, type_table, device_table, rule_table,
-    firmware_table, update_table, explain_table, import_table;
+    firmware_table, update_table, explain_table, import_table, task_table, run_request_table,
+    run_table, run_device_table;
 extern const struct http_route project_routes[], token_routes[], type_routes[], device_routes[],
-    rule_routes[], firmware_routes[], update_routes[], open_routes[], download_routes[];
+    rule_routes[], firmware_routes[], update_routes[], task_routes[], run_routes[], open_routes[],
+    download_routes[];
 extern const struct http_route *const api_tables[]; /* all of them, NULL-terminated */
 
 /* ---- state ---- */
@@ -212,6 +215,10 @@ int idem_key_of(struct http_request *r, const char **ret);
 int token_make(struct db *w, int64_t project_id, const char *name, enum scope scope,
                const char *token, int64_t now, int64_t expires_at, int64_t *ret_id) MUST_USE;
 const char *scope_name(enum scope s);
+/* Keys of devices -> ids, in the arena; findings for those that are not there. w->in is not
+ * looked at: keys is. */
+int device_ids(struct write *w, struct db *db, const json_t *keys, const char *pointer,
+               int64_t **ret, size_t *ret_n) MUST_USE;
 int device_check_text(const char *key, const char *service, struct fail *f) MUST_USE;
 int device_write_json(struct sbuf *b, struct db *db, const struct catalog *c,
                       const struct device *d) MUST_USE;

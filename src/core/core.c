@@ -128,6 +128,16 @@ static void stop_step(struct core *c)
         stopped(c->stopped_arg);
 }
 
+/* The pause between two slices of tasks is over. */
+static void on_task_gap(void *arg)
+{
+    struct core *c = arg;
+    c->task_due = !c->stopping;
+    turn_write(c);
+    mqtt_flush(c->tx);
+    turn_intake(c);
+}
+
 static void on_tick(void *arg)
 {
     struct core *c = arg;
@@ -142,6 +152,7 @@ static void on_tick(void *arg)
             c->next_expire_ms = now_ms + EXPIRE_EVERY_MS;
             c->expire_due = true;
         }
+        c->task_due = true;
         if (c->catalog_stale && now_ms >= c->next_reload_ms) {
             c->next_reload_ms = now_ms + RELOAD_EVERY_MS;
             turn_reload(c);
@@ -244,6 +255,8 @@ static int open_db(struct core *c, const char *path, struct fail *f)
         rc = db_open(path, DB_READ, cache, &c->reader, f);
     if (rc == 0)
         rc = drop_imports(c, f);
+    if (rc == 0 && (rc = pushes_load(&c->pushes, c->writer)) < 0)
+        return fail(f, rc, "reading the messages that are kept: %s", db_error(c->writer));
     if (rc < 0)
         return rc;
     c->committer = db_committer_start(c->writer, on_committed, c);
@@ -272,6 +285,7 @@ int core_open(const struct core_options *o, struct core **ret, struct fail *f)
     c->commit_wake = loop_wake_new(c->loop, on_commit_wake, c);
     c->job_wake = loop_wake_new(c->loop, on_jobs, c);
     c->tick = loop_timer_new(c->loop, on_tick, c);
+    c->task_gap = loop_timer_new(c->loop, on_task_gap, c);
     c->files = broker_files_new(c->loop, c->conf, o->db_path);
     rc = open_db(c, o->db_path, f);
     if (rc == 0)
@@ -297,7 +311,7 @@ void core_stop(struct core *c, void (*done)(void *arg), void *arg)
     c->stopped = done;
     c->stopped_arg = arg;
     c->seen_due = device_seen_pending(c->seen) > 0;
-    c->expire_due = false;
+    c->expire_due = c->task_due = false;
     c->stop_at_ms = clock_mono_us() / 1000 + STOP_MS;
     job_queue_close(&c->jobs);
     job_queue_close(&c->patient);
@@ -320,6 +334,7 @@ void core_close(struct core *c)
         db_checkpointer_stop(c->checkpointer);
     broker_files_free(c->files);
     loop_timer_free(c->tick);
+    loop_timer_free(c->task_gap);
     loop_wake_free(c->job_wake);
     loop_wake_free(c->commit_wake);
     catalog_unref(c->catalog);
@@ -328,6 +343,7 @@ void core_close(struct core *c)
     job_queue_done(&c->jobs);
     job_queue_done(&c->patient);
     map_done(&c->busy.map);
+    pushes_done(&c->pushes);
     stubborn_done(&c->stubborn);
     arena_done(&c->read_arena);
     arena_done(&c->tx_arena);

@@ -5,6 +5,7 @@
 #include "device.h"
 #include "dialect.h"
 #include "mqtt.h"
+#include "task.h"
 #include "update.h"
 
 #include <pthread.h>
@@ -29,6 +30,8 @@ struct answers {
     struct arena *arena;
     unsigned offered, repeated, nothing; /* checks answered, by result */
     unsigned bad_versions, without_rule;
+    int64_t ids[16]; /* updates that were offered */
+    size_t n_ids;
 };
 struct engine {
     const struct conf *conf;
@@ -47,8 +50,34 @@ void engine_refuse(struct answers *out, struct str device, enum metric why);
  * or made when its type allows that. E_NOTFOUND: there is none. */
 int behind_find(struct engine *x, const struct device *gateway, const struct device_event *ev,
                 struct device *ret);
+/* Encode a command and add it to what is sent after the commit. */
+int engine_answer(const struct dialect *dialect, const struct device_command *cmd,
+                  struct answers *out);
 /* offer.c: the command for an update; E_NOTFOUND when its firmware has gone. */
 int offer_command(struct engine *x, const struct update *u, struct device_command *ret);
+
+/* ---- push.c: what otad sends of its own accord ---- */
+struct core;
+/* The one place where a command that no message asked for finds its way to a device. dialect:
+ * what the device spoke just now; NULL = not known. A device behind a gateway is addressed by way
+ * of it, in the form that it used last. */
+int push_command(struct engine *x, const struct dialect *dialect, const struct device *d,
+                 struct device_command *cmd, struct answers *out);
+/* Devices for which a message is kept: in memory, so that others cost no query. */
+struct pushes {
+    struct map waiting;
+    int64_t *taken; /* delivered in the transaction under way */
+    size_t n_taken, cap;
+};
+int pushes_load(struct pushes *p, struct db *w) MUST_USE; /* at the start */
+void pushes_done(struct pushes *p);
+bool pushes_has(const struct pushes *p, int64_t device_id);
+void pushes_settle(struct pushes *p, bool committed);
+/* A sign of life: on the writer, in the message's savepoint. */
+int pushes_deliver(struct core *c, struct engine *x, const struct dialect *dialect,
+                   int64_t device_id, struct answers *out);
+/* A slice of the tasks, in the transaction. Sets c->task_more. */
+int pushes_tick(struct core *c);
 
 /* ---- noise.c: what is refused is counted always, logged once per device and minute ---- */
 struct noise;
@@ -121,7 +150,7 @@ struct core {
     struct mqtt *rx, *tx; /* takes messages, acknowledges late; sends commands */
     _Atomic bool up;
     bool rx_up, tx_up, rx_connected;
-    struct loop_timer *tick;
+    struct loop_timer *tick, *task_gap;
     struct loop_wake *job_wake, *commit_wake;
     struct noise *noise;
     struct broker_files *files;
@@ -160,7 +189,10 @@ struct core {
     int64_t oldest_unacked_us;
     bool paused_for_ack;
 
-    bool seen_due, expire_due, stopping;
+    struct pushes pushes;
+    bool unsent; /* something could not be handed to the broker's session */
+
+    bool seen_due, expire_due, task_due, task_more, stopping;
     int64_t next_seen_ms, next_expire_ms, next_reload_ms, stop_at_ms;
     void (*stopped)(void *arg);
     void *stopped_arg;

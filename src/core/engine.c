@@ -11,7 +11,7 @@
 #define RULES_MAX   16
 #define MODULES_MAX 16
 
-static int answer(const struct dialect *dialect, const struct device_command *cmd,
+int engine_answer(const struct dialect *dialect, const struct device_command *cmd,
                   struct answers *out)
 {
     struct dialect_out bytes;
@@ -45,29 +45,14 @@ static struct device_command answer_to(const struct engine *x, const struct devi
     };
 }
 
-/* A version as it was reported: text, or a number written as the device wrote it. */
-static const char *version_text(struct arena *a, const json_t *value)
-{
-    if (json_is_string(value))
-        return json_string_value(value);
-    if (json_is_integer(value))
-        return arena_printf(a, "%lld", (long long)json_integer_value(value));
-    if (json_is_real(value))
-        return arena_printf(a, "%.15g", json_real_value(value));
-    return NULL;
-}
-
 /* One attribute that carries versions. */
 static int report_version(struct engine *x, const struct device *d, const char *module,
                           const json_t *value, struct answers *out)
 {
-    const char *version = version_text(x->arena, value);
+    int rc = update_reported_value(x->db, x->catalog, d, module, value, x->now, x->arena);
 
-    if (!version || version_check(VERSION_AUTO, version, NULL) < 0) {
-        out->bad_versions++;
-        return 0;
-    }
-    return update_reported(x->db, x->catalog, d, module, version, x->now, x->arena);
+    out->bad_versions += rc == E_PROTO;
+    return rc == E_PROTO ? 0 : rc;
 }
 
 static int report_versions(struct engine *x, const struct device *d, json_t *attributes,
@@ -120,7 +105,7 @@ static int report_receipt(struct engine *x, const struct dialect *dialect,
         cmd.error_code = -3;
         cmd.error_text = "Unknown device";
     }
-    return answer(dialect, &cmd, out);
+    return engine_answer(dialect, &cmd, out);
 }
 
 static int on_attributes_get(struct engine *x, const struct dialect *dialect,
@@ -143,7 +128,7 @@ static int on_attributes_get(struct engine *x, const struct dialect *dialect,
     }
     struct device_command cmd = answer_to(x, ev, COMMAND_ATTRIBUTES);
     cmd.attributes = some ? some : all;
-    return answer(dialect, &cmd, out);
+    return engine_answer(dialect, &cmd, out);
 }
 
 /* The version attribute in a check's own params: a report and a check in one message. */
@@ -161,54 +146,34 @@ static int report_in_check(struct engine *x, const struct device *d, const struc
     return report_versions(x, d, one, out);
 }
 
-/* The rule may have come after the report: then the stored attribute holds the version. */
-static int version_from_attributes(struct engine *x, const struct device *d,
-                                   const struct rule *rule, struct answers *out)
-{
-    AUTO(json_free) json_t *all = NULL;
-    int rc = device_attributes(x->db, d->id, &all);
-
-    if (rc < 0)
-        return rc;
-    json_t *value = json_object_get(all, rule->version_attribute);
-    if (!value)
-        return E_NOTFOUND;
-    return report_version(x, d, rule->module, value, out);
-}
-
 static int check(struct engine *x, const struct dialect *dialect, const struct device *d,
                  const struct device_event *ev, const struct rule *rule, struct answers *out)
 {
-    int64_t lifetime_ms = x->conf->ota_link_lifetime_s * 1000;
-    struct decision why;
-    struct update u;
-    bool repeated = false;
+    const struct update_ask ask = {.module = rule->module,
+                                   .attribute = rule->version_attribute,
+                                   .cause = "check",
+                                   .now = x->now,
+                                   .link_lifetime_ms = x->conf->ota_link_lifetime_s * 1000};
+    struct update_answer said;
     int rc = report_in_check(x, d, rule, ev->body, out);
 
+    if (rc == 0)
+        rc = update_ask(x->db, x->catalog, d, &ask, x->arena, &said);
     if (rc < 0)
         return rc;
-    rc = update_check(x->db, x->catalog, d, rule->module, x->now, lifetime_ms, x->arena, &u,
-                      &repeated, &why);
-    if (rc == 0 && u.id == 0 && why.reason == REASON_VERSION_UNKNOWN) {
-        rc = version_from_attributes(x, d, rule, out);
-        if (rc == E_NOTFOUND)
-            rc = 0;
-        else if (rc == 0)
-            rc = update_check(x->db, x->catalog, d, rule->module, x->now, lifetime_ms, x->arena, &u,
-                              &repeated, &why);
-    }
-    if (rc < 0)
-        return rc;
+    out->bad_versions += said.bad_version;
 
     struct device_command cmd = answer_to(x, ev, COMMAND_NOTHING);
     cmd.module = rule->module;
-    if (u.id != 0 && offer_command(x, &u, &cmd) == 0) {
-        out->offered += !repeated;
-        out->repeated += repeated;
+    if (said.update.id != 0 && offer_command(x, &said.update, &cmd) == 0) {
+        out->offered += !said.repeated;
+        out->repeated += said.repeated;
+        if (out->n_ids < ARRAY_LEN(out->ids))
+            out->ids[out->n_ids++] = said.update.id;
     } else {
         out->nothing++;
     }
-    return answer(dialect, &cmd, out);
+    return engine_answer(dialect, &cmd, out);
 }
 
 static int on_method(struct engine *x, const struct dialect *dialect, const struct device *d,
@@ -222,7 +187,7 @@ static int on_method(struct engine *x, const struct dialect *dialect, const stru
     int rc = 0;
 
     if (type && type->event_response)
-        rc = answer(dialect, &receipt, out);
+        rc = engine_answer(dialect, &receipt, out);
     for (size_t i = 0; i < n && rc == 0; i++)
         if (!module || strcmp(module, rules[i]->module) == 0)
             rc = check(x, dialect, d, ev, rules[i], out);
@@ -242,6 +207,8 @@ static int on_reply(struct engine *x, const struct device *d, const struct devic
     if (!ev->has_id || ev->id == 0)
         return 0; /* 0 is the id of "nothing to do" */
     rc = ev->id < 0 || ev->id > INT32_MAX ? E_NOTFOUND : update_by_id(x->db, ev->id, x->arena, &u);
+    if (rc == E_NOTFOUND && (rc = task_replied(x->db, d->id, ev->id)) != E_NOTFOUND)
+        return rc; /* to a task's command */
     if (rc == E_NOTFOUND || (rc == 0 && u.device_id != d->id)) {
         *ret_refused = M_BAD_REPLY;
         return E_PROTO;

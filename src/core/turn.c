@@ -17,6 +17,7 @@
 #define WRITE_PATIENT_US   5000  /* of jobs that nobody waits for */
 #define WRITE_ROUNDS_MAX   4     /* transactions that changed nothing, before others' turn */
 #define SEEN_SLICE         500
+#define TASK_GAP_MS        5 /* between two slices of tasks: checks come first */
 #define EXPIRE_SLICE       200
 
 static struct str device_of_topic(const char *topic)
@@ -55,8 +56,10 @@ static void answers_send(struct core *c, struct answers *out)
         int mid;
         int rc = mqtt_publish(c->tx, a->topic, a->payload.p, a->payload.n, 1, &mid);
         sent &= rc != E_UNAVAILABLE;
-        if (rc < 0)
+        if (rc < 0) {
             LOG(LOG_DEBUG, "core", "answer not sent", KV("topic", a->topic), KV_RC(rc));
+            c->unsent = true;
+        }
     }
     /* Asked again, the same answer is given; and not before there is a way out for it. */
     if (!sent)
@@ -95,6 +98,11 @@ static int run_message(struct core *c, struct db *db, struct arena *arena, const
                 .now = clock_now_ms(),
             };
             rc = engine_handle(&x, dialects[i], &evs, out);
+            for (size_t k = 0; rc == 0 && k < out->n_seen; k++)
+                if (pushes_has(&c->pushes, out->seen[k]))
+                    rc = db == c->writer
+                             ? pushes_deliver(c, &x, dialects[i], out->seen[k], out)
+                             : E_NEEDS_WRITE;
             for (size_t k = 0; rc != E_NEEDS_WRITE && k < out->n_seen; k++)
                 device_seen_note(c->seen, out->seen[k], x.now);
         } else if (rc == E_PROTO) {
@@ -323,13 +331,17 @@ static int housekeeping(struct core *c)
         c->tx_seen = true;
         rc = device_seen_flush(c->seen, c->writer, SEEN_SLICE);
     }
+    if (rc >= 0 && c->task_due) {
+        c->task_due = false;
+        rc = pushes_tick(c);
+    }
     return rc < 0 ? rc : 0;
 }
 
 /* What fails here alone must not take messages and jobs with it. */
 static int write_housekeeping(struct core *c)
 {
-    if (!c->expire_due && !c->seen_due)
+    if (!c->expire_due && !c->seen_due && !c->task_due)
         return 0;
     int rc = db_save(c->writer);
     if (rc < 0)
@@ -362,8 +374,9 @@ static bool is_due(struct core *c)
 {
     size_t patient = job_queue_count(&c->patient);
 
-    return c->wait_first || c->seen_due || c->expire_due || job_queue_count(&c->jobs) > 0 ||
-           patient >= PATIENT_MAX || (patient > 0 && c->patient_due);
+    return c->wait_first || c->seen_due || c->expire_due || c->task_due ||
+           job_queue_count(&c->jobs) > 0 || patient >= PATIENT_MAX ||
+           (patient > 0 && c->patient_due);
 }
 
 /* Until it works the one before is in use: on_tick tries again. */
@@ -404,6 +417,10 @@ static void finish(struct core *c, int rc)
         turn_reload(c);
     if (c->tx_seen)
         device_seen_flushed(c->seen, rc == 0);
+    pushes_settle(&c->pushes, rc == 0);
+    if (c->task_more && !c->stopping)
+        loop_timer_start(c->task_gap, TASK_GAP_MS, 0);
+    c->task_more = false;
     c->seen_due = rc == 0 && c->seen_due && device_seen_pending(c->seen) > 0;
     if (rc == 0) {
         int64_t now_us = clock_mono_us();

@@ -111,6 +111,13 @@ void device_seen_note(struct device_seen *s, int64_t device_id, int64_t now)
     s->slots[i] = ++s->end;
 }
 
+int64_t device_seen_at(const struct device_seen *s, int64_t device_id)
+{
+    uint64_t slot = s->slots[find(s, device_id)];
+
+    return slot ? note_at(s, slot - 1)->at : 0;
+}
+
 size_t device_seen_pending(const struct device_seen *s)
 {
     return (size_t)(s->end - s->head);

@@ -12,6 +12,7 @@ struct check {
     const struct catalog *catalog;
     const struct device *device;
     const struct device_type *type;
+    const char *cause; /* who asks */
     int64_t now, link_lifetime_ms;
     struct arena *arena;
     struct facts_load facts;
@@ -54,7 +55,7 @@ static int offer_again(struct check *k, struct update *u, const struct firmware 
 
     if (u->state == UPDATE_PLANNED) {
         u->link_until = k->now + k->link_lifetime_ms;
-        rc = life_move(k->db, k->type, u, UPDATE_OFFERED, "check",
+        rc = life_move(k->db, k->type, u, UPDATE_OFFERED, k->cause,
                        arena_printf(k->arena, "attempt %" PRId64, u->attempt), k->now);
     } else if (u->link_until - k->now < k->link_lifetime_ms / 4) {
         rc = extend_link(k, u);
@@ -98,7 +99,7 @@ static int check_active(struct check *k)
 }
 
 /* ---- a new one ---- */
-static int next_id(struct db *db, int64_t *ret)
+int update_next_id(struct db *db, int64_t *ret)
 {
     AUTO(db_reset) struct db_stmt *q = db_use(db, Q_COUNTER_NEXT);
     int rc;
@@ -130,7 +131,7 @@ static int begin(struct check *k, const struct firmware *fw)
         .module = fw->module,
         .from_version = k->facts.facts.version,
         .to_version = fw->version,
-        .cause = "check",
+        .cause = k->cause,
         .state = UPDATE_OFFERED,
         .attempt = 1,
         .bytes_total = (int64_t)fw->bytes_total,
@@ -140,19 +141,52 @@ static int begin(struct check *k, const struct firmware *fw)
         .created_at = k->now,
         .updated_at = k->now,
     };
-    int rc = next_id(k->db, &u.id);
+    int rc = update_next_id(k->db, &u.id);
 
     if (rc == 0)
         rc = update_insert(k->db, &u);
     if (rc == 0)
         rc = update_history_add(
-            k->db, u.id, k->now, "", update_state_name(UPDATE_PLANNED), "check",
+            k->db, u.id, k->now, "", update_state_name(UPDATE_PLANNED), k->cause,
             arena_printf(k->arena, "from %s to %s", u.from_version, u.to_version));
     if (rc == 0)
         rc = update_history_add(k->db, u.id, k->now, update_state_name(UPDATE_PLANNED),
-                                update_state_name(UPDATE_OFFERED), "check", "attempt 1");
+                                update_state_name(UPDATE_OFFERED), k->cause, "attempt 1");
     if (rc == 0)
         *k->ret_update = u;
+    return rc;
+}
+
+int check_run(struct db *db, const struct catalog *c, const struct device *d,
+              const struct update_ask *q, struct arena *a, struct update_answer *ret)
+{
+    struct check k = {.db = db,
+                      .catalog = c,
+                      .device = d,
+                      .type = decide_type(c, d),
+                      .cause = q->cause,
+                      .now = q->now,
+                      .link_lifetime_ms = q->link_lifetime_ms,
+                      .arena = a,
+                      .ret_update = &ret->update,
+                      .ret_repeated = &ret->repeated,
+                      .ret_decision = &ret->why};
+    int rc;
+
+    ret->update = (struct update){0};
+    ret->why = (struct decision){.reason = REASON_NOT_NEWER};
+    ret->repeated = false;
+    rc = facts_load(db, d, q->module, q->now, a, &k.facts);
+    if (rc == 0)
+        rc = k.facts.active ? check_active(&k) : 1;
+    if (rc == 1) {
+        /* The canceled one, if any, is final by now: decide() takes no notice of such. */
+        decide(c, &k.facts.facts, q->now, false, a, &ret->why);
+        rc = k.facts.rc;
+        if (rc == 0 && ret->why.firmware)
+            rc = begin(&k, ret->why.firmware);
+    }
+    facts_done(&k.facts);
     return rc;
 }
 
@@ -160,31 +194,12 @@ int update_check(struct db *db, const struct catalog *c, const struct device *d,
                  int64_t now, int64_t link_lifetime_ms, struct arena *a, struct update *ret_update,
                  bool *ret_repeated, struct decision *ret_decision)
 {
-    struct check k = {.db = db,
-                      .catalog = c,
-                      .device = d,
-                      .type = decide_type(c, d),
-                      .now = now,
-                      .link_lifetime_ms = link_lifetime_ms,
-                      .arena = a,
-                      .ret_update = ret_update,
-                      .ret_repeated = ret_repeated,
-                      .ret_decision = ret_decision};
-    int rc;
+    const struct update_ask q = {module, NULL, "check", now, link_lifetime_ms};
+    struct update_answer answer;
+    int rc = check_run(db, c, d, &q, a, &answer);
 
-    *ret_update = (struct update){0};
-    *ret_decision = (struct decision){.reason = REASON_NOT_NEWER};
-    *ret_repeated = false;
-    rc = facts_load(db, d, module, now, a, &k.facts);
-    if (rc == 0)
-        rc = k.facts.active ? check_active(&k) : 1;
-    if (rc == 1) {
-        /* The canceled one, if any, is final by now: decide() takes no notice of such. */
-        decide(c, &k.facts.facts, now, false, a, ret_decision);
-        rc = k.facts.rc;
-        if (rc == 0 && ret_decision->firmware)
-            rc = begin(&k, ret_decision->firmware);
-    }
-    facts_done(&k.facts);
+    *ret_update = answer.update;
+    *ret_repeated = answer.repeated;
+    *ret_decision = answer.why;
     return rc;
 }

@@ -92,3 +92,8 @@ int life_move(struct db *w, const struct device_type *type, struct update *u, en
 /* Count an attempt that failed against the device; *ret_quarantined: it is, now or since. */
 int life_count_failure(struct db *w, const struct device_type *type, const struct device *d,
                        int64_t now, bool *ret_quarantined) MUST_USE;
+
+/* ---- check.c ---- */
+/* update_check() for any cause; the attribute is not looked at. */
+int check_run(struct db *db, const struct catalog *c, const struct device *d,
+              const struct update_ask *q, struct arena *a, struct update_answer *ret) MUST_USE;

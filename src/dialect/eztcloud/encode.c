@@ -61,17 +61,37 @@ static void ota_upgrade(struct sbuf *b, const struct device_command *cmd)
     sbuf_fmt(b, ",\"id\":%" PRId64 "}", cmd->id);
 }
 
+static void any_command(struct sbuf *b, const struct device_command *cmd)
+{
+    sbuf_str(b, "{\"method\":");
+    json_add_string(b, cmd->method);
+    sbuf_str(b, ",\"params\":");
+    if (cmd->params)
+        json_add_text(b, cmd->params);
+    else
+        sbuf_str(b, "{}");
+    sbuf_fmt(b, ",\"id\":%" PRId64 "}", cmd->id);
+}
+
+static void inner_command(struct sbuf *b, const struct device_command *cmd)
+{
+    if (cmd->kind == COMMAND_SEND)
+        any_command(b, cmd);
+    else
+        ota_upgrade(b, cmd);
+}
+
 /* The platform's text has the id inside of `command`, its servers send it outside: so both. */
 static void command(struct sbuf *b, const struct device_command *cmd)
 {
     if (!is_behind(cmd)) {
-        ota_upgrade(b, cmd);
+        inner_command(b, cmd);
         return;
     }
     sbuf_str(b, "{");
     device_member(b, cmd);
     sbuf_str(b, ",\"command\":");
-    ota_upgrade(b, cmd);
+    inner_command(b, cmd);
     sbuf_fmt(b, ",\"id\":%" PRId64 "}", cmd->id);
 }
 
@@ -106,20 +126,40 @@ static void push(struct sbuf *b, const struct device_command *cmd)
     sbuf_str(b, "}");
 }
 
+static void payload(struct sbuf *b, const struct device_command *cmd)
+{
+    switch (cmd->kind) {
+    case COMMAND_OFFER:
+    case COMMAND_NOTHING:
+    case COMMAND_SEND:
+        command(b, cmd);
+        break;
+    case COMMAND_PUSH_ATTRIBUTES:
+        push(b, cmd);
+        break;
+    case COMMAND_ATTRIBUTES:
+    case COMMAND_REPORT_RESPONSE:
+    case COMMAND_METHOD_RESPONSE:
+        response(b, cmd);
+        break;
+    }
+}
+
 static const char *prefix_of(enum command_kind kind)
 {
     switch (kind) {
     case COMMAND_OFFER:
     case COMMAND_NOTHING:
+    case COMMAND_SEND:
         return "command_send/";
+    case COMMAND_PUSH_ATTRIBUTES:
+        return "attributes_push/";
     case COMMAND_ATTRIBUTES:
         return "attributes_get_response/";
     case COMMAND_REPORT_RESPONSE:
         return "attributes_response/";
     case COMMAND_METHOD_RESPONSE:
         return "event_response/";
-    case COMMAND_ATTRIBUTES_PUSH:
-        return "attributes_push/";
     }
     return NULL;
 }
@@ -134,12 +174,7 @@ int eztcloud_encode(const struct device_command *cmd, struct arena *a, struct di
     if (!prefix)
         return E_UNSUPPORTED;
     ret->topic = arena_printf(a, "%s%s%.*s", form, prefix, (int)cmd->device.n, cmd->device.p);
-    if (cmd->kind == COMMAND_OFFER || cmd->kind == COMMAND_NOTHING)
-        command(&b, cmd);
-    else if (cmd->kind == COMMAND_ATTRIBUTES_PUSH)
-        push(&b, cmd);
-    else
-        response(&b, cmd);
+    payload(&b, cmd);
     ret->payload = (struct str){arena_strndup(a, b.p, b.n), b.n};
     sbuf_done(&b);
     return 0;

@@ -247,7 +247,19 @@ static void test_down(void **state)
     receipt.error_code = -1;
     receipt.error_text = "no";
     down_one("event-response-error", &receipt);
-    get.kind = COMMAND_ATTRIBUTES_PUSH;
+
+    AUTO(json_free) json_t *params = json_pack("{s:i}", "键", 1);
+    struct device_command any = {
+        .kind = COMMAND_SEND,
+        .device = STR("D1"),
+        .id = 98311,
+        .method = "set",
+        .params = params,
+    };
+    down_one("command", &any);
+    any.params = NULL;
+    down_one("command-without-params", &any);
+    get.kind = COMMAND_PUSH_ATTRIBUTES;
     down_one("attributes-push", &get);
 }
 
@@ -276,7 +288,7 @@ static void test_down_behind(void **state)
         {"nothing", COMMAND_NOTHING},
         {"attributes", COMMAND_ATTRIBUTES},
         {"event-response", COMMAND_METHOD_RESPONSE},
-        {"attributes-push", COMMAND_ATTRIBUTES_PUSH},
+        {"attributes-push", COMMAND_PUSH_ATTRIBUTES},
         {"attributes-response", COMMAND_REPORT_RESPONSE},
     };
     AUTO(json_free) json_t *attributes = json_pack("{s:b}", "switch", 0);

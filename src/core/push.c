@@ -1,0 +1,203 @@
+/*
+ * What otad sends of its own accord: the messages of tasks, and those that are kept until a device
+ * gives a sign of life. All of it is rows first; the bytes leave after the commit like answers do.
+ * Which devices have something waiting is known in memory: a superset of the rows, so that the
+ * messages of all other devices cost nothing.
+ */
+#include "core_priv.h"
+
+#define SLICE         200  /* devices */
+#define SLICE_US      3000 /* … or so long */
+#define IN_FLIGHT_MAX 5000 /* commands without PUBACK; beyond it tasks wait */
+
+/* ---- which devices ---- */
+static int load_one(void *arg, int64_t device_id)
+{
+    struct pushes *p = arg;
+
+    map_put(&p->waiting, &device_id, sizeof(device_id), p);
+    return 0;
+}
+
+int pushes_load(struct pushes *p, struct db *w)
+{
+    int rc = db_begin(w);
+
+    if (rc == 0)
+        rc = task_recover(w);
+    if (rc < 0) {
+        db_rollback(w);
+        return rc;
+    }
+    rc = db_commit(w);
+    return rc < 0 ? rc : task_kept_devices(w, load_one, p);
+}
+
+void pushes_done(struct pushes *p)
+{
+    map_done(&p->waiting);
+    free(p->taken);
+}
+
+bool pushes_has(const struct pushes *p, int64_t device_id)
+{
+    return p->waiting.count > 0 && map_get(&p->waiting, &device_id, sizeof(device_id));
+}
+
+/* Taken at once, so that what is kept anew in the same transaction stays; a transaction that is
+ * lost gives all of it back. */
+static void take(struct pushes *p, int64_t device_id)
+{
+    map_del(&p->waiting, &device_id, sizeof(device_id));
+    if (p->n_taken == p->cap) {
+        p->cap = p->cap ? 2 * p->cap : 64;
+        p->taken = xrealloc(p->taken, p->cap * sizeof(*p->taken));
+    }
+    p->taken[p->n_taken++] = device_id;
+}
+
+void pushes_settle(struct pushes *p, bool committed)
+{
+    for (size_t i = 0; i < p->n_taken && !committed; i++)
+        (void)load_one(p, p->taken[i]);
+    p->n_taken = 0;
+}
+
+/* ---- sending ---- */
+int push_command(struct engine *x, const struct dialect *dialect, const struct device *d,
+                 struct device_command *cmd, struct answers *out)
+{
+    struct device_route route;
+    int rc = device_route(x->db, d->id, x->arena, &route);
+
+    if (rc < 0)
+        return rc;
+    cmd->device = str_of(route.gateway);
+    cmd->path = route.path;
+    cmd->n_path = route.n_path;
+    cmd->form = route.form;
+    cmd->as_list = route.as_list;
+    return engine_answer(dialect ? dialect : dialects[0], cmd, out);
+}
+
+struct sending {
+    struct core *c;
+    struct engine *x;
+    const struct dialect *dialect;
+    struct answers *out;
+};
+
+static int send_message(void *arg, const struct task_message *m)
+{
+    struct sending *s = arg;
+    struct device_command cmd = {.id = m->id, .now_ms = s->x->now};
+    int rc = 0;
+
+    switch (m->action) {
+    case TASK_OTA_PUSH:
+        rc = offer_command(s->x, m->update, &cmd);
+        break;
+    case TASK_COMMAND_SEND:
+        cmd.kind = COMMAND_SEND;
+        cmd.method = m->method;
+        cmd.params = m->params;
+        break;
+    case TASK_ATTRIBUTES_PUSH:
+        cmd.kind = COMMAND_PUSH_ATTRIBUTES;
+        cmd.attributes = m->attributes;
+        break;
+    case TASK_ACTION__COUNT:
+        return E_UNSUPPORTED;
+    }
+    return rc < 0 ? rc : push_command(s->x, s->dialect, m->device, &cmd, s->out);
+}
+
+static void keep(void *arg, int64_t device_id)
+{
+    struct sending *s = arg;
+    (void)load_one(&s->c->pushes, device_id);
+}
+
+static struct task_env env_of(struct sending *s)
+{
+    return (struct task_env){
+        .db = s->x->db,
+        .catalog = s->x->catalog,
+        .seen = s->c->seen,
+        .now = s->x->now,
+        .link_lifetime_ms = s->x->conf->ota_link_lifetime_s * 1000,
+        .arena = s->x->arena,
+        .send = send_message,
+        .kept = keep,
+        .arg = s,
+    };
+}
+
+int pushes_deliver(struct core *c, struct engine *x, const struct dialect *dialect,
+                   int64_t device_id, struct answers *out)
+{
+    struct sending s = {c, x, dialect, out};
+    struct task_env env = env_of(&s);
+    struct device d;
+    int rc = device_by_id(x->db, device_id, x->arena, &d);
+
+    if (rc < 0)
+        return rc == E_NOTFOUND ? 0 : rc;
+    take(&c->pushes, device_id);
+    return task_deliver(&env, &d, out->ids, out->n_ids);
+}
+
+/* The connection broke while messages were handed to it: which of them left is not known. */
+static int recover(struct core *c)
+{
+    int rc = task_recover(c->writer);
+
+    if (rc == 0)
+        rc = task_kept_devices(c->writer, load_one, &c->pushes);
+    c->unsent = rc < 0;
+    return rc;
+}
+
+static int tick(struct core *c, struct answers *out)
+{
+    struct engine x = {
+        .conf = c->conf,
+        .link_key = c->link_key,
+        .catalog = c->catalog,
+        .db = c->writer,
+        .arena = &c->tx_arena,
+        .now = clock_now_ms(),
+    };
+    struct sending s = {c, &x, NULL, out};
+    struct task_env env = env_of(&s);
+    env.settled = c->tx_up && !c->unsent && mqtt_in_flight(c->tx) == 0;
+    bool open = c->tx_up && mqtt_in_flight(c->tx) < IN_FLIGHT_MAX;
+
+    int rc = open && c->unsent ? recover(c) : 0;
+
+    return rc < 0 ? rc : task_tick(&env, open ? SLICE : 0, SLICE_US);
+}
+
+int pushes_tick(struct core *c)
+{
+    struct answers out = {.arena = &c->tx_arena};
+    int rc = db_save(c->writer);
+
+    if (rc < 0)
+        return rc;
+    out.last = &out.first;
+    rc = tick(c, &out);
+    if (rc == E_DB || rc == E_DB_FULL)
+        return rc;
+    if (rc < 0) {
+        LOG(LOG_ERROR, "core", "tasks failed", KV_RC(rc));
+        db_undo(c->writer);
+        return 0;
+    }
+    if (out.first) {
+        *c->tx_answers.last = out.first;
+        c->tx_answers.last = out.last;
+    }
+    c->task_more = rc == 1;
+    return db_release(c->writer);
+}

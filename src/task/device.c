@@ -1,0 +1,191 @@
+/*
+ * One device and what a task does to it. Whether there is something for it is what update_ask()
+ * says; for a device that is offline it is asked in a savepoint that is undone, so that the update
+ * begins, and its clocks run, only when the message leaves.
+ */
+#include "task_priv.h"
+
+/* Under way on the device: a second message could make it begin anew. */
+static bool is_busy(const struct update *u)
+{
+    return u->state != UPDATE_PLANNED && u->state != UPDATE_OFFERED && u->state != UPDATE_DEFERRED;
+}
+
+static int ask(struct task_env *env, const struct action *act, const struct device *d,
+               struct update_answer *ret)
+{
+    const struct update_ask q = {act->module, act->attribute, "task", env->now,
+                                 env->link_lifetime_ms};
+
+    return update_ask(env->db, env->catalog, d, &q, env->arena, ret);
+}
+
+static int push(struct task_env *env, const struct action *act, const struct device *d, bool online,
+                struct verdict_of *ret)
+{
+    struct update_answer said;
+    int rc = online ? 0 : db_save(env->db);
+
+    if (rc < 0)
+        return rc;
+    rc = ask(env, act, d, &said);
+    if (!online)
+        db_undo(env->db);
+    if (rc < 0)
+        return rc;
+    if (said.update.id == 0) {
+        *ret = (struct verdict_of){"nothing", reason_code(said.why.reason), 0};
+    } else if (is_busy(&said.update)) {
+        *ret = (struct verdict_of){"nothing", reason_code(REASON_UPDATE_IN_PROGRESS), 0};
+    } else if (!online) {
+        *ret = (struct verdict_of){"pending_offline", "", 0};
+    } else {
+        const struct task_message m = {
+            .action = act->kind, .device = d, .update = &said.update, .id = said.update.id};
+        rc = env->send(env->arg, &m);
+        *ret = (struct verdict_of){"offered", "", said.update.id};
+    }
+    return rc;
+}
+
+static int command(struct task_env *env, const struct action *act, const struct device *d,
+                   bool online, struct verdict_of *ret)
+{
+    struct task_message m = {.action = act->kind,
+                             .device = d,
+                             .method = act->method,
+                             .params = act->params,
+                             .attributes = act->attributes};
+    int rc = 0;
+
+    if (!d->enabled) {
+        *ret = (struct verdict_of){"nothing", reason_code(REASON_DEVICE_DISABLED), 0};
+        return 0;
+    }
+    if (!online) {
+        *ret = (struct verdict_of){"pending_offline", "", 0};
+        return 0;
+    }
+    if (act->kind == TASK_COMMAND_SEND)
+        rc = update_next_id(env->db, &m.id);
+    if (rc == 0)
+        rc = env->send(env->arg, &m);
+    *ret = (struct verdict_of){"sent", "", m.id};
+    return rc;
+}
+
+int task_step(struct task_env *env, const struct action *act, const struct device *d, bool online,
+              struct verdict_of *ret)
+{
+    int rc = db_save(env->db);
+
+    if (rc < 0)
+        return rc;
+    rc = act->kind == TASK_OTA_PUSH ? push(env, act, d, online, ret)
+                                    : command(env, act, d, online, ret);
+    if (rc == 0)
+        return db_release(env->db);
+    if (rc == E_DB || rc == E_DB_FULL || rc == E_NEEDS_WRITE)
+        return rc;
+    db_undo(env->db);
+    *ret = (struct verdict_of){"failed", err_str(rc), 0};
+    return 0;
+}
+
+/* ---- what is kept ---- */
+int task_kept_devices(struct db *db, int (*row)(void *arg, int64_t device_id), void *arg)
+{
+    AUTO(db_reset) struct db_stmt *q = db_use(db, Q_TASK_KEPT_DEVICES);
+    int rc;
+
+    while ((rc = db_step(q)) == 1) {
+        rc = row(arg, db_int(q, 0));
+        if (rc != 0)
+            break;
+    }
+    return rc;
+}
+
+static int forget(struct db *w, int64_t device_id, int64_t task_id)
+{
+    AUTO(db_reset) struct db_stmt *q = db_use(w, Q_TASK_KEPT_DELETE);
+
+    db_bind_int(q, 1, device_id);
+    db_bind_int(q, 2, task_id);
+    return db_run(q);
+}
+
+struct kept {
+    int64_t task_id, run_id;
+};
+
+static int load_kept(struct db *db, int64_t device_id, struct kept *list, size_t cap, size_t *ret_n)
+{
+    AUTO(db_reset) struct db_stmt *q = db_use(db, Q_TASK_KEPT_OF);
+    int rc;
+
+    *ret_n = 0;
+    db_bind_int(q, 1, device_id);
+    while (*ret_n < cap && (rc = db_step(q)) == 1)
+        list[(*ret_n)++] = (struct kept){db_int(q, 0), db_int(q, 1)};
+    return *ret_n < cap ? rc : 0;
+}
+
+/* Messages of one delivery: an update leaves once, whoever asks for it. */
+struct delivery {
+    struct task_env *env;
+    const int64_t *offered;
+    size_t n_offered;
+    int64_t sent[64];
+    size_t n_sent;
+};
+
+static int send_once(void *arg, const struct task_message *m)
+{
+    struct delivery *l = arg;
+
+    if (m->action == TASK_OTA_PUSH) {
+        for (size_t i = 0; i < l->n_offered; i++)
+            if (l->offered[i] == m->id)
+                return 0;
+        for (size_t i = 0; i < l->n_sent; i++)
+            if (l->sent[i] == m->id)
+                return 0;
+        if (l->n_sent < ARRAY_LEN(l->sent))
+            l->sent[l->n_sent++] = m->id;
+    }
+    return l->env->send(l->env->arg, m);
+}
+
+static int deliver(struct task_env *env, const struct device *d, const struct kept *k)
+{
+    struct verdict_of v = {"nothing", "task_disabled", 0};
+    struct action act;
+    struct task t;
+    int rc = task_by_id(env->db, 0, k->task_id, env->arena, &t);
+
+    if (rc == 0 && t.enabled && action_load(t.params, &act) == 0) {
+        rc = task_step(env, &act, d, true, &v);
+        action_done(&act);
+    }
+    return rc < 0 ? rc : run_device_set(env->db, k->run_id, d->id, "pending_offline", &v, env->now);
+}
+
+int task_deliver(struct task_env *env, const struct device *d, const int64_t *offered,
+                 size_t n_offered)
+{
+    struct delivery l = {.env = env, .offered = offered, .n_offered = n_offered};
+    struct task_env inner = *env;
+    struct kept list[64];
+    size_t n;
+    int rc = load_kept(env->db, d->id, list, ARRAY_LEN(list), &n);
+
+    inner.send = send_once;
+    inner.arg = &l;
+    for (size_t i = 0; i < n && rc == 0; i++) {
+        rc = forget(env->db, d->id, list[i].task_id);
+        if (rc == 0)
+            rc = deliver(&inner, d, &list[i]);
+    }
+    return rc;
+}

@@ -1,0 +1,7 @@
+#include "tests.h"
+
+int main(void)
+{
+    json_setup();
+    return test_zone() + test_schedule() + test_task();
+}

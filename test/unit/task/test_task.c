@@ -1,0 +1,355 @@
+/* Runs: each device once whatever is lost, the rate, what was missed, what is kept and overtaken.
+ */
+#include "tests.h"
+
+enum { DEVICES = 300 };
+
+struct world {
+    struct domain d;
+    struct device_seen *seen;
+    struct task_env env;
+    int64_t ids[DEVICES];
+    int sent, kept, send_rc;
+};
+
+static int send_one(void *arg, const struct task_message *m)
+{
+    struct world *w = arg;
+
+    assert_true(m->action != TASK_OTA_PUSH || m->update->id == m->id);
+    w->sent++;
+    return w->send_rc;
+}
+
+static void kept_one(void *arg, int64_t device_id)
+{
+    assert_true(device_id > 0);
+    ((struct world *)arg)->kept++;
+}
+
+static void all_seen(struct world *w, int64_t at)
+{
+    for (int i = 0; i < DEVICES; i++)
+        device_seen_note(w->seen, w->ids[i], at);
+}
+
+static void world_init(struct world *w)
+{
+    char key[16];
+
+    memset(w, 0, sizeof(*w));
+    domain_init(&w->d);
+    w->seen = device_seen_new();
+    for (int i = 0; i < DEVICES; i++) {
+        (void)str_fmt(key, sizeof(key), "d%d", i);
+        w->ids[i] = domain_device(&w->d, key);
+        MUST(device_version_set(w->d.w, w->ids[i], "main", i % 3 ? "1.0" : "2.0", T0));
+    }
+    (void)domain_firmware(&w->d, "2.0");
+    all_seen(w, T0);
+    w->env = (struct task_env){.db = w->d.w,
+                               .catalog = w->d.catalog,
+                               .seen = w->seen,
+                               .now = T0,
+                               .link_lifetime_ms = 48 * HOUR,
+                               .arena = &w->d.a,
+                               .send = send_one,
+                               .kept = kept_one,
+                               .arg = w};
+}
+
+static void world_done(struct world *w)
+{
+    device_seen_free(w->seen);
+    domain_done(&w->d);
+}
+
+static struct task task_of(struct world *w)
+{
+    return (struct task){.project_id = w->d.project,
+                         .name = "t",
+                         .enabled = true,
+                         .action = TASK_OTA_PUSH,
+                         .params = "{\"kind\":\"ota_push\"}",
+                         .type_id = w->d.type.id,
+                         .schedule = "{\"kind\":\"manual\"}",
+                         .timezone = "UTC",
+                         .grace_s = 600,
+                         .created_at = T0};
+}
+
+static int64_t run_now(struct world *w, const struct task *t)
+{
+    int64_t run = 0;
+
+    MUST(task_run_now(w->d.w, t, NULL, 0, w->env.now, &run, NULL));
+    return run;
+}
+
+struct tally {
+    int64_t offered, sent, nothing, pending, failed, overtaken, rows;
+};
+
+static int count_one(void *arg, const char *result, const char *reason, int64_t n)
+{
+    struct tally *t = arg;
+
+    *(strcmp(result, "offered") == 0           ? &t->offered
+      : strcmp(result, "sent") == 0            ? &t->sent
+      : strcmp(result, "pending_offline") == 0 ? &t->pending
+      : strcmp(result, "failed") == 0          ? &t->failed
+      : strcmp(reason, "overtaken") == 0       ? &t->overtaken
+                                               : &t->nothing) += n;
+    return 0;
+}
+
+static int row_one(void *arg, const struct task_run_device *d)
+{
+    struct tally *t = arg;
+    (void)d;
+    t->rows++;
+    return 0;
+}
+
+static struct tally tally(struct world *w, int64_t run)
+{
+    struct tally t = {0};
+
+    MUST(task_run_counts(w->d.w, run, count_one, &t));
+    MUST(task_run_devices(w->d.w, run, NULL, 0, 100000, row_one, &t));
+    assert_int_equal(t.rows, t.offered + t.sent + t.nothing + t.pending + t.failed + t.overtaken);
+    return t;
+}
+
+static bool is_over(struct world *w, int64_t task, int64_t run)
+{
+    struct task_run r;
+
+    MUST(task_run_by_id(w->d.w, task, run, &w->d.a, &r));
+    return r.ended_at != 0;
+}
+
+static void each_device_once(void **state UNUSED)
+{
+    struct world w;
+    uint64_t seed = 5;
+
+    world_init(&w);
+    struct task t = task_of(&w);
+    MUST(task_insert(w.d.w, &t, NULL, 0));
+    int64_t run = run_now(&w, &t);
+    for (int i = 0; i < 500 && !is_over(&w, t.id, run); i++) {
+        MUST(db_save(w.d.w));
+        MUST(task_tick(&w.env, 8, 1000000));
+        if (seed = seed * 6364136223846793005u + 1442695040888963407u, seed >> 62 == 0)
+            db_undo(w.d.w); /* a crash before the commit */
+        else
+            MUST(db_release(w.d.w));
+    }
+    assert_true(is_over(&w, t.id, run));
+    struct tally n = tally(&w, run);
+    assert_int_equal(n.offered, DEVICES / 3 * 2);
+    assert_int_equal(n.nothing, DEVICES / 3);
+    assert_int_equal(task_tick(&w.env, 100, 1000000), 0);
+    world_done(&w);
+}
+
+static void the_rate_holds(void **state UNUSED)
+{
+    static const int64_t rates[] = {1, 60, 400, 3000};
+
+    for (size_t i = 0; i < ARRAY_LEN(rates); i++) {
+        struct world w;
+        world_init(&w);
+        struct task t = task_of(&w);
+        t.rate_per_minute = rates[i];
+        t.action = TASK_COMMAND_SEND;
+        t.params = "{\"kind\":\"command_send\",\"method\":\"ping\"}";
+        MUST(task_insert(w.d.w, &t, NULL, 0));
+        int64_t run = run_now(&w, &t), start = w.env.now;
+        uint64_t seed = 7;
+        while (!is_over(&w, t.id, run)) {
+            seed = seed * 6364136223846793005u + 1442695040888963407u;
+            w.env.now += 240 + (int64_t)(seed >> 59); /* as the core's tick: about 250 ms */
+            all_seen(&w, w.env.now);
+            MUST(task_tick(&w.env, 200, 1000000));
+            arena_reset(&w.d.a);
+            /* the bound holds at every moment, with what a burst may be */
+            int64_t ms = w.env.now - start, burst = rates[i] / 30 > 2 ? rates[i] / 30 : 2;
+            assert_true(w.sent <= rates[i] * ms / 60000 + burst + 1);
+        }
+        double want = (DEVICES - 1) * 60000.0 / (double)rates[i], got = (double)(w.env.now - start);
+        assert_true(got > want * 0.95 && got < want * 1.05 + 500);
+        world_done(&w);
+    }
+}
+
+struct runs {
+    struct world *w;
+    struct task_run *list;
+    size_t n, cap;
+};
+
+static int take_run(void *arg, const struct task_run *r)
+{
+    struct runs *l = arg;
+
+    assert_true(l->n < l->cap);
+    l->list[l->n] = *r;
+    l->list[l->n].state = arena_strdup(&l->w->d.a, r->state);
+    l->list[l->n++].reason = arena_strdup(&l->w->d.a, r->reason);
+    return 0;
+}
+
+static int64_t runs_of(struct world *w, int64_t task, struct task_run *ret, size_t cap)
+{
+    struct runs l = {w, ret, 0, cap};
+
+    MUST(task_run_list(w->d.w, task, 0, 100, take_run, &l));
+    return (int64_t)l.n;
+}
+
+/* T0 is 2023-11-14T22:13:20Z; the task runs at every full hour. */
+static void what_was_missed(void **state UNUSED)
+{
+    struct task_run runs[10];
+    struct world w;
+
+    world_init(&w);
+    struct task t = task_of(&w);
+    t.schedule = "{\"kind\":\"cron\",\"cron\":\"0 * * * *\"}";
+    MUST(task_insert(w.d.w, &t, NULL, 0));
+    int64_t eleven = 1700002800000;
+    w.env.now = eleven - 1;
+    MUST(task_tick(&w.env, 500, 1000000));
+    assert_int_equal(runs_of(&w, t.id, runs, 10), 0);
+
+    w.env.now = eleven + 599 * 1000; /* late, within the grace */
+    MUST(task_tick(&w.env, 0, 0));
+    assert_int_equal(runs_of(&w, t.id, runs, 10), 1);
+    assert_string_equal(runs[0].state, "running");
+    assert_int_equal(runs[0].due_at, eleven);
+
+    w.env.now = eleven + HOUR; /* the one before is still under way */
+    MUST(task_tick(&w.env, 0, 0));
+    assert_int_equal(runs_of(&w, t.id, runs, 10), 2);
+    assert_string_equal(runs[0].state, "skipped");
+    assert_string_equal(runs[0].reason, "run_under_way");
+    while (task_tick(&w.env, 500, 1000000) == 1)
+        ;
+    assert_true(is_over(&w, t.id, runs[1].id));
+
+    w.env.now = eleven + 5 * HOUR + 601 * 1000; /* down for hours, back too late for each */
+    MUST(task_tick(&w.env, 0, 0));
+    assert_int_equal(runs_of(&w, t.id, runs, 10), 3);
+    assert_string_equal(runs[0].state, "skipped");
+    assert_string_equal(runs[0].reason, "missed");
+
+    w.env.now = eleven + 9 * HOUR + 60 * 1000; /* again, but the last one is within the grace */
+    MUST(task_tick(&w.env, 0, 0));
+    assert_int_equal(runs_of(&w, t.id, runs, 10), 5);
+    assert_string_equal(runs[0].state, "running");
+    assert_int_equal(runs[0].due_at, eleven + 9 * HOUR);
+    assert_string_equal(runs[1].reason, "missed");
+    MUST(task_tick(&w.env, 0, 0));
+    assert_int_equal(runs_of(&w, t.id, runs, 10), 5);
+    world_done(&w);
+}
+
+static void what_is_kept(void **state UNUSED)
+{
+    struct device dev;
+    struct world w;
+
+    world_init(&w);
+    struct task t = task_of(&w);
+    MUST(task_insert(w.d.w, &t, NULL, 0));
+    w.env.now = T0 + TASK_SEEN_MS + 1;
+    int64_t first = run_now(&w, &t);
+    while (!is_over(&w, t.id, first))
+        MUST(task_tick(&w.env, 500, 1000000));
+    struct tally n = tally(&w, first);
+    assert_int_equal(n.pending, DEVICES / 3 * 2);
+    assert_int_equal(w.kept, DEVICES / 3 * 2);
+    assert_int_equal(w.sent, 0);
+    assert_int_equal(tally(&w, first).nothing, DEVICES / 3);
+
+    MUST(device_by_id(w.d.w, w.ids[1], &w.d.a, &dev));
+    MUST(task_deliver(&w.env, &dev, NULL, 0));
+    MUST(task_deliver(&w.env, &dev, NULL, 0)); /* once */
+    assert_int_equal(w.sent, 1);
+    assert_int_equal(tally(&w, first).offered, 1);
+
+    int64_t second = run_now(&w, &t); /* what the first one kept is overtaken */
+    while (!is_over(&w, t.id, second))
+        MUST(task_tick(&w.env, 500, 1000000));
+    assert_int_equal(tally(&w, first).overtaken, DEVICES / 3 * 2 - 1);
+    assert_int_equal(tally(&w, first).pending, 0);
+    assert_int_equal(tally(&w, second).pending, DEVICES / 3 * 2);
+
+    t.enabled = false;
+    t.updated_at = w.env.now;
+    MUST(task_update(w.d.w, &t, NULL, 0));
+    MUST(device_by_id(w.d.w, w.ids[2], &w.d.a, &dev));
+    MUST(task_deliver(&w.env, &dev, NULL, 0));
+    assert_int_equal(w.sent, 1);
+    assert_int_equal(task_run_now(w.d.w, &t, NULL, 0, T0, &second, NULL), E_CONFLICT);
+    MUST(task_delete(w.d.w, t.id));
+    world_done(&w);
+}
+
+static void a_device_that_fails_holds_up_nobody(void **state UNUSED)
+{
+    struct update_filter open = {.state = -2};
+    struct world w;
+
+    world_init(&w);
+    struct task t = task_of(&w);
+    MUST(task_insert(w.d.w, &t, NULL, 0));
+    int64_t run = run_now(&w, &t);
+    w.send_rc = E_NOTFOUND;
+    while (!is_over(&w, t.id, run))
+        MUST(task_tick(&w.env, 500, 1000000));
+    assert_int_equal(tally(&w, run).failed, DEVICES / 3 * 2);
+    open.project_id = w.d.project;
+    assert_int_equal(update_count(w.d.w, &open), 0); /* nothing half done stays */
+    world_done(&w);
+}
+
+/* What was sent, but not known to have reached the broker, is kept after a crash. */
+static void after_a_crash(void **state UNUSED)
+{
+    struct device dev;
+    struct world w;
+
+    world_init(&w);
+    struct task t = task_of(&w);
+    MUST(task_insert(w.d.w, &t, NULL, 0));
+    int64_t run = run_now(&w, &t);
+    MUST(task_tick(&w.env, 90, 1000000));
+    w.env.settled = true;
+    MUST(task_tick(&w.env, 30, 1000000)); /* the 90 have arrived, these 30 perhaps not */
+    MUST(task_recover(w.d.w));
+    w.sent = 0;
+    for (int i = 0; i < DEVICES; i++) {
+        MUST(device_by_id(w.d.w, w.ids[i], &w.d.a, &dev));
+        MUST(task_deliver(&w.env, &dev, NULL, 0));
+    }
+    assert_int_equal(w.sent, 20);
+    assert_int_equal(tally(&w, run).offered, 80);
+    world_done(&w);
+}
+
+int test_task(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(each_device_once),
+        cmocka_unit_test(the_rate_holds),
+        cmocka_unit_test(what_was_missed),
+        cmocka_unit_test(what_is_kept),
+        cmocka_unit_test(a_device_that_fails_holds_up_nobody),
+        cmocka_unit_test(after_a_crash),
+    };
+
+    return cmocka_run_group_tests_name("task", tests, NULL, NULL);
+}

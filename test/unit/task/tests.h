@@ -1,0 +1,15 @@
+/* The groups of the task room's tests, and what they share. */
+#pragma once
+
+#include "domain_fixture.h"
+#include "task.h"
+
+/* clang-format off */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <cmocka.h>
+/* clang-format on */
+
+int test_zone(void);
+int test_schedule(void);
+int test_task(void);
