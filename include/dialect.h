@@ -27,7 +27,8 @@ enum reply_result {
 };
 struct device_event {
     enum event_kind kind;
-    struct str device;  /* key, from the topic */
+    struct str device;  /* key, from the topic or the broker's word */
+    struct str ref;     /* what the device named its message; its answer's topic repeats it */
     const char *method; /* METHOD, REPLY */
     json_t *body; /* REPORT: attributes; METHOD: params (maybe NULL). Freed by device_event_done */
     const char **keys; /* ATTRIBUTES_GET; n_keys 0 = all */
@@ -55,6 +56,7 @@ struct offer_file {
 struct device_command {
     enum command_kind kind;
     struct str device;
+    struct str ref;               /* of the event that this answers */
     const char *module, *version; /* OFFER, NOTHING (module alone) */
     int64_t id;                   /* OFFER: the update's; NOTHING: 0 */
     const struct offer_file *files;
@@ -64,6 +66,12 @@ struct device_command {
     int error_code;           /* responses; 0 = OK */
     const char *error_text;
     int64_t now_ms; /* "ts" of responses */
+};
+struct dialect_in {
+    const char *topic;
+    const char *user; /* who published, by the word of the broker's plugin; NULL: not known */
+    const void *payload;
+    size_t n;
 };
 struct dialect_out {
     const char *topic;
@@ -75,10 +83,10 @@ struct dialect {
     const char *const *filters; /* MQTT subscriptions, NULL-terminated */
     /* 0, or E_NOTFOUND: not a topic of this dialect. A message that is not acted on returns
      * E_PROTO with *ret_refused naming the counter (M_BAD_…). */
-    int (*decode)(const char *topic, const void *payload, size_t n, struct arena *a,
-                  struct device_event *ret, enum metric *ret_refused);
+    int (*decode)(const struct dialect_in *in, struct arena *a, struct device_event *ret,
+                  enum metric *ret_refused);
     /* 0, or E_UNSUPPORTED when the protocol has no such message. */
     int (*encode)(const struct device_command *cmd, struct arena *a, struct dialect_out *ret);
 };
 extern const struct dialect *const dialects[]; /* ended by NULL */
-extern const struct dialect dialect_eztcloud;
+extern const struct dialect dialect_eztcloud, dialect_thingscloud;

@@ -10,6 +10,8 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
+struct core;
+
 /* ---- engine.c: one event of one device -> rows and answers ---- */
 struct answer {
     const char *topic;
@@ -45,12 +47,21 @@ void noise_refused(struct noise *n, struct str device, enum metric why, int64_t 
 
 /* ---- broker_files.c: passwords and ACLs for the broker, written behind the scenes ---- */
 struct broker_files;
-struct broker_files *broker_files_new(struct loop *l, const struct conf *conf, const char *db_path);
+/* on_written runs on the loop when the files hold every change so far. */
+struct broker_files *broker_files_new(struct loop *l, const struct conf *conf, const char *db_path,
+                                      void (*on_written)(void *arg), void *arg);
 void broker_files_dirty(struct broker_files *b); /* soon, once for many changes */
 /* Begin nothing any more: the next start writes them anyway. */
 void broker_files_stop(struct broker_files *b);
 bool broker_files_busy(const struct broker_files *b);
 void broker_files_free(struct broker_files *b); /* not while busy */
+
+/* ---- plugin.c: the broker's plugin, if there is one ---- */
+#define PLUGIN_PRESENCE_TOPIC "otad/presence"
+bool plugin_heard(struct core *c, const struct mqtt_message *m); /* true: it was the plugin's */
+void plugin_lost(struct core *c);
+void plugin_files_written(void *arg);
+void plugin_tell_login(struct core *c, const char *key); /* after the commit of its change */
 
 /* ---- queue.c: what waits for the writer ---- */
 struct waiting { /* a device message, as it came */
@@ -59,6 +70,7 @@ struct waiting { /* a device message, as it came */
     int64_t taken_us;
     bool check; /* it was an OTA check */
     const char *topic;
+    const char *user; /* NULL when the broker does not say */
     const void *payload;
     size_t n;
 };
@@ -113,6 +125,8 @@ struct core {
     struct noise *noise;
     struct broker_files *files;
     struct device_seen *seen;
+    struct device_presence *presence;
+    bool plugin_reload; /* it has to read the file again, when that is written */
 
     struct db *reader, *writer;
     struct db_committer *committer;

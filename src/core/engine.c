@@ -36,6 +36,7 @@ static int receipt(struct engine *x, const struct dialect *dialect, const struct
     struct device_command cmd = {
         .kind = kind,
         .device = ev->device,
+        .ref = ev->ref,
         .error_code = error_code,
         .error_text = text,
         .now_ms = x->now,
@@ -130,6 +131,7 @@ static int on_attributes_get(struct engine *x, const struct dialect *dialect,
     struct device_command cmd = {
         .kind = COMMAND_ATTRIBUTES,
         .device = ev->device,
+        .ref = ev->ref,
         .attributes = some ? some : all,
         .now_ms = x->now,
     };
@@ -202,6 +204,7 @@ static int check(struct engine *x, const struct dialect *dialect, const struct d
         out->nothing++;
     }
     cmd.device = ev->device;
+    cmd.ref = ev->ref;
     return answer(dialect, &cmd, out);
 }
 

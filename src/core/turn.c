@@ -23,10 +23,12 @@
 #define SEEN_SLICE         500
 #define EXPIRE_SLICE       200
 
-static struct str device_of_topic(const char *topic)
+/* Whose message: as the broker's plugin says, else the topic's last segment. Messages of one
+ * device keep their order. */
+static struct str device_of(const char *user, const char *topic)
 {
     const char *slash = strrchr(topic, '/');
-    return str_of(slash ? slash + 1 : topic);
+    return str_of(user ? user : slash ? slash + 1 : topic);
 }
 
 static uint64_t hash_of(struct str device)
@@ -72,8 +74,8 @@ static void answers_send(struct core *c, struct answers *out)
 }
 
 /* Decode with the first dialect that knows the topic, and handle. */
-static int run_message(struct core *c, struct db *db, struct arena *arena, const char *topic,
-                       const void *payload, size_t n, struct answers *out, enum metric *ret_refused)
+static int run_message(struct core *c, struct db *db, struct arena *arena,
+                       const struct dialect_in *in, struct answers *out, enum metric *ret_refused)
 {
     struct device_event ev;
     int64_t device_id = 0;
@@ -81,7 +83,7 @@ static int run_message(struct core *c, struct db *db, struct arena *arena, const
 
     *ret_refused = M_BAD_TOPIC;
     for (size_t i = 0; dialects[i]; i++) {
-        rc = dialects[i]->decode(topic, payload, n, arena, &ev, ret_refused);
+        rc = dialects[i]->decode(in, arena, &ev, ret_refused);
         bool known = rc != E_NOTFOUND;
         if (rc == 0) {
             struct engine x = {
@@ -129,13 +131,16 @@ static void read_failed(struct core *c, int rc)
 
 void turn_message(struct core *c, const struct mqtt_message *m)
 {
-    struct str device = device_of_topic(m->topic);
+    struct str device = device_of(m->user, m->topic);
+    struct dialect_in in = {m->topic, m->user, m->payload, m->n};
     uint64_t device_hash = hash_of(device);
     enum metric refused;
     struct answers out;
 
     if (c->batch_us == 0)
         c->batch_us = clock_mono_us();
+    if (plugin_heard(c, m))
+        return;
     if (m->retain) {
         /* Old news of unknown age: acted on, a retained version could undo what was proved. */
         noise_refused(c->noise, device, M_BAD_RETAINED, clock_now_ms());
@@ -152,7 +157,7 @@ void turn_message(struct core *c, const struct mqtt_message *m)
     if (!c->reading && db_begin(c->reader) == 0)
         c->reading = true;
     answers_init(&out, &c->read_arena);
-    int rc = run_message(c, c->reader, &c->read_arena, m->topic, m->payload, m->n, &out, &refused);
+    int rc = run_message(c, c->reader, &c->read_arena, &in, &out, &refused);
     if (rc == E_NEEDS_WRITE) {
         enqueue(c, m, device_hash);
     } else if (rc == E_PROTO) {
@@ -222,7 +227,8 @@ static int write_message(struct core *c, struct waiting *w)
     if (rc < 0)
         return rc;
     answers_init(&out, &c->tx_arena);
-    rc = run_message(c, c->writer, &c->tx_arena, w->topic, w->payload, w->n, &out, &refused);
+    struct dialect_in in = {w->topic, w->user, w->payload, w->n};
+    rc = run_message(c, c->writer, &c->tx_arena, &in, &out, &refused);
     if (rc == E_DB || rc == E_DB_FULL) {
         int64_t now = clock_mono_us() / 1000;
         if (rc == E_DB_FULL || !undo(c) || !stubborn_failed(&c->stubborn, w, now))
@@ -233,7 +239,7 @@ static int write_message(struct core *c, struct waiting *w)
         return rc;
 
     if (rc == E_PROTO) {
-        noise_refused(c->noise, device_of_topic(w->topic), refused, clock_now_ms());
+        noise_refused(c->noise, device_of(w->user, w->topic), refused, clock_now_ms());
     } else if (rc < 0) {
         LOG(LOG_ERROR, "core", "device message failed", KV("topic", w->topic), KV_RC(rc));
         return 0;

@@ -15,7 +15,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     if (size < 1)
         return 0;
     arena_init(&a);
-    int rc = dialect_eztcloud.decode(topics[data[0] % 4], data + 1, size - 1, &a, &ev, &refused);
+    int rc = dialect_eztcloud.decode(
+        &(struct dialect_in){topics[data[0] % 4], NULL, data + 1, size - 1}, &a, &ev, &refused);
     if (rc == E_PROTO && refused == M_BAD_TOPIC)
         abort(); /* a refused message must name its counter */
     device_event_done(&ev);

@@ -4,11 +4,9 @@
  */
 #include "eztcloud.h"
 
-enum topic { TOPIC_ATTRIBUTES, TOPIC_ATTRIBUTES_GET, TOPIC_EVENT_REPORT, TOPIC_COMMAND_REPLY };
-
 static const struct {
     struct str prefix;
-    enum topic topic;
+    enum eztcloud_topic topic;
 } topics[] = {
     {STR("event_report/"), TOPIC_EVENT_REPORT},
     {STR("attributes/"), TOPIC_ATTRIBUTES},
@@ -22,7 +20,7 @@ static int refuse(enum metric *ret_refused, enum metric why)
     return E_PROTO;
 }
 
-static int topic_parse(const char *topic, enum topic *ret, struct str *ret_device)
+static int topic_parse(const char *topic, enum eztcloud_topic *ret, struct str *ret_device)
 {
     for (size_t i = 0; i < ARRAY_LEN(topics); i++) {
         struct str prefix = topics[i].prefix;
@@ -162,21 +160,18 @@ static int decode_reply(struct arena *a, struct device_event *ev, enum metric *r
     return decode_result(a, ev, ret_refused);
 }
 
-int eztcloud_decode(const char *topic, const void *payload, size_t n, struct arena *a,
-                    struct device_event *ret, enum metric *ret_refused)
+int eztcloud_decode_payload(enum eztcloud_topic topic, const struct dialect_in *in, struct arena *a,
+                            struct device_event *ret, enum metric *ret_refused)
 {
     enum json_fault fault;
-    enum topic t;
 
-    *ret = (struct device_event){0};
-    if (topic_parse(topic, &t, &ret->device) < 0)
-        return E_NOTFOUND;
-    ret->root = json_parse(payload, n, DIALECT_PAYLOAD_MAX, DIALECT_DEPTH_MAX, &fault, NULL);
+    ret->root =
+        json_parse(in->payload, in->n, DIALECT_PAYLOAD_MAX, DIALECT_DEPTH_MAX, &fault, NULL);
     if (!ret->root)
         return refuse(ret_refused, metric_of(fault));
     if (!json_is_object(ret->root))
         return refuse(ret_refused, M_BAD_TYPE);
-    switch (t) {
+    switch (topic) {
     case TOPIC_ATTRIBUTES:
         ret->kind = EVENT_REPORT;
         ret->body = ret->root;
@@ -189,4 +184,15 @@ int eztcloud_decode(const char *topic, const void *payload, size_t n, struct are
         return decode_reply(a, ret, ret_refused);
     }
     return E_NOTFOUND;
+}
+
+int eztcloud_decode(const struct dialect_in *in, struct arena *a, struct device_event *ret,
+                    enum metric *ret_refused)
+{
+    enum eztcloud_topic topic;
+
+    *ret = (struct device_event){0};
+    if (topic_parse(in->topic, &topic, &ret->device) < 0)
+        return E_NOTFOUND;
+    return eztcloud_decode_payload(topic, in, a, ret, ret_refused);
 }

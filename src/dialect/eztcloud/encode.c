@@ -72,10 +72,22 @@ static const char *prefix_of(enum command_kind kind)
     return NULL;
 }
 
+struct str eztcloud_encode_payload(const struct device_command *cmd, struct arena *a)
+{
+    struct sbuf b = {0};
+
+    if (cmd->kind == COMMAND_OFFER || cmd->kind == COMMAND_NOTHING)
+        ota_upgrade(&b, cmd);
+    else
+        response(&b, cmd);
+    struct str text = {arena_strndup(a, b.p, b.n), b.n};
+    sbuf_done(&b);
+    return text;
+}
+
 int eztcloud_encode(const struct device_command *cmd, struct arena *a, struct dialect_out *ret)
 {
     const char *prefix = prefix_of(cmd->kind);
-    struct sbuf b = {0};
 
     if (!prefix)
         return E_UNSUPPORTED;
@@ -83,13 +95,7 @@ int eztcloud_encode(const struct device_command *cmd, struct arena *a, struct di
     char *topic = arena_alloc(a, n + cmd->device.n + 1);
     memcpy(topic, prefix, n);
     memcpy(topic + n, cmd->device.p, cmd->device.n);
-
-    if (cmd->kind == COMMAND_OFFER || cmd->kind == COMMAND_NOTHING)
-        ota_upgrade(&b, cmd);
-    else
-        response(&b, cmd);
     ret->topic = topic;
-    ret->payload = (struct str){arena_strndup(a, b.p, b.n), b.n};
-    sbuf_done(&b);
+    ret->payload = eztcloud_encode_payload(cmd, a);
     return 0;
 }

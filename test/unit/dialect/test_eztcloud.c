@@ -94,7 +94,8 @@ static void up_one(const char *name)
     char *want = strstr(payload, "\n---\n");
     assert_non_null(want);
     *want = '\0';
-    int rc = dialect_eztcloud.decode(topic, payload, (size_t)(want - payload), &a, &ev, &refused);
+    int rc = dialect_eztcloud.decode(
+        &(struct dialect_in){topic, NULL, payload, (size_t)(want - payload)}, &a, &ev, &refused);
     render(&got, rc, &ev, refused);
     if (strcmp(got.p, want + 5) != 0)
         fail_msg("%s:\n got  %s want %s", name, got.p, want + 5);
@@ -137,7 +138,9 @@ static void test_bounds(void **state)
     while (b.n < DIALECT_PAYLOAD_MAX)
         sbuf_str(&b, "0123456789abcdef");
     sbuf_str(&b, "\"}");
-    assert_int_equal(dialect_eztcloud.decode("attributes/D", b.p, b.n, &a, &ev, &refused), E_PROTO);
+    assert_int_equal(dialect_eztcloud.decode(&(struct dialect_in){"attributes/D", NULL, b.p, b.n},
+                                             &a, &ev, &refused),
+                     E_PROTO);
     assert_int_equal(refused, M_BAD_LENGTH);
     device_event_done(&ev);
     sbuf_done(&b);
@@ -147,7 +150,9 @@ static void test_bounds(void **state)
     sbuf_str(&b, "1");
     for (int i = 0; i < DIALECT_DEPTH_MAX + 1; i++)
         sbuf_str(&b, "}");
-    assert_int_equal(dialect_eztcloud.decode("attributes/D", b.p, b.n, &a, &ev, &refused), E_PROTO);
+    assert_int_equal(dialect_eztcloud.decode(&(struct dialect_in){"attributes/D", NULL, b.p, b.n},
+                                             &a, &ev, &refused),
+                     E_PROTO);
     assert_int_equal(refused, M_BAD_DEPTH);
     device_event_done(&ev);
     sbuf_done(&b);
