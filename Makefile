@@ -108,9 +108,11 @@ $(PLUGIN): $(PLUGIN_OBJ)
 # ---- unit tests: one program per room, test/unit/<room>/*.c, with cmocka ----
 UNIT_ROOMS := $(notdir $(patsubst %/,%,$(wildcard test/unit/*/)))
 UNIT_BIN := $(UNIT_ROOMS:%=$(OBJ)/unit/%)
+# The plugin is no part of the library; what it does without a broker is tested like the rest.
+UNIT_MORE_plugin := $(OBJ)/plugin/logins.o $(OBJ)/plugin/rights.o
 define UNIT_RULE
 $(OBJ)/unit/$1: $(patsubst test/%.c,$(OBJ)/test/%.o,$(wildcard test/unit/$1/*.c)) \
-		$(patsubst test/%.c,$(OBJ)/test/%.o,$(wildcard test/lib/*.c)) $(LIB)
+		$(patsubst test/%.c,$(OBJ)/test/%.o,$(wildcard test/lib/*.c)) $(UNIT_MORE_$1) $(LIB)
 	@mkdir -p $$(@D)
 	$(CC) $(CFLAGS_ALL) $(LDFLAGS_ALL) -o $$@ $$^ $(LIBS) -lcmocka
 endef
@@ -118,8 +120,6 @@ $(foreach r,$(UNIT_ROOMS),$(eval $(call UNIT_RULE,$r)))
 $(OBJ)/test/%.o: test/%.c $(OBJ)/flags | $(GEN)/db_queries.h
 	@mkdir -p $(@D)
 	$(CC) $(CPPFLAGS_ALL) -Itest/lib $(CFLAGS_ALL) -MMD -MP -c -o $@ $<
-# The plugin is no part of the library; what it does without a broker is tested like the rest.
-$(OBJ)/unit/plugin: $(OBJ)/plugin/logins.o $(OBJ)/plugin/rights.o
 .PHONY: unit-build unit
 # The rooms with threads of their own, for SAN=thread.
 TSAN_ROOMS := $(filter loop http db mqtt api core,$(UNIT_ROOMS))

@@ -60,6 +60,7 @@ static void on_tx_state(void *arg, bool up, const char *why)
         LOG(LOG_WARN, "mqtt", "the sending session is not connected", KV("why", why));
     c->tx_up = up;
     note_up(c);
+    plugin_tx(c, up);
     if (up && !c->rx_connected) {
         /* Answers have a way out: now messages may come. */
         c->rx_connected = true;

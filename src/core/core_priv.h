@@ -59,7 +59,8 @@ void broker_files_free(struct broker_files *b); /* not while busy */
 /* ---- plugin.c: the broker's plugin, if there is one ---- */
 #define PLUGIN_PRESENCE_TOPIC "otad/presence"
 bool plugin_heard(struct core *c, const struct mqtt_message *m); /* true: it was the plugin's */
-void plugin_lost(struct core *c);
+void plugin_lost(struct core *c);        /* the session that hears it has ended */
+void plugin_tx(struct core *c, bool up); /* the one that tells it has begun or ended */
 void plugin_files_written(void *arg);
 void plugin_tell_login(struct core *c, const char *key); /* after the commit of its change */
 
@@ -126,6 +127,7 @@ struct core {
     struct broker_files *files;
     struct device_seen *seen;
     struct device_presence *presence;
+    bool plugin_paused; /* it is there, but there is no way to it */
     bool plugin_reload; /* it has to read the file again, when that is written */
 
     struct db *reader, *writer;

@@ -34,7 +34,20 @@ bool plugin_heard(struct core *c, const struct mqtt_message *m)
 
 void plugin_lost(struct core *c)
 {
+    c->plugin_paused = false;
     device_presence_forget(c->presence);
+}
+
+/* Nothing is heard either while nothing can be sent (turn_intake): so nothing is known. */
+void plugin_tx(struct core *c, bool up)
+{
+    if (!up) {
+        c->plugin_paused |= device_presence_known(c->presence);
+        device_presence_forget(c->presence);
+    } else if (c->plugin_paused && c->rx_up) {
+        c->plugin_paused = false;
+        (void)tell(c, "presence\n");
+    }
 }
 
 void plugin_files_written(void *arg)

@@ -3,5 +3,6 @@
 
 int main(void)
 {
-    return test_rows() + test_report() + test_seen() + test_import() + test_broker();
+    return test_rows() + test_report() + test_seen() + test_import() + test_broker() +
+           test_presence();
 }

@@ -14,3 +14,4 @@ int test_report(void);
 int test_seen(void);
 int test_import(void);
 int test_broker(void);
+int test_presence(void);

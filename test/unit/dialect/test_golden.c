@@ -1,7 +1,7 @@
 /*
- * Golden files of the eztcloud dialect. test/golden/eztcloud/up/NAME holds a topic, the payload
- * and after a line "---" the event as text; down/NAME holds the topic and the bytes of a command
- * that this file builds. GOLDEN_DIR can name another place.
+ * Golden files of the dialects. test/golden/DIALECT/up/NAME holds a topic, where the dialect
+ * needs it the user, the payload and after a line "---" the event as text; down/NAME holds the
+ * topic and the bytes of a command that this file builds. GOLDEN_DIR can name another place.
  */
 #include "dialect.h"
 
@@ -12,10 +12,11 @@
 
 #include <cmocka.h>
 
-static const char *golden(struct arena *a, const char *part, const char *name)
+static const char *golden(struct arena *a, const struct dialect *dialect, const char *part,
+                          const char *name)
 {
     const char *dir = getenv("GOLDEN_DIR");
-    return arena_printf(a, "%s/eztcloud/%s/%s", dir ? dir : "test/golden", part, name);
+    return arena_printf(a, "%s/%s/%s/%s", dir ? dir : "test/golden", dialect->name, part, name);
 }
 
 static char *slurp(struct arena *a, const char *path, size_t *ret_n)
@@ -42,6 +43,8 @@ static const char *metric_word(enum metric m)
         return "too_long";
     case M_BAD_TYPE:
         return "wrong_type";
+    case M_BAD_IDENTITY:
+        return "no_identity";
     default:
         return "?";
     }
@@ -61,6 +64,8 @@ static void render(struct sbuf *b, int rc, const struct device_event *ev, enum m
         return;
     }
     sbuf_fmt(b, "%s device=%.*s", kinds[ev->kind], (int)ev->device.n, ev->device.p);
+    if (ev->ref.n)
+        sbuf_fmt(b, " ref=%.*s", (int)ev->ref.n, ev->ref.p);
     if (ev->method)
         sbuf_fmt(b, " method=%s", ev->method);
     if (ev->has_id)
@@ -78,7 +83,7 @@ static void render(struct sbuf *b, int rc, const struct device_event *ev, enum m
     sbuf_str(b, "\n");
 }
 
-static void up_one(const char *name)
+static void up_one(const struct dialect *dialect, const char *name)
 {
     struct arena a;
     struct sbuf got = {0};
@@ -87,15 +92,22 @@ static void up_one(const char *name)
     size_t n;
 
     arena_init(&a);
-    char *topic = slurp(&a, golden(&a, "up", name), &n);
+    char *topic = slurp(&a, golden(&a, dialect, "up", name), &n);
     char *payload = strchr(topic, '\n');
     assert_non_null(payload);
     *payload++ = '\0';
+    const char *user = NULL;
+    if (dialect == &dialect_thingscloud) {
+        user = payload;
+        payload = strchr(payload, '\n');
+        assert_non_null(payload);
+        *payload++ = '\0';
+    }
     char *want = strstr(payload, "\n---\n");
     assert_non_null(want);
     *want = '\0';
-    int rc = dialect_eztcloud.decode(
-        &(struct dialect_in){topic, NULL, payload, (size_t)(want - payload)}, &a, &ev, &refused);
+    struct dialect_in in = {topic, user, payload, (size_t)(want - payload)};
+    int rc = dialect->decode(&in, &a, &ev, &refused);
     render(&got, rc, &ev, refused);
     if (strcmp(got.p, want + 5) != 0)
         fail_msg("%s:\n got  %s want %s", name, got.p, want + 5);
@@ -104,24 +116,30 @@ static void up_one(const char *name)
     arena_done(&a);
 }
 
-static void test_up(void **state)
+static unsigned up_all(const struct dialect *dialect)
 {
     struct arena a;
     struct dirent *e;
     unsigned n = 0;
 
-    (void)state;
     arena_init(&a);
-    DIR *d = opendir(golden(&a, "up", ""));
+    DIR *d = opendir(golden(&a, dialect, "up", ""));
     assert_non_null(d);
     while ((e = readdir(d)))
         if (e->d_name[0] != '.') {
-            up_one(e->d_name);
+            up_one(dialect, e->d_name);
             n++;
         }
     (void)closedir(d);
     arena_done(&a);
-    assert_true(n >= 20);
+    return n;
+}
+
+static void test_up(void **state)
+{
+    (void)state;
+    assert_true(up_all(&dialect_eztcloud) >= 20);
+    assert_true(up_all(&dialect_thingscloud) >= 15);
 }
 
 /* Sizes and nesting beyond the bounds are made here rather than stored. */
@@ -159,7 +177,8 @@ static void test_bounds(void **state)
     arena_done(&a);
 }
 
-static void down_one(const char *name, const struct device_command *cmd)
+static void down_of(const struct dialect *dialect, const char *name,
+                    const struct device_command *cmd)
 {
     struct arena a;
     struct dialect_out out;
@@ -167,14 +186,20 @@ static void down_one(const char *name, const struct device_command *cmd)
     size_t n;
 
     arena_init(&a);
-    assert_int_equal(dialect_eztcloud.encode(cmd, &a, &out), 0);
+    assert_int_equal(dialect->encode(cmd, &a, &out), 0);
     assert_int_equal(strlen(out.payload.p), out.payload.n);
     sbuf_fmt(&got, "%s\n%s\n", out.topic, out.payload.p);
-    const char *want = slurp(&a, golden(&a, "down", name), &n);
+    const char *want = slurp(&a, golden(&a, dialect, "down", name), &n);
     if (strcmp(got.p, want) != 0)
         fail_msg("%s:\n got  %s want %s", name, got.p, want);
     sbuf_done(&got);
     arena_done(&a);
+}
+
+static void down_one(const char *name, const struct device_command *cmd)
+{
+    down_of(&dialect_eztcloud, name, cmd);
+    down_of(&dialect_thingscloud, name, cmd);
 }
 
 #define MD5_TEXT    "481701fa4093499eacd05b57bebc7ffc"
@@ -206,6 +231,7 @@ static void test_down(void **state)
     struct device_command get = {
         .kind = COMMAND_ATTRIBUTES,
         .device = STR("D1"),
+        .ref = STR("12"),
         .attributes = attributes,
         .now_ms = 1700000000000,
     };
@@ -223,6 +249,7 @@ static void test_down(void **state)
     down_one("attributes", &get);
     down_one("attributes-response", &receipt);
     receipt.kind = COMMAND_METHOD_RESPONSE;
+    receipt.ref = STR("e9");
     receipt.error_code = -1;
     receipt.error_text = "no";
     down_one("event-response-error", &receipt);
