@@ -109,6 +109,8 @@ struct db_job {
     /* Core thread, after the commit (rc 0) or after the failure (rc of run, E_DB or E_DB_FULL). */
     void (*done)(struct db_job *job, int rc);
     bool catalog; /* run changes types, rules, firmwares or projects: rebuild the snapshot first */
+    bool patient; /* nobody waits for it: it goes with the next transaction, before its messages,
+                   * or alone a quarter second later */
     struct db_job *next; /* the queue's */
     int rc;              /* the queue's */
 };

@@ -148,6 +148,10 @@ int update_list(struct db *db, const struct update_filter *flt, int64_t before, 
                 void *arg) MUST_USE; /* newest first; before 0 = from the newest */
 int64_t update_count(struct db *db, const struct update_filter *flt);
 
+/* After an older copy of the database was put back: jump over the ids that may have been given out
+ * since it was made. */
+int update_ids_skip(struct db *w, int64_t n) MUST_USE;
+
 /* A check of one module: answers what to offer. On return *ret_update is the update to offer
  * (state offered or later), or its id is 0: nothing, and *ret_decision says why (rows not
  * filled). *ret_repeated: the offer stood already, nothing was written. */

@@ -1,5 +1,9 @@
 -- Queries of the update room. Column lists stand in the order in which update_row() reads them.
 
+-- name: counter_skip :exec writer
+-- in: name text, n int
+UPDATE counter SET value = value + $2 WHERE name = $1;
+
 -- name: counter_next :one writer
 -- in: name text    out: value int
 UPDATE counter SET value = value + 1 WHERE name = $1 RETURNING value;

@@ -165,6 +165,7 @@ static struct served *served_new(struct http_request *r, int64_t update_id, int 
     pthread_mutex_init(&s->lock, NULL);
     s->job.run = served_run;
     s->job.done = served_done;
+    s->job.patient = true;
     s->api = call_of(r)->api;
     s->update_id = update_id;
     s->file_no = file_no;

@@ -122,7 +122,17 @@ struct drop {
     struct api *api;
     int64_t id;
     int left;
+    struct write *then; /* answered when all is gone; NULL = nobody waits */
 };
+
+static void answer_failure(struct http_request *r, void *arg);
+
+static void drop_end(struct drop *d)
+{
+    if (d->then)
+        http_resume(d->then->h, answer_failure, d->then);
+    free(d);
+}
 
 static int drop_run(struct db_job *job, struct db *w)
 {
@@ -138,20 +148,20 @@ static void drop_done(struct db_job *job, int rc)
         return;
     if (rc < 0) /* the next start removes the rest */
         LOG(LOG_WARN, "api", "rows of a failed import stay for now", KV_RC(rc));
-    free(d);
+    drop_end(d);
 }
 
-static void drop_start(struct api *api, int64_t id)
+/* Whoever waits is answered after: its next try must not find the keys taken by this one. */
+static void drop_start(struct api *api, int64_t id, struct write *then)
 {
-    if (!id)
-        return;
     struct drop *d = xcalloc(1, sizeof(*d));
     d->job.run = drop_run;
     d->job.done = drop_done;
     d->api = api;
     d->id = id;
-    if (api->env.submit(api->env.core, &d->job) < 0)
-        free(d);
+    d->then = then;
+    if (id == 0 || api->env.submit(api->env.core, &d->job) < 0)
+        drop_end(d);
 }
 
 /* ---- the end ---- */
@@ -189,7 +199,7 @@ static void after_finish(struct write *w, struct http_request *r, int rc)
     struct import *im = w->ext;
     (void)r;
     if (rc < 0)
-        drop_start(im->api, im->id);
+        drop_start(im->api, im->id, NULL);
 }
 
 static void answer_rows(struct http_request *r, const struct import *im)
@@ -214,7 +224,6 @@ static void answer_failure(struct http_request *r, void *arg)
     struct write *w = arg;
     struct import *im = w->ext;
 
-    drop_start(im->api, im->id);
     if (r && im->rc < 0)
         http_fail(r, im->rc, NULL);
     else if (r && w->code)
@@ -230,7 +239,7 @@ static void conclude(struct import *im)
     struct write *w = im->w;
     bool failed = im->rc < 0 || w->code || (im->errs.count > 0 && !im->partial);
     if (failed)
-        http_resume(w->h, answer_failure, w);
+        drop_start(im->api, im->id, w);
     else
         write_submit(w);
 }
@@ -352,7 +361,7 @@ static void batch_done(struct db_job *job, int rc)
     else if (over)
         conclude(im);
     else if (gone) {
-        drop_start(im->api, im->id);
+        drop_start(im->api, im->id, NULL);
         write_free(im->w);
     }
 }
@@ -568,7 +577,7 @@ static void on_gone(void *own)
     pthread_mutex_unlock(&im->lock);
     if (!idle)
         return; /* the job under way cleans up */
-    drop_start(im->api, im->id);
+    drop_start(im->api, im->id, NULL);
     write_free(im->w);
 }
 

@@ -221,7 +221,7 @@ static int load_file(struct loader *l, const char *path, struct fail *f)
     struct toml_entry e;
     struct map sections = {0};
     const char *section = "";
-    char *text = NULL;
+    char empty[1] = "", *text = empty;
     size_t n = 0;
     mode_t mode = 0;
 
@@ -253,7 +253,7 @@ static int load_file(struct loader *l, const char *path, struct fail *f)
 static int load_secret(struct loader *l, const struct item *item, const char *where,
                        const char *path, bool may_miss, struct fail *f)
 {
-    char *text = NULL;
+    char empty[1] = "", *text = empty;
     size_t n = 0;
     mode_t mode = 0;
     int rc = read_all(&l->a, path, 4096, &text, &n, &mode);

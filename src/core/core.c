@@ -98,7 +98,8 @@ static void on_commit_wake(void *arg)
 
 static bool settled(struct core *c)
 {
-    return c->n_waiting == 0 && job_queue_count(&c->jobs) == 0 && !c->seen_due;
+    return c->n_waiting == 0 && job_queue_count(&c->jobs) == 0 &&
+           job_queue_count(&c->patient) == 0 && !c->seen_due;
 }
 
 /* Whoever gave a job gets an answer, and may be freed after. */
@@ -106,7 +107,7 @@ static void refuse_rest(struct core *c)
 {
     struct db_job *job;
 
-    while ((job = job_queue_take(&c->jobs)))
+    while ((job = job_queue_take(&c->jobs)) || (job = job_queue_take(&c->patient)))
         job->done(job, E_UNAVAILABLE);
     if (c->n_waiting > 0)
         mqtt_drop(c->rx, "stopping with messages that wait");
@@ -149,6 +150,7 @@ static void on_tick(void *arg)
             turn_reload(c);
         }
     }
+    c->patient_due = job_queue_count(&c->patient) > 0;
     turn_write(c);
     mqtt_flush(c->tx);
     turn_intake(c);
@@ -268,6 +270,7 @@ int core_open(const struct core_options *o, struct core **ret, struct fail *f)
     arena_init(&c->read_arena);
     arena_init(&c->tx_arena);
     job_queue_init(&c->jobs);
+    job_queue_init(&c->patient);
     c->noise = noise_new();
     c->seen = device_seen_new();
     c->presence = device_presence_new();
@@ -302,6 +305,7 @@ void core_stop(struct core *c, void (*done)(void *arg), void *arg)
     c->expire_due = false;
     c->stop_at_ms = clock_mono_us() / 1000 + STOP_MS;
     job_queue_close(&c->jobs);
+    job_queue_close(&c->patient);
     broker_files_stop(c->files);
     loop_timer_start(c->tick, 0, 10);
 }
@@ -328,6 +332,7 @@ void core_close(struct core *c)
     device_presence_free(c->presence);
     noise_free(c->noise);
     job_queue_done(&c->jobs);
+    job_queue_done(&c->patient);
     map_done(&c->busy.map);
     stubborn_done(&c->stubborn);
     arena_done(&c->read_arena);
@@ -338,8 +343,10 @@ void core_close(struct core *c)
 int core_submit(void *core, struct db_job *job)
 {
     struct core *c = core;
-    int rc = job_queue_put(&c->jobs, job);
-    if (rc == 0)
+    struct job_queue *q = job->patient ? &c->patient : &c->jobs;
+    int rc = job_queue_put(q, job);
+    /* the tick looks after the patient, unless there are many */
+    if (rc == 0 && (!job->patient || job_queue_count(q) >= PATIENT_MAX))
         loop_wake_send(c->job_wake);
     return rc;
 }

@@ -143,7 +143,8 @@ struct core {
     struct waiting *wait_first, *wait_last;
     size_t n_waiting, waiting_bytes;
     struct busy busy;
-    struct job_queue jobs;
+    struct job_queue jobs, patient;
+    bool patient_due;
 
     /* the transaction under way */
     bool committing;
@@ -167,6 +168,9 @@ struct core {
     void (*stopped)(void *arg);
     void *stopped_arg;
 };
+
+#define WAITING_BYTES_MAX (32 << 20) /* of messages that wait */
+#define PATIENT_MAX       64         /* jobs nobody waits for: so many are worth a transaction */
 
 /* turn.c */
 void turn_message(struct core *c, const struct mqtt_message *m);

@@ -13,13 +13,9 @@
 
 #define WRITE_MESSAGES_MAX 2000  /* per transaction */
 #define WRITE_MESSAGES_US  10000 /* of messages in one transaction */
-#define WRITE_JOBS_US      5000  /* of jobs in one transaction */
+#define WRITE_JOBS_US      1000  /* of jobs in one transaction: imports come in slices this long */
+#define WRITE_PATIENT_US   5000  /* of jobs that nobody waits for */
 #define WRITE_ROUNDS_MAX   4     /* transactions that changed nothing, before others' turn */
-#define WAITING_MAX        20000 /* messages; beyond it intake pauses */
-#define WAITING_BYTES_MAX  (32 << 20)
-#define IN_FLIGHT_MAX      20000 /* commands without PUBACK; beyond it intake pauses */
-#define UNACKED_MAX        30000 /* half of MQTT's Receive Maximum */
-#define UNACKED_US         3000000
 #define SEEN_SLICE         500
 #define EXPIRE_SLICE       200
 
@@ -295,17 +291,17 @@ static int write_messages(struct core *c)
 }
 
 /* A job that changes the catalog ends the transaction: what follows decides by the new one. */
-static int write_jobs(struct core *c)
+static int write_jobs(struct core *c, struct job_queue *from, int64_t for_us)
 {
     int64_t start = clock_mono_us();
     struct db_job *job;
     int rc = 0;
 
-    while (rc == 0 && !c->tx_catalog && (job = job_queue_take(&c->jobs))) {
+    while (rc == 0 && !c->tx_catalog && (job = job_queue_take(from))) {
         *c->tx_jobs_last = job;
         c->tx_jobs_last = &job->next;
         rc = write_job(c, job);
-        if (clock_mono_us() - start > WRITE_JOBS_US)
+        if (clock_mono_us() - start > for_us)
             break;
     }
     return rc;
@@ -345,6 +341,26 @@ static int write_housekeeping(struct core *c)
         device_seen_flushed(c->seen, false);
     c->tx_seen = c->seen_due = c->expire_due = false; /* it is due again soon */
     return 0;
+}
+
+/* What a download served comes before what its device says next: first the bytes, then success. */
+static int write_all(struct core *c)
+{
+    int rc = write_jobs(c, &c->patient, WRITE_PATIENT_US);
+
+    if (rc == 0)
+        rc = write_messages(c);
+    if (rc == 0)
+        rc = write_jobs(c, &c->jobs, WRITE_JOBS_US);
+    return rc < 0 || c->tx_catalog ? rc : write_housekeeping(c);
+}
+
+static bool is_due(struct core *c)
+{
+    size_t patient = job_queue_count(&c->patient);
+
+    return c->wait_first || c->seen_due || c->expire_due || job_queue_count(&c->jobs) > 0 ||
+           patient >= PATIENT_MAX || (patient > 0 && c->patient_due);
 }
 
 /* Until it works the one before is in use: on_tick tries again. */
@@ -410,7 +426,7 @@ static void finish(struct core *c, int rc)
 void turn_write(struct core *c)
 {
     for (int round = 0; !c->committing; round++) {
-        if (!c->wait_first && !c->seen_due && !c->expire_due && job_queue_count(&c->jobs) == 0)
+        if (!is_due(c))
             break;
         if (round == WRITE_ROUNDS_MAX) {
             loop_wake_send(c->job_wake);
@@ -425,12 +441,9 @@ void turn_write(struct core *c)
 
         int64_t before = db_total_changes(c->writer);
         int rc = db_begin(c->writer);
+        c->patient_due = false;
         if (rc == 0)
-            rc = write_messages(c);
-        if (rc == 0)
-            rc = write_jobs(c);
-        if (rc == 0 && !c->tx_catalog)
-            rc = write_housekeeping(c);
+            rc = write_all(c);
         if (rc < 0) {
             db_rollback(c->writer);
             metric_add(M_COMMIT_FAILED, 1);
@@ -445,7 +458,8 @@ void turn_write(struct core *c)
         rc = db_commit(c->writer); /* nothing was written: no disk, no wait */
         finish(c, rc);
     }
-    metric_set(M_QUEUE_DEPTH, (int64_t)(c->n_waiting + job_queue_count(&c->jobs)));
+    metric_set(M_QUEUE_DEPTH,
+               (int64_t)(c->n_waiting + job_queue_count(&c->jobs) + job_queue_count(&c->patient)));
 }
 
 void turn_committed(struct core *c)
@@ -458,37 +472,4 @@ void turn_committed(struct core *c)
     turn_write(c);
     mqtt_flush(c->tx);
     turn_intake(c);
-}
-
-/* ---- intake ---- */
-
-void turn_lost(struct core *c)
-{
-    c->oldest_unacked_us = 0;
-    c->paused_for_ack = false;
-}
-
-void turn_intake(struct core *c)
-{
-    bool settled = c->n_waiting == 0 && (!c->committing || !c->tx_messages);
-    size_t unacked = mqtt_unacked(c->rx);
-
-    if (unacked > 0 && settled) {
-        mqtt_ack(c->rx);
-        unacked = 0;
-    }
-    if (unacked == 0) {
-        c->oldest_unacked_us = 0;
-        c->paused_for_ack = false;
-    } else {
-        int64_t now = clock_mono_us();
-        if (c->oldest_unacked_us == 0)
-            c->oldest_unacked_us = now;
-        if (unacked > UNACKED_MAX || now - c->oldest_unacked_us > UNACKED_US)
-            c->paused_for_ack = true;
-    }
-    metric_set(M_MQTT_UNACKED, (int64_t)unacked);
-    mqtt_pause(c->rx, c->paused_for_ack || !c->tx_up || c->stopping || c->n_waiting > WAITING_MAX ||
-                          c->waiting_bytes > WAITING_BYTES_MAX ||
-                          mqtt_in_flight(c->tx) > IN_FLIGHT_MAX);
 }

@@ -5,6 +5,7 @@
  */
 #include "daemon.h"
 #include "db.h"
+#include "update.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -143,6 +144,25 @@ static int sync_dir(const char *dir, struct fail *f)
     return rc;
 }
 
+/* Devices may hold commands with ids that this copy does not know of: none is given out again. A
+ * million is more than any fleet is offered between two copies, and a thousandth of all ids. */
+static int skip_ids(const char *path, struct fail *f)
+{
+    struct db *w;
+    int rc = db_open(path, DB_WRITE, 512, &w, f);
+
+    if (rc < 0)
+        return rc;
+    rc = db_begin(w);
+    if (rc == 0)
+        rc = update_ids_skip(w, 1000000);
+    rc = rc < 0 ? rc : db_commit(w);
+    if (rc < 0)
+        (void)fail(f, rc, "%s: %s", path, db_error(w));
+    db_close(w);
+    return rc;
+}
+
 /* Without a database the next start would begin an empty one, and sweep away every firmware's
  * bytes as unknown: so the copy is whole before the present one moves, and whatever fails
  * afterwards puts that back. */
@@ -165,6 +185,8 @@ static int replace_db(const char *data_dir, const char *path, const char *from, 
         rc = rename(copy, path) < 0 ? fail(f, -errno, "%s: %s", path, strerror(errno)) : 0;
         if (rc == 0)
             rc = db_migrate(path, f); /* an older copy is brought up to date, a newer one refused */
+        if (rc == 0)
+            rc = skip_ids(path, f);
         if (rc < 0)
             put_back(path, aside);
     }

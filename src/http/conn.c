@@ -190,11 +190,16 @@ static int64_t bound_us(const struct conn *c)
 }
 
 /* MHD 0.9.75 under epoll misses a peer that goes away in the middle of its upload (cured upstream
- * in February 2023): the body would be waited for until the stall timeout. */
-static bool upload_is_gone(const struct conn *c)
+ * in February 2023), maybe with bytes before the end that it has not read either: the body would
+ * be waited for until the stall timeout. Whoever has said all and waits for our answer is not
+ * meant: then bytes come in, or it is our turn. */
+static bool upload_is_gone(const struct conn *c, int64_t now)
 {
-    char byte;
-    return c->phase == CONN_UPLOAD && recv(c->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) == 0;
+    struct tcp_info info = {0};
+    socklen_t len = sizeof(info);
+    return c->phase == CONN_UPLOAD && now - c->since_us > 1000000 &&
+           getsockopt(c->fd, IPPROTO_TCP, TCP_INFO, &info, &len) == 0 &&
+           info.tcpi_state == 8 /* CLOSE_WAIT; <netinet/tcp.h> can't stand beside <linux/tcp.h> */;
 }
 
 void conn_tick(struct http_thread *t)
@@ -204,7 +209,7 @@ void conn_tick(struct http_thread *t)
         next = c->next;
         if (c->phase == CONN_REPLY)
             check_reply(c, now);
-        if ((t->stopping && c->phase == CONN_IDLE) || upload_is_gone(c))
+        if ((t->stopping && c->phase == CONN_IDLE) || upload_is_gone(c, now))
             conn_cut(c);
         if (c->cut || now - c->since_us < bound_us(c))
             continue;

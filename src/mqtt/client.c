@@ -12,6 +12,7 @@
 #include <sys/socket.h>
 
 #define BATCH_DEFAULT 1000 /* the loop has others to serve */
+#define PACKET_MAX    (1 << 20)
 
 static const char system_ca[] = "/etc/ssl/certs";
 
@@ -71,13 +72,16 @@ static int set_tls(struct mosquitto *lib, const struct mqtt_options *o, struct f
     return rc == MOSQ_ERR_SUCCESS ? 0 : fail(f, -EINVAL, "TLS: %s", mosquitto_strerror(rc));
 }
 
-/* The session's lifetime is a property of CONNECT, which only the blocking connect takes. It
- * keeps the properties and refuses the port before it connects; mosquitto_connect_async uses
- * what was kept. */
-static int set_session_expiry(struct mosquitto *lib, uint32_t seconds)
+/* The session's lifetime and the largest packet are properties of CONNECT, which only the blocking
+ * connect takes. It keeps the properties and refuses the port before it connects;
+ * mosquitto_connect_async uses what was kept. The broker drops what is larger: the library would
+ * take up to 256 MiB of memory for one message before we see its length. */
+static int set_connect_properties(struct mosquitto *lib, uint32_t seconds)
 {
     mosquitto_property *props = NULL;
     int rc = mosquitto_property_add_int32(&props, MQTT_PROP_SESSION_EXPIRY_INTERVAL, seconds);
+    if (rc == MOSQ_ERR_SUCCESS)
+        rc = mosquitto_property_add_int32(&props, MQTT_PROP_MAXIMUM_PACKET_SIZE, PACKET_MAX);
     if (rc == MOSQ_ERR_SUCCESS) {
         rc = mosquitto_connect_bind_v5(lib, "nowhere", -1, 60, NULL, props);
         rc = rc == MOSQ_ERR_INVAL ? MOSQ_ERR_SUCCESS : rc;
@@ -101,8 +105,8 @@ static int set_up_library(struct mosquitto *lib, const struct mqtt_options *o, s
      * broker sets none. */
     if (rc == MOSQ_ERR_SUCCESS && v5)
         rc = mosquitto_int_option(lib, MOSQ_OPT_SEND_MAXIMUM, 256);
-    if (rc == MOSQ_ERR_SUCCESS && v5 && !o->clean)
-        rc = set_session_expiry(lib, o->session_expiry_s);
+    if (rc == MOSQ_ERR_SUCCESS && v5)
+        rc = set_connect_properties(lib, o->clean ? 0 : o->session_expiry_s);
     if (rc == MOSQ_ERR_SUCCESS && (given(o->username) || given(o->password)))
         rc = mosquitto_username_pw_set(lib, given(o->username) ? o->username : NULL,
                                        given(o->password) ? o->password : NULL);

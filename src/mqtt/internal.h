@@ -60,23 +60,23 @@ struct mqtt {
     int fd, watched;
     unsigned attempts; /* connections that did not last, in a row */
     int64_t up_since_us;
-    bool wanted;           /* mqtt_connect was called */
-    bool paused;           /* take nothing from the socket */
-    bool held;             /* it is time to connect, but we are paused */
-    bool lost;             /* the connection is over; client_leave winds it up */
-    bool taken_over;       /* … because somebody else has our client id */
-    bool tell_up;          /* on_state(true) is due */
-    bool dead;             /* mqtt_free was called */
-    bool in_pool;          /* the thread pool has the library's client now */
-    bool in_lib;           /* a frame of the library is on the stack */
-    bool writing;          /* … and it is mosquitto_loop_write */
-    bool stop;             /* a callback asked mosquitto_loop_read to return */
-    bool drained;          /* the socket was read empty */
-    int64_t full_since_us; /* our end of the socket was last seen with room; 0 = never */
-    bool overrun; /* our end of the socket was near full: the broker may have skipped some */
-    bool again;   /* lost on purpose, to have those sent again */
-    bool dirty;   /* published, and not flushed since (deferred) */
-    int busy;     /* depth of client_enter */
+    bool wanted;        /* mqtt_connect was called */
+    bool paused;        /* take nothing from the socket */
+    bool held;          /* it is time to connect, but we are paused */
+    bool lost;          /* the connection is over; client_leave winds it up */
+    bool taken_over;    /* … because somebody else has our client id */
+    bool tell_up;       /* on_state(true) is due */
+    bool dead;          /* mqtt_free was called */
+    bool in_pool;       /* the thread pool has the library's client now */
+    bool in_lib;        /* a frame of the library is on the stack */
+    bool writing;       /* … and it is mosquitto_loop_write */
+    bool stop;          /* a callback asked mosquitto_loop_read to return */
+    bool drained;       /* the socket was read empty */
+    int64_t drained_us; /* when everything sent to us had been read */
+    bool overrun;       /* our end of the socket was near full: the broker may have skipped some */
+    bool again;         /* lost on purpose, to have those sent again */
+    bool dirty;         /* published, and not flushed since (deferred) */
+    int busy;           /* depth of client_enter */
     int connect_rc, connect_errno;
 
     size_t unacked;

@@ -34,7 +34,7 @@ void traffic_reset(struct mqtt *m)
 {
     m->unacked = m->queued = m->qos0 = 0;
     m->dirty = m->stop = m->drained = m->overrun = m->again = false;
-    m->full_since_us = 0;
+    m->drained_us = clock_mono_us();
 }
 
 void traffic_stop_reading(struct mqtt *m)
@@ -131,6 +131,8 @@ static bool read_once(struct mqtt *m)
             return false;
     }
     m->drained = errno_then == EAGAIN && !m->stop;
+    if (m->drained)
+        m->drained_us = clock_mono_us();
     return !m->drained;
 }
 
@@ -140,14 +142,10 @@ static void note_pressure(struct mqtt *m)
     socklen_t n = sizeof(mem);
     if (!m->deferred || m->overrun || getsockopt(m->fd, SOL_SOCKET, SO_MEMINFO, mem, &n) < 0)
         return;
-    /* Small messages take many times their size in the buffer, so that it is full for an instant
-     * under any load: only a window that stayed closed lets the broker's queue pile up. */
-    bool full = mem[SK_MEMINFO_RMEM_ALLOC] > mem[SK_MEMINFO_RCVBUF] / 8 * 7;
-    int64_t now = clock_mono_us();
-    if (!full)
-        m->full_since_us = now; /* it can't have been full since before this look */
-    else
-        m->overrun = m->full_since_us != 0 && now - m->full_since_us > FULL_US;
+    /* Small messages take many times their size in the buffer, so that it is half full for an
+     * instant under any load: the broker's queue piles up only if that lasts. */
+    m->overrun = mem[SK_MEMINFO_RMEM_ALLOC] > mem[SK_MEMINFO_RCVBUF] / 2 &&
+                 clock_mono_us() - m->drained_us > FULL_US;
 }
 
 /* Before SUBACK too: that may be among what was skipped. */

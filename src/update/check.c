@@ -112,6 +112,15 @@ static int next_id(struct db *db, int64_t *ret)
     return *ret > 0 && *ret <= INT32_MAX ? 0 : E_LIMIT;
 }
 
+int update_ids_skip(struct db *w, int64_t n)
+{
+    AUTO(db_reset) struct db_stmt *q = db_use(w, Q_COUNTER_SKIP);
+
+    db_bind_text(q, 1, "update");
+    db_bind_int(q, 2, n);
+    return db_run(q);
+}
+
 static int begin(struct check *k, const struct firmware *fw)
 {
     struct update u = {

@@ -45,6 +45,19 @@ def test_refused_and_counted(site, upgrade, topic, payload, reason):
     assert other.offer()["params"]["version"] == "2.0.0"
 
 
+def test_a_message_of_megabytes_does_not_reach_us(site, upgrade):
+    """The broker keeps it back: no memory of ours, and the next message is served."""
+    def resident():
+        return site.otad.metric("process_resident_memory_bytes")
+
+    assert upgrade.device.offer()
+    before = resident()
+    for _ in range(4):
+        upgrade.device.publish("attributes", b'{"x":"' + b"y" * 20_000_000 + b'"}')
+    assert upgrade.device.offer()["params"]["version"] == "2.0.0"
+    assert resident() - before < 8 << 20
+
+
 def test_topic_of_an_unregistered_device(site, upgrade):
     """otad's own login may write anywhere: stands in for a broker that lets anybody in."""
     from otalib import Device

@@ -95,6 +95,9 @@ def test_backup_while_running_and_restore(make_site, tmp_path):
     site.otad.stop()
     done = otad_command(site, "restore", str(copy))
     assert done.returncode == 0, done.stderr
+    ids = [sqlite3.connect(f).execute("SELECT value FROM counter WHERE name = 'update'").fetchone()[0]
+           for f in (copy, site.otad.data / "otad.db")]  # fmt: skip
+    assert ids[1] >= ids[0] + 1000000, "no update id is given out twice"
     site.otad.start()
     assert site.otad.rest("GET", f"/device-types/{kind}").status == 200
     assert site.otad.rest("GET", f"/device-types/{after}").status == 404

@@ -45,6 +45,7 @@ struct note_job {
     unsigned ran, done;
     int rc;
     bool was_committed; /* what done saw */
+    int64_t commits;    /* and how many there had been */
 };
 void note_submit(struct site *s, struct note_job *n, const char *name);
 bool site_has_setting(struct site *s, const char *name);

@@ -39,7 +39,7 @@ static void attributes_merge(void **state UNUSED)
 static void attributes_are_bounded(void **state UNUSED)
 {
     struct domain d;
-    char name[16];
+    char name[24];
 
     domain_init(&d);
     int64_t dev = domain_device(&d, "dev");
