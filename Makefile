@@ -40,13 +40,16 @@ SIM_OBJ := $(patsubst src/%.c,$(OBJ)/%.o,$(wildcard src/sim/*.c))
 SQL := $(wildcard sql/migrations/*.sql) $(wildcard sql/queries/*.sql)
 LIB := $(OBJ)/libotad.a
 PROGRAMS := $(if $(DAEMON_OBJ),$(BIN)/otad) $(if $(SIM_OBJ),$(BIN)/otasim)
+# The broker's plugin: its own objects, position-independent, with nothing but its door visible.
+PLUGIN := $(BIN)/otad_mosquitto.so
+PLUGIN_OBJ := $(patsubst src/%.c,$(OBJ)/so/%.o,$(wildcard src/plugin/*.c src/util/*.c src/crypto/*.c))
 
 PREFIX ?= /usr/local
 SYSCONFDIR ?= /etc
 DESTDIR ?=
 
 .PHONY: all help clean deps test demo lint
-all: $(PROGRAMS) ## build otad and otasim into build/
+all: $(PROGRAMS) $(PLUGIN) ## build otad, otasim and otad_mosquitto.so into build/
 
 deps: ## install the packages that building, running and testing need (Debian 12, 13)
 	@src/tool/deps.sh build test
@@ -94,13 +97,22 @@ $(BIN)/otad: $(DAEMON_OBJ) $(LIB)
 	$(CC) $(CFLAGS_ALL) $(LDFLAGS_ALL) -o $@ $^ $(LIBS)
 $(BIN)/otasim: $(SIM_OBJ) $(LIB)
 	$(CC) $(CFLAGS_ALL) $(LDFLAGS_ALL) -o $@ $^ $(LIBS)
+$(OBJ)/so/%.o: src/%.c $(OBJ)/flags
+	@mkdir -p $(@D)
+	$(CC) $(CPPFLAGS_ALL) $(CFLAGS_ALL) -fPIC -fvisibility=hidden -ffunction-sections \
+		-fdata-sections -MMD -MP -c -o $@ $<
+$(PLUGIN): $(PLUGIN_OBJ)
+	$(CC) $(CFLAGS_ALL) $(filter-out -pie,$(LDFLAGS_ALL)) -fPIC -shared -Wl,--gc-sections -o $@ $^ \
+		-lcrypto
 
 # ---- unit tests: one program per room, test/unit/<room>/*.c, with cmocka ----
 UNIT_ROOMS := $(notdir $(patsubst %/,%,$(wildcard test/unit/*/)))
 UNIT_BIN := $(UNIT_ROOMS:%=$(OBJ)/unit/%)
+# The plugin is no part of the library; what it does without a broker is tested like the rest.
+UNIT_MORE_plugin := $(OBJ)/plugin/logins.o $(OBJ)/plugin/rights.o
 define UNIT_RULE
 $(OBJ)/unit/$1: $(patsubst test/%.c,$(OBJ)/test/%.o,$(wildcard test/unit/$1/*.c)) \
-		$(patsubst test/%.c,$(OBJ)/test/%.o,$(wildcard test/lib/*.c)) $(LIB)
+		$(patsubst test/%.c,$(OBJ)/test/%.o,$(wildcard test/lib/*.c)) $(UNIT_MORE_$1) $(LIB)
 	@mkdir -p $$(@D)
 	$(CC) $(CFLAGS_ALL) $(LDFLAGS_ALL) -o $$@ $$^ $(LIBS) -lcmocka
 endef
@@ -165,7 +177,7 @@ build/preload/%.so: test/lib/preload/%.c
 preload: $(PRELOADS)
 
 # ---- clang-tidy: one stamp per source ----
-TIDY_SRC := $(ROOM_SRC) $(wildcard src/daemon/*.c) $(wildcard src/sim/*.c)
+TIDY_SRC := $(ROOM_SRC) $(wildcard src/daemon/*.c) $(wildcard src/sim/*.c) $(wildcard src/plugin/*.c)
 .PHONY: tidy fmt fmt-check
 tidy: $(TIDY_SRC:%=build/tidy/%.ok)
 build/tidy/%.ok: % .clang-tidy $(wildcard include/*.h) | $(GEN)/db_queries.h
@@ -196,13 +208,16 @@ build/man/otad.toml.5: doc/man/otad.toml.5.in $(BIN)/otad
 install: all man ## DESTDIR= PREFIX=/usr/local: programs, unit, man pages, sample configuration
 	install -d $(DESTDIR)$(PREFIX)/bin
 	install -m 755 $(PROGRAMS) $(DESTDIR)$(PREFIX)/bin
+	install -D -m 644 $(PLUGIN) $(DESTDIR)$(PREFIX)/lib/otad/otad_mosquitto.so
 	install -d $(DESTDIR)$(PREFIX)/lib/systemd/system
 	sed 's,/usr/bin/otad,$(PREFIX)/bin/otad,' config/otad.service \
 		> $(DESTDIR)$(PREFIX)/lib/systemd/system/otad.service
 	chmod 644 $(DESTDIR)$(PREFIX)/lib/systemd/system/otad.service
 	install -m 644 config/otad-broker.path config/otad-broker.service \
 		$(DESTDIR)$(PREFIX)/lib/systemd/system
-	install -D -m 644 config/mosquitto.conf $(DESTDIR)$(PREFIX)/share/doc/otad/mosquitto.conf
+	install -d $(DESTDIR)$(PREFIX)/share/doc/otad
+	install -m 644 config/mosquitto.conf config/mosquitto-plugin.conf config/emqx.conf \
+		$(DESTDIR)$(PREFIX)/share/doc/otad
 	install -D -m 644 build/man/otad.8 $(DESTDIR)$(PREFIX)/share/man/man8/otad.8
 	install -D -m 644 build/man/otad.toml.5 $(DESTDIR)$(PREFIX)/share/man/man5/otad.toml.5
 	install -D -m 644 config/otad.toml $(DESTDIR)$(PREFIX)/share/doc/otad/otad.toml

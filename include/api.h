@@ -24,9 +24,11 @@ struct api_env {
     db_submit_fn submit; /* hand a job to the core thread */
     void *core;
     bool (*mqtt_up)(void *core); /* any thread */
-    /* Devices, passwords or enabled flags changed: rewrite the broker's files. Core thread (from
-     * a job's done). */
-    void (*credentials_changed)(void *core);
+    /* Any thread: is the device connected? -1 = not known. May be NULL. */
+    int (*online)(void *core, const char *key);
+    /* A device, its password or enabled flag changed (key), or many did (NULL): the broker has to
+     * know. Core thread (from a job's done). */
+    void (*credentials_changed)(void *core, const char *key);
 };
 
 int api_open(const struct api_env *env, struct api **ret, struct fail *f) MUST_USE;

@@ -32,6 +32,7 @@ struct conf {
     const char *mqtt_ca, *mqtt_cert, *mqtt_key; /* for mqtts:// */
     const char *mqtt_auth_dir;                  /* "" = write no mosquitto password and ACL files */
     const char *mqtt_broker_pid_file;           /* "" = signal nobody after writing them */
+    const char *mqtt_hook_secret;               /* "" = no /mqtt/auth and /mqtt/acl */
     int64_t mqtt_batch;                         /* messages per turn at most; default 2000 */
 
     const char *ota_command_name; /* "OTA升级" */

@@ -32,5 +32,8 @@ void core_close(struct core *c); /* after done */
 
 /* A db_submit_fn. Any thread. */
 int core_submit(void *core, struct db_job *job);
-bool core_mqtt_up(void *core);             /* any thread */
-void core_credentials_changed(void *core); /* core thread */
+bool core_mqtt_up(void *core); /* any thread */
+/* Whether a device is connected to the broker: -1 = not known, 0, 1. Any thread. */
+int core_online(void *core, const char *key);
+/* Core thread. The device's login changed (key), or many did (NULL). */
+void core_credentials_changed(void *core, const char *key);

@@ -140,3 +140,16 @@ int device_import_leftover(struct db *db, int64_t *ret_id) MUST_USE; /* E_NOTFOU
  * a password. Blocks: for the thread pool, with a reading connection. */
 int device_write_broker_files(struct db *db, const char *dir, const char *service_username,
                               const char *service_password, struct fail *f) MUST_USE;
+/* What those files let a device do with a topic or filter (device_topics.def). Any thread. */
+bool device_may(const char *username, bool publish, const char *topic);
+
+/* ---- presence: who is connected, as the broker's plugin tells. Any thread. ---- */
+struct device_presence;
+struct device_presence *device_presence_new(void);
+void device_presence_free(struct device_presence *p);
+/* A message of the plugin: lines "+<key>" and "-<key>"; "=" begins a list of all that are
+ * connected, which counts from its "." on. */
+void device_presence_tell(struct device_presence *p, const char *lines, size_t n);
+void device_presence_forget(struct device_presence *p); /* nobody tells any more */
+bool device_presence_known(struct device_presence *p);
+int device_presence(struct device_presence *p, const char *key); /* -1 = not known, 0, 1 */

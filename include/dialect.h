@@ -32,11 +32,13 @@ enum reply_result {
 };
 struct device_event {
     enum event_kind kind;
-    struct str device; /* key, from the topic; the gateway's when form is not FORM_DIRECT */
+    struct str device; /* key, from the topic or the broker's word; the gateway's when form is not
+                        * FORM_DIRECT */
     const char **path; /* n_path addresses behind that gateway; 0 = the device itself */
     size_t n_path;
     enum address_form form;
     bool as_list;        /* `device` was written as a list; so is the answer's */
+    struct str ref;      /* what the device named its message; its answer's topic repeats it */
     const char *product; /* key of the type, should the device have to be made; NULL */
     const char *method;  /* METHOD, REPLY */
     json_t *body;        /* REPORT: attributes; METHOD: params; maybe NULL. Of device_events.root */
@@ -78,6 +80,7 @@ struct device_command {
     size_t n_path;
     enum address_form form;
     bool as_list;
+    struct str ref;               /* of the event that this answers */
     const char *module, *version; /* OFFER, NOTHING (module alone) */
     int64_t id;                   /* OFFER: the update's; NOTHING: 0 */
     const struct offer_file *files;
@@ -90,6 +93,12 @@ struct device_command {
     const char *error_text;
     int64_t now_ms; /* "ts" of responses */
 };
+struct dialect_in {
+    const char *topic;
+    const char *user; /* who published, by the word of the broker's plugin; NULL: not known */
+    const void *payload;
+    size_t n;
+};
 struct dialect_out {
     const char *topic;
     struct str payload;
@@ -101,10 +110,10 @@ struct dialect {
     /* 0 with the events, of which there may be none, or E_NOTFOUND: not a topic of this dialect. A
      * message that is not acted on returns E_PROTO with *ret_refused naming the counter (M_BAD_…).
      * device_events_done is due whatever it returns. */
-    int (*decode)(const char *topic, const void *payload, size_t n, struct arena *a,
-                  struct device_events *ret, enum metric *ret_refused);
+    int (*decode)(const struct dialect_in *in, struct arena *a, struct device_events *ret,
+                  enum metric *ret_refused);
     /* 0, or E_UNSUPPORTED when the protocol has no such message. */
     int (*encode)(const struct device_command *cmd, struct arena *a, struct dialect_out *ret);
 };
 extern const struct dialect *const dialects[]; /* ended by NULL */
-extern const struct dialect dialect_eztcloud;
+extern const struct dialect dialect_eztcloud, dialect_thingscloud;

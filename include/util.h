@@ -123,6 +123,10 @@ bool str_is_key(const char *s, size_t max);
 /* How far apart two words are (Levenshtein, ignoring case), for "did you mean". */
 unsigned str_distance(const char *a, const char *b);
 
+/* True when an MQTT pattern covers a whole topic or filter. In the pattern "+" is one level, a
+ * last "#" the rest, "%u" the level that is user (NULL: none is). */
+bool topic_covers(const char *pattern, const char *topic, const char *user);
+
 /* ---- numbers and encodings ---- */
 /* Decimal, whole string, within [min,max]: 0, or -EINVAL / -ERANGE. */
 int num_parse(const char *s, int64_t min, int64_t max, int64_t *ret) MUST_USE;

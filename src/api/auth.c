@@ -93,7 +93,7 @@ static int token_find(struct api_thread *t, const uint8_t hash[SHA256_SIZE], str
 }
 
 /* The token's text in the header, or an empty view. */
-static struct str bearer(const char *header)
+struct str bearer(const char *header)
 {
     if (!header || strncasecmp(header, "Bearer ", 7) != 0)
         return (struct str){NULL, 0};

@@ -70,8 +70,12 @@ static void write_type_and_gateway(struct obj *o, struct db *db, const struct ca
 }
 
 int device_write_json(struct sbuf *b, struct db *db, const struct catalog *c,
-                      const struct device *d)
+                      const struct device *d, const struct api *api)
 {
+    int online = api->env.online ? api->env.online(api->env.core, d->key) : -1;
+
+    if (d->gateway_id && online < 1)
+        online = d->online; /* its gateway's word */
     struct obj o = obj_begin(b), versions;
     bool quarantined = d->quarantined_until > clock_now_ms();
 
@@ -87,10 +91,10 @@ int device_write_json(struct sbuf *b, struct db *db, const struct catalog *c,
     versions = obj_begin(b);
     int rc = device_versions(db, d->id, version_row, &versions);
     obj_end(&versions);
-    if (d->online < 0)
+    if (online < 0)
         obj_str(&o, "online", NULL);
     else
-        obj_bool(&o, "online", d->online == 1);
+        obj_bool(&o, "online", online > 0);
     obj_time(&o, "last_seen_at", d->seen_at);
     obj_time(&o, "quarantined_until", quarantined ? d->quarantined_until : 0);
     obj_time(&o, "created_at", d->created_at);
@@ -113,7 +117,7 @@ static void handle_get(struct http_request *r, void *arg)
         rc = device_by_key(c->db, c->who.project_id, http_param(r, "key"), http_arena(r), &d);
     if (rc == 0) {
         struct catalog *cat = catalog_cell_get(c->api->env.catalog);
-        rc = device_write_json(&b, c->db, cat, &d);
+        rc = device_write_json(&b, c->db, cat, &d, c->api);
         catalog_unref(cat);
     }
     db_rollback(c->db);
@@ -131,6 +135,7 @@ static void handle_get(struct http_request *r, void *arg)
 /* ---- lists ---- */
 struct page {
     struct list l;
+    struct api *api;
     struct db *db;
     struct catalog *catalog;
 };
@@ -140,7 +145,7 @@ static int list_one(void *arg, const struct device *d)
     struct page *p = arg;
     if (!list_row(&p->l, d->id))
         return 1;
-    return device_write_json(&p->l.b, p->db, p->catalog, d);
+    return device_write_json(&p->l.b, p->db, p->catalog, d, p->api);
 }
 
 /* The filter's words become ids: 1 = fine, 0 = nothing can match, < 0 = answered. */
@@ -178,7 +183,7 @@ static int read_filter(struct http_request *r, struct device_filter *flt)
 static void handle_list(struct http_request *r, void *arg)
 {
     const struct call *c = call_of(r);
-    struct page p = {.db = c->db};
+    struct page p = {.api = c->api, .db = c->db};
     struct device_filter flt;
     int64_t total = -1;
     (void)arg;
@@ -251,7 +256,7 @@ static int answer_with(struct write *w, struct db *db, const char *key)
     if (rc < 0)
         return rc;
     struct catalog *c = catalog_cell_get(w->api->env.catalog);
-    rc = device_write_json(&w->body, db, c, &d);
+    rc = device_write_json(&w->body, db, c, &d, w->api);
     catalog_unref(c);
     etag_text(w->etag, d.revision, &w->body);
     return rc;
@@ -312,6 +317,7 @@ static void handle_create(struct http_request *r, void *arg)
     struct write *w = write_new(r, run_create);
     w->in = in;
     w->credentials = true;
+    w->login = key;
     /* The broker's password file can't hold a name with a colon: such a device gets none. One
      * behind a gateway needs none. */
     if (!password && !strchr(key, ':') && !json_get_str(in, "gateway", NULL)) {
@@ -353,6 +359,7 @@ static void handle_patch(struct http_request *r, void *arg)
     struct write *w = write_new(r, run_patch);
     w->in = in;
     w->credentials = json_object_get(in, "password") || json_object_get(in, "enabled");
+    w->login = w->key;
     take_password(w, json_get_str(in, "password", NULL));
     write_go(w, r);
 }
@@ -377,6 +384,7 @@ static void handle_delete(struct http_request *r, void *arg)
     (void)arg;
     struct write *w = write_new(r, run_delete);
     w->credentials = true;
+    w->login = w->key;
     w->job.catalog = true; /* rules and lists of firmwares may name it */
     write_go(w, r);
 }

@@ -41,7 +41,7 @@ extern const struct table project_table, token_table, type_table, device_table, 
     run_table, run_device_table;
 extern const struct http_route project_routes[], token_routes[], type_routes[], device_routes[],
     rule_routes[], firmware_routes[], update_routes[], task_routes[], run_routes[], open_routes[],
-    download_routes[];
+    download_routes[], hook_routes[];
 extern const struct http_route *const api_tables[]; /* all of them, NULL-terminated */
 
 /* ---- state ---- */
@@ -89,6 +89,8 @@ static inline struct call *call_of(struct http_request *r)
     return http_state(r);
 }
 void call_own(struct http_request *r, void *own, void (*own_free)(void *own));
+/* The token of an Authorization header, or an empty view. */
+struct str bearer(const char *header);
 int api_before(struct http_request *r, const struct http_route *route, void *arg);
 struct token_cache *token_cache_new(void);
 void token_cache_free(struct token_cache *c);
@@ -170,6 +172,7 @@ struct write {
     void *ext;
     void (*ext_free)(void *ext);
     bool credentials, tokens; /* changed when it succeeds */
+    const char *login;        /* whose credentials; NULL = many devices' */
     /* Idempotency-Key */
     const char *idem_key, *idem_route;
     uint8_t idem_hash[SHA256_SIZE];
@@ -221,7 +224,7 @@ int device_ids(struct write *w, struct db *db, const json_t *keys, const char *p
                int64_t **ret, size_t *ret_n) MUST_USE;
 int device_check_text(const char *key, const char *service, struct fail *f) MUST_USE;
 int device_write_json(struct sbuf *b, struct db *db, const struct catalog *c,
-                      const struct device *d) MUST_USE;
+                      const struct device *d, const struct api *api) MUST_USE;
 void device_import_handle(struct http_request *r, void *arg);
 void device_explain_handle(struct http_request *r, void *arg);
 void firmware_write_json(struct sbuf *b, struct db *db, const struct catalog *c,

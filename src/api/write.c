@@ -240,7 +240,7 @@ static void job_done(struct db_job *job, int rc)
     if (rc == 0 && !w->replayed && w->tokens)
         atomic_fetch_add(&api->tokens_changed, 1);
     if (rc == 0 && !w->replayed && w->credentials && api->env.credentials_changed)
-        api->env.credentials_changed(api->env.core);
+        api->env.credentials_changed(api->env.core, w->login);
     http_resume(w->h, finish, w);
 }
 

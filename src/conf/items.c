@@ -77,6 +77,9 @@ const struct item conf_items[] = {
     STRING("mqtt", "broker_pid_file", mqtt_broker_pid_file, RULE_ANY, "", 0,
            "File with the process id of mosquitto, which gets SIGHUP after they were written. "
            "Empty: nobody is signalled."),
+    STRING("mqtt", "hook_secret", mqtt_hook_secret, RULE_SECRET, "", 255,
+           "What another broker (EMQX) sends as bearer token to /mqtt/auth and /mqtt/acl, where it "
+           "asks about logins and topics. Empty: there are no such routes."),
     INT("mqtt", "batch", mqtt_batch, "2000", 1, 65535,
         "Messages that one turn takes and one commit stores, at most."),
 

@@ -21,6 +21,8 @@ struct broker_files {
     const struct conf *conf;
     char *db_path;
     struct loop_timer *timer;
+    void (*on_written)(void *arg);
+    void *arg;
     int64_t first_dirty_ms; /* 0 = clean */
     bool writing;           /* the pool has what follows */
     bool written;           /* the files are, the broker may not have been told */
@@ -121,6 +123,8 @@ static void done(void *arg)
 
     b->writing = false;
     note_result(b);
+    if (b->written && !b->first_dirty_ms && b->on_written)
+        b->on_written(b->arg);
     if (b->stopped)
         return;
     if (b->first_dirty_ms)
@@ -140,9 +144,12 @@ static void on_timer(void *arg)
     loop_work(b->loop, work, done, b);
 }
 
-struct broker_files *broker_files_new(struct loop *l, const struct conf *conf, const char *db_path)
+struct broker_files *broker_files_new(struct loop *l, const struct conf *conf, const char *db_path,
+                                      void (*on_written)(void *arg), void *arg)
 {
     struct broker_files *b = xcalloc(1, sizeof(*b));
+    b->on_written = on_written;
+    b->arg = arg;
     b->loop = l;
     b->conf = conf;
     b->db_path = xstrdup(db_path);

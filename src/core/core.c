@@ -45,8 +45,10 @@ static void on_rx_state(void *arg, bool up, const char *why)
     }
     c->rx_up = up;
     note_up(c);
-    if (!up)
+    if (!up) {
         turn_lost(c);
+        plugin_lost(c);
+    }
     turn_intake(c);
 }
 
@@ -58,6 +60,7 @@ static void on_tx_state(void *arg, bool up, const char *why)
         LOG(LOG_WARN, "mqtt", "the sending session is not connected", KV("why", why));
     c->tx_up = up;
     note_up(c);
+    plugin_tx(c, up);
     if (up && !c->rx_connected) {
         /* Answers have a way out: now messages may come. */
         c->rx_connected = true;
@@ -196,6 +199,7 @@ static int open_mqtt(struct core *c, struct fail *f)
 
     if (rc < 0)
         return rc;
+    filters[n++] = PLUGIN_PRESENCE_TOPIC;
     for (size_t i = 0; dialects[i]; i++)
         for (size_t k = 0; dialects[i]->filters[k] && n + 1 < ARRAY_LEN(filters); k++)
             filters[n++] = dialects[i]->filters[k];
@@ -282,11 +286,12 @@ int core_open(const struct core_options *o, struct core **ret, struct fail *f)
     job_queue_init(&c->patient);
     c->noise = noise_new();
     c->seen = device_seen_new();
+    c->presence = device_presence_new();
     c->commit_wake = loop_wake_new(c->loop, on_commit_wake, c);
     c->job_wake = loop_wake_new(c->loop, on_jobs, c);
     c->tick = loop_timer_new(c->loop, on_tick, c);
     c->task_gap = loop_timer_new(c->loop, on_task_gap, c);
-    c->files = broker_files_new(c->loop, c->conf, o->db_path);
+    c->files = broker_files_new(c->loop, c->conf, o->db_path, plugin_files_written, c);
     rc = open_db(c, o->db_path, f);
     if (rc == 0)
         rc = open_mqtt(c, f);
@@ -339,6 +344,7 @@ void core_close(struct core *c)
     loop_wake_free(c->commit_wake);
     catalog_unref(c->catalog);
     device_seen_free(c->seen);
+    device_presence_free(c->presence);
     noise_free(c->noise);
     job_queue_done(&c->jobs);
     job_queue_done(&c->patient);
@@ -367,8 +373,18 @@ bool core_mqtt_up(void *core)
     return atomic_load(&c->up);
 }
 
-void core_credentials_changed(void *core)
+int core_online(void *core, const char *key)
 {
     struct core *c = core;
+    return device_presence(c->presence, key);
+}
+
+void core_credentials_changed(void *core, const char *key)
+{
+    struct core *c = core;
+    if (key)
+        plugin_tell_login(c, key);
+    else
+        c->plugin_reload = true;
     broker_files_dirty(c->files);
 }

@@ -11,6 +11,8 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
+struct core;
+
 /* ---- engine.c: what a message says -> rows and answers ---- */
 struct answer {
     const char *topic;
@@ -57,15 +59,16 @@ int engine_answer(const struct dialect *dialect, const struct device_command *cm
 int offer_command(struct engine *x, const struct update *u, struct device_command *ret);
 
 /* ---- push.c: what otad sends of its own accord ---- */
-struct core;
 /* The one place where a command that no message asked for finds its way to a device. dialect:
  * what the device spoke just now; NULL = not known. A device behind a gateway is addressed by way
  * of it, in the form that it used last. */
 int push_command(struct engine *x, const struct dialect *dialect, const struct device *d,
                  struct device_command *cmd, struct answers *out);
-/* Devices for which a message is kept: in memory, so that others cost no query. */
+/* Devices for which a message is kept: in memory, so that others cost no query; and what devices
+ * speak, when it is not the first dialect. */
 struct pushes {
     struct map waiting;
+    struct map spoken;
     int64_t *taken; /* delivered in the transaction under way */
     size_t n_taken, cap;
 };
@@ -73,6 +76,7 @@ int pushes_load(struct pushes *p, struct db *w) MUST_USE; /* at the start */
 void pushes_done(struct pushes *p);
 bool pushes_has(const struct pushes *p, int64_t device_id);
 void pushes_settle(struct pushes *p, bool committed);
+void pushes_spoken(struct pushes *p, int64_t device_id, const struct dialect *dialect);
 /* A sign of life: on the writer, in the message's savepoint. */
 int pushes_deliver(struct core *c, struct engine *x, const struct dialect *dialect,
                    int64_t device_id, struct answers *out);
@@ -87,12 +91,22 @@ void noise_refused(struct noise *n, struct str device, enum metric why, int64_t 
 
 /* ---- broker_files.c: passwords and ACLs for the broker, written behind the scenes ---- */
 struct broker_files;
-struct broker_files *broker_files_new(struct loop *l, const struct conf *conf, const char *db_path);
+/* on_written runs on the loop when the files hold every change so far. */
+struct broker_files *broker_files_new(struct loop *l, const struct conf *conf, const char *db_path,
+                                      void (*on_written)(void *arg), void *arg);
 void broker_files_dirty(struct broker_files *b); /* soon, once for many changes */
 /* Begin nothing any more: the next start writes them anyway. */
 void broker_files_stop(struct broker_files *b);
 bool broker_files_busy(const struct broker_files *b);
 void broker_files_free(struct broker_files *b); /* not while busy */
+
+/* ---- plugin.c: the broker's plugin, if there is one ---- */
+#define PLUGIN_PRESENCE_TOPIC "otad/presence"
+bool plugin_heard(struct core *c, const struct mqtt_message *m); /* true: it was the plugin's */
+void plugin_lost(struct core *c);        /* the session that hears it has ended */
+void plugin_tx(struct core *c, bool up); /* the one that tells it has begun or ended */
+void plugin_files_written(void *arg);
+void plugin_tell_login(struct core *c, const char *key); /* after the commit of its change */
 
 /* ---- queue.c: what waits for the writer ---- */
 struct waiting { /* a device message, as it came */
@@ -101,6 +115,7 @@ struct waiting { /* a device message, as it came */
     int64_t taken_us;
     bool check; /* it was an OTA check */
     const char *topic;
+    const char *user; /* NULL when the broker does not say */
     const void *payload;
     size_t n;
 };
@@ -155,6 +170,9 @@ struct core {
     struct noise *noise;
     struct broker_files *files;
     struct device_seen *seen;
+    struct device_presence *presence;
+    bool plugin_paused; /* it is there, but there is no way to it */
+    bool plugin_reload; /* it has to read the file again, when that is written */
 
     struct db *reader, *writer;
     struct db_committer *committer;

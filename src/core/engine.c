@@ -40,6 +40,7 @@ static struct device_command answer_to(const struct engine *x, const struct devi
         .n_path = ev->n_path,
         .form = ev->form,
         .as_list = ev->as_list,
+        .ref = ev->ref,
         .command_name = x->conf->ota_command_name,
         .now_ms = x->now,
     };

@@ -36,6 +36,7 @@ int pushes_load(struct pushes *p, struct db *w)
 void pushes_done(struct pushes *p)
 {
     map_done(&p->waiting);
+    map_done(&p->spoken);
     free(p->taken);
 }
 
@@ -63,6 +64,19 @@ void pushes_settle(struct pushes *p, bool committed)
     p->n_taken = 0;
 }
 
+void pushes_spoken(struct pushes *p, int64_t device_id, const struct dialect *dialect)
+{
+    if (dialect != dialects[0])
+        (void)map_put(&p->spoken, &device_id, sizeof(device_id), (void *)(uintptr_t)dialect);
+    else if (p->spoken.count > 0)
+        (void)map_del(&p->spoken, &device_id, sizeof(device_id));
+}
+
+static const struct dialect *spoken_by(const struct pushes *p, int64_t device_id)
+{
+    return p->spoken.count > 0 ? map_get(&p->spoken, &device_id, sizeof(device_id)) : NULL;
+}
+
 /* ---- sending ---- */
 int push_command(struct engine *x, const struct dialect *dialect, const struct device *d,
                  struct device_command *cmd, struct answers *out)
@@ -77,7 +91,8 @@ int push_command(struct engine *x, const struct dialect *dialect, const struct d
     cmd->n_path = route.n_path;
     cmd->form = route.form;
     cmd->as_list = route.as_list;
-    return engine_answer(dialect ? dialect : dialects[0], cmd, out);
+    /* Only the first one knows gateways: the device itself may have spoken another. */
+    return engine_answer(dialect && route.form == FORM_DIRECT ? dialect : dialects[0], cmd, out);
 }
 
 struct sending {
@@ -109,7 +124,9 @@ static int send_message(void *arg, const struct task_message *m)
     case TASK_ACTION__COUNT:
         return E_UNSUPPORTED;
     }
-    return rc < 0 ? rc : push_command(s->x, s->dialect, m->device, &cmd, s->out);
+    const struct dialect *dialect =
+        s->dialect ? s->dialect : spoken_by(&s->c->pushes, m->device->id);
+    return rc < 0 ? rc : push_command(s->x, dialect, m->device, &cmd, s->out);
 }
 
 static void keep(void *arg, int64_t device_id)

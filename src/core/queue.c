@@ -8,18 +8,21 @@
 
 struct waiting *waiting_new(const struct mqtt_message *m, uint64_t device_hash, int64_t taken_us)
 {
-    size_t topic_n = strlen(m->topic) + 1;
-    struct waiting *w = xmalloc(sizeof(*w) + topic_n + m->n);
+    size_t topic_n = strlen(m->topic) + 1, user_n = m->user ? strlen(m->user) + 1 : 0;
+    struct waiting *w = xmalloc(sizeof(*w) + topic_n + user_n + m->n);
     char *p = (char *)(w + 1);
 
     memcpy(p, m->topic, topic_n);
+    if (m->user)
+        memcpy(p + topic_n, m->user, user_n);
     if (m->n > 0)
-        memcpy(p + topic_n, m->payload, m->n);
+        memcpy(p + topic_n + user_n, m->payload, m->n);
     *w = (struct waiting){
         .device_hash = device_hash,
         .taken_us = taken_us,
         .topic = p,
-        .payload = p + topic_n,
+        .user = m->user ? p + topic_n : NULL,
+        .payload = p + topic_n + user_n,
         .n = m->n,
     };
     return w;

@@ -20,10 +20,12 @@
 #define TASK_GAP_MS        5 /* between two slices of tasks: checks come first */
 #define EXPIRE_SLICE       200
 
-static struct str device_of_topic(const char *topic)
+/* Whose message: as the broker's plugin says, else the topic's last segment. Messages of one
+ * device keep their order. */
+static struct str device_of(const char *user, const char *topic)
 {
     const char *slash = strrchr(topic, '/');
-    return str_of(slash ? slash + 1 : topic);
+    return str_of(user ? user : slash ? slash + 1 : topic);
 }
 
 static uint64_t hash_of(struct str device)
@@ -78,15 +80,15 @@ static void answers_send(struct core *c, struct answers *out)
 
 /* Decode with the first dialect that knows the topic, and handle. Whatever was refused stands in
  * out; it is counted when the message is done with, not when it has to be run again. */
-static int run_message(struct core *c, struct db *db, struct arena *arena, const char *topic,
-                       const void *payload, size_t n, struct answers *out)
+static int run_message(struct core *c, struct db *db, struct arena *arena,
+                       const struct dialect_in *in, struct answers *out)
 {
     struct device_events evs;
     enum metric refused = M_BAD_TOPIC;
     int rc = E_NOTFOUND;
 
     for (size_t i = 0; dialects[i]; i++) {
-        rc = dialects[i]->decode(topic, payload, n, arena, &evs, &refused);
+        rc = dialects[i]->decode(in, arena, &evs, &refused);
         bool known = rc != E_NOTFOUND;
         if (rc == 0) {
             struct engine x = {
@@ -100,19 +102,20 @@ static int run_message(struct core *c, struct db *db, struct arena *arena, const
             rc = engine_handle(&x, dialects[i], &evs, out);
             for (size_t k = 0; rc == 0 && k < out->n_seen; k++)
                 if (pushes_has(&c->pushes, out->seen[k]))
-                    rc = db == c->writer
-                             ? pushes_deliver(c, &x, dialects[i], out->seen[k], out)
-                             : E_NEEDS_WRITE;
-            for (size_t k = 0; rc != E_NEEDS_WRITE && k < out->n_seen; k++)
+                    rc = db == c->writer ? pushes_deliver(c, &x, dialects[i], out->seen[k], out)
+                                         : E_NEEDS_WRITE;
+            for (size_t k = 0; rc != E_NEEDS_WRITE && k < out->n_seen; k++) {
                 device_seen_note(c->seen, out->seen[k], x.now);
+                pushes_spoken(&c->pushes, out->seen[k], dialects[i]);
+            }
         } else if (rc == E_PROTO) {
-            engine_refuse(out, device_of_topic(topic), refused);
+            engine_refuse(out, device_of(in->user, in->topic), refused);
         }
         device_events_done(&evs);
         if (known)
             return rc;
     }
-    engine_refuse(out, device_of_topic(topic), refused);
+    engine_refuse(out, device_of(in->user, in->topic), refused);
     return E_PROTO;
 }
 
@@ -142,12 +145,15 @@ static void read_failed(struct core *c, int rc)
 
 void turn_message(struct core *c, const struct mqtt_message *m)
 {
-    struct str device = device_of_topic(m->topic);
+    struct str device = device_of(m->user, m->topic);
+    struct dialect_in in = {m->topic, m->user, m->payload, m->n};
     uint64_t device_hash = hash_of(device);
     struct answers out;
 
     if (c->batch_us == 0)
         c->batch_us = clock_mono_us();
+    if (plugin_heard(c, m))
+        return;
     if (m->retain) {
         /* Old news of unknown age: acted on, a retained version could undo what was proved. */
         noise_refused(c->noise, device, M_BAD_RETAINED, clock_now_ms());
@@ -164,7 +170,7 @@ void turn_message(struct core *c, const struct mqtt_message *m)
     if (!c->reading && db_begin(c->reader) == 0)
         c->reading = true;
     answers_init(&out, &c->read_arena);
-    int rc = run_message(c, c->reader, &c->read_arena, m->topic, m->payload, m->n, &out);
+    int rc = run_message(c, c->reader, &c->read_arena, &in, &out);
     if (rc == E_NEEDS_WRITE) {
         enqueue(c, m, device_hash);
     } else if (rc < 0 && rc != E_PROTO) {
@@ -231,7 +237,8 @@ static int write_message(struct core *c, struct waiting *w)
     if (rc < 0)
         return rc;
     answers_init(&out, &c->tx_arena);
-    rc = run_message(c, c->writer, &c->tx_arena, w->topic, w->payload, w->n, &out);
+    struct dialect_in in = {w->topic, w->user, w->payload, w->n};
+    rc = run_message(c, c->writer, &c->tx_arena, &in, &out);
     if (rc == E_DB || rc == E_DB_FULL) {
         int64_t now = clock_mono_us() / 1000;
         if (rc == E_DB_FULL || !undo(c) || !stubborn_failed(&c->stubborn, w, now))

@@ -155,7 +155,7 @@ static void on_reload(void *arg, int signo)
         conf_free(fresh);
         LOG(LOG_INFO, "daemon", "log settings reloaded; other settings take a restart");
     }
-    core_credentials_changed(d->core);
+    core_credentials_changed(d->core, NULL);
     notify_send("READY=1");
 }
 
@@ -184,6 +184,7 @@ static int start(struct daemon *d, struct fail *f)
         .submit = core_submit,
         .core = d->core,
         .mqtt_up = core_mqtt_up,
+        .online = core_online,
         .credentials_changed = core_credentials_changed,
     };
     memcpy(env.link_key, d->link_key, sizeof(env.link_key));

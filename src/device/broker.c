@@ -12,38 +12,26 @@
 #include <unistd.h>
 
 /* What a device may do; %u is its username. */
+#define WRITE "write"
+#define READ  "read"
 static const struct {
     const char *access, *topic;
 } patterns[] = {
-    {"write", "attributes/%u"},
-    {"write", "attributes_get/%u"},
-    {"write", "event_report/%u"},
-    {"write", "command_reply/%u"},
-    {"write", "data/%u/#"},
-    {"read", "attributes_response/%u"},
-    {"read", "attributes_get_response/%u"},
-    {"read", "attributes_push/%u"},
-    {"read", "event_response/%u"},
-    {"read", "command_send/%u"},
-    {"read", "data_set/%u/#"},
+#define TOPIC(access, pattern) {access, pattern},
+#define BARE(access, pattern)
+#include "device_topics.def"
+#undef TOPIC
+#undef BARE
 };
-/* The same for what stands behind a gateway: first the one-level form, then the paths. */
-static const char *const gateway_prefixes[] = {"gateway_", "sub_"};
-static const struct {
-    const char *access, *topic;
-} gateway_patterns[] = {
-    {"write", "connect/%u"},
-    {"write", "disconnect/%u"},
-    {"write", "attributes/%u"},
-    {"write", "attributes_get/%u"},
-    {"write", "event_report/%u"},
-    {"write", "command_reply/%u"},
-    {"read", "attributes_response/%u"},
-    {"read", "attributes_get_response/%u"},
-    {"read", "attributes_push/%u"},
-    {"read", "event_response/%u"},
-    {"read", "command_send/%u"},
-};
+
+bool device_may(const char *username, bool publish, const char *topic)
+{
+    for (size_t i = 0; i < ARRAY_LEN(patterns); i++)
+        if ((patterns[i].access[0] == 'w') == publish &&
+            topic_covers(patterns[i].topic, topic, username))
+            return true;
+    return false;
+}
 
 static int write_acl(FILE *out, const char *service_username)
 {
@@ -51,10 +39,6 @@ static int write_acl(FILE *out, const char *service_username)
             service_username);
     for (size_t i = 0; i < ARRAY_LEN(patterns); i++)
         fprintf(out, "pattern %s %s\n", patterns[i].access, patterns[i].topic);
-    for (size_t p = 0; p < ARRAY_LEN(gateway_prefixes); p++)
-        for (size_t i = 0; i < ARRAY_LEN(gateway_patterns); i++)
-            fprintf(out, "pattern %s %s%s\n", gateway_patterns[i].access, gateway_prefixes[p],
-                    gateway_patterns[i].topic);
     return ferror(out) ? -EIO : 0;
 }
 

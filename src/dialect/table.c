@@ -6,6 +6,7 @@
 
 const struct dialect *const dialects[] = {
     &dialect_eztcloud,
+    &dialect_thingscloud,
     NULL,
 };
 

@@ -3,8 +3,8 @@
 # Does nothing when all are there; works as root or with sudo, and without a terminal.
 set -eu
 
-build="gcc libc6-dev make libuv1-dev libmosquitto-dev libmicrohttpd-dev libsqlite3-dev
-	libjansson-dev libssl-dev"
+build="gcc libc6-dev make libuv1-dev libmosquitto-dev mosquitto-dev libmicrohttpd-dev
+	libsqlite3-dev libjansson-dev libssl-dev"
 test="libcmocka-dev mosquitto mosquitto-clients curl python3 python3-pytest python3-paho-mqtt
 	python3-yaml mandoc systemd procps"
 demo="mosquitto mosquitto-clients curl python3"

@@ -21,6 +21,7 @@ import paho.mqtt.client as paho
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 OTAD = os.environ.get("OTAD", str(ROOT / "build/otad"))
+PLUGIN = os.environ.get("OTAD_PLUGIN", str(ROOT / "build/otad_mosquitto.so"))
 PRELOAD = ROOT / "build/preload"
 MOSQUITTO = shutil.which("mosquitto", path=os.environ["PATH"] + ":/usr/sbin:/usr/local/sbin")
 ADMIN = "e2e-admin-token-0123456789abcdefghij"
@@ -103,9 +104,10 @@ class Process:
 
 
 class Broker:
-    """A stock mosquitto (queue settings untouched); logins are those that otad writes."""
+    """A stock mosquitto (queue settings untouched); logins are those that otad writes. With the
+    plugin: logins come by the plugin, and nobody signals the broker."""
 
-    def __init__(self, folder):
+    def __init__(self, folder, plugin=False, service_password="broker-password-of-otad"):
         self.dir = pathlib.Path(folder)
         self.auth = self.dir / "auth"
         self.auth.mkdir(parents=True)
@@ -114,13 +116,20 @@ class Broker:
         self.log = self.dir / "mosquitto.log"
         (self.auth / "passwd").touch(mode=0o600)
         (self.auth / "acl").touch(mode=0o600)
+        (self.dir / "service").write_text(service_password + "\n")
+        self.told = "" if plugin else str(self.pid_file)
         self.conf = self.dir / "mosquitto.conf"
         self.conf.write_text(
             f"listener {self.port} 127.0.0.1\n"
             "allow_anonymous false\n"
-            f"password_file {self.auth}/passwd\n"
-            f"acl_file {self.auth}/acl\n"
-            f"pid_file {self.pid_file}\n"
+            + (
+                f"plugin {PLUGIN}\n"
+                f"plugin_opt_credentials_file {self.auth}/passwd\n"
+                f"plugin_opt_service_password_file {self.dir}/service\n"
+                if plugin
+                else f"password_file {self.auth}/passwd\nacl_file {self.auth}/acl\n"
+            )
+            + f"pid_file {self.pid_file}\n"
             + ("user root\n" if os.geteuid() == 0 else "")
         )
         self.process = None
@@ -192,7 +201,7 @@ class Otad:
                 "username": "otad",
                 "password": self.password,
                 "auth_dir": str(broker.auth),
-                "broker_pid_file": str(broker.pid_file),
+                "broker_pid_file": broker.told,
             },
         }
         for name, value in (conf or {}).items():

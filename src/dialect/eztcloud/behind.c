@@ -211,7 +211,7 @@ static int take_attributes(struct gateway_message *m)
 }
 
 /* ---- the others: one device each, and what it says in a member of its own ---- */
-static int take_one(struct gateway_message *m, enum topic topic, const char *member)
+static int take_one(struct gateway_message *m, enum eztcloud_topic topic, const char *member)
 {
     json_t *root = m->ret->root, *in = member ? json_object_get(root, member) : root;
     struct device_event *ev;
@@ -226,7 +226,7 @@ static int take_one(struct gateway_message *m, enum topic topic, const char *mem
                                m->ret_refused);
 }
 
-int eztcloud_decode_behind(struct arena *a, struct device_events *ret, enum topic topic,
+int eztcloud_decode_behind(struct arena *a, struct device_events *ret, enum eztcloud_topic topic,
                            enum address_form form, struct str gateway, enum metric *ret_refused)
 {
     struct gateway_message m = {

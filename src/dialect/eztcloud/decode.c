@@ -7,7 +7,7 @@
 
 static const struct {
     struct str prefix;
-    enum topic topic;
+    enum eztcloud_topic topic;
 } topics[] = {
     {STR("event_report/"), TOPIC_EVENT_REPORT},
     {STR("attributes/"), TOPIC_ATTRIBUTES},
@@ -35,7 +35,7 @@ static bool starts_with(const char *s, struct str prefix)
     return strncmp(s, prefix.p, prefix.n) == 0;
 }
 
-static int topic_parse(const char *topic, enum topic *ret, enum address_form *ret_form,
+static int topic_parse(const char *topic, enum eztcloud_topic *ret, enum address_form *ret_form,
                        struct str *ret_device)
 {
     *ret_form = FORM_DIRECT;
@@ -189,8 +189,8 @@ static int decode_reply(struct arena *a, struct device_event *ev, const json_t *
     return decode_result(a, ev, params, ret_refused);
 }
 
-int eztcloud_decode_one(struct arena *a, struct device_event *ev, enum topic topic, json_t *in,
-                        const json_t *outer, enum metric *ret_refused)
+int eztcloud_decode_one(struct arena *a, struct device_event *ev, enum eztcloud_topic topic,
+                        json_t *in, const json_t *outer, enum metric *ret_refused)
 {
     switch (topic) {
     case TOPIC_ATTRIBUTES:
@@ -213,28 +213,49 @@ int eztcloud_decode_one(struct arena *a, struct device_event *ev, enum topic top
     return E_NOTFOUND;
 }
 
-int eztcloud_decode(const char *topic, const void *payload, size_t n, struct arena *a,
-                    struct device_events *ret, enum metric *ret_refused)
+static int parse(const struct dialect_in *in, unsigned depth, json_t **ret, enum metric *ret_refused)
 {
     enum json_fault fault;
+
+    *ret = json_parse(in->payload, in->n, DIALECT_PAYLOAD_MAX, depth, &fault, NULL);
+    return *ret ? 0 : eztcloud_refuse(ret_refused, metric_of(fault));
+}
+
+int eztcloud_decode_direct(enum eztcloud_topic topic, const struct dialect_in *in, struct arena *a,
+                           const struct device_event *from, struct device_events *ret,
+                           enum metric *ret_refused)
+{
+    int rc = parse(in, DIALECT_DEPTH_MAX, &ret->root, ret_refused);
+
+    if (rc < 0)
+        return rc;
+    if (!json_is_object(ret->root))
+        return eztcloud_refuse(ret_refused, M_BAD_TYPE);
+    ret->list = arena_alloc(a, sizeof(*ret->list));
+    ret->list[0] = *from;
+    ret->n = 1;
+    return eztcloud_decode_one(a, &ret->list[0], topic, ret->root, NULL, ret_refused);
+}
+
+int eztcloud_decode(const struct dialect_in *in, struct arena *a, struct device_events *ret,
+                    enum metric *ret_refused)
+{
+    enum eztcloud_topic t;
     enum address_form form;
     struct str device;
-    enum topic t;
 
     *ret = (struct device_events){0};
-    if (topic_parse(topic, &t, &form, &device) < 0)
+    if (topic_parse(in->topic, &t, &form, &device) < 0)
         return E_NOTFOUND;
+    if (form == FORM_DIRECT) {
+        struct device_event from = {.device = device};
+        return eztcloud_decode_direct(t, in, a, &from, ret, ret_refused);
+    }
     bool tree = form == FORM_SUB && t == TOPIC_ATTRIBUTES;
-    ret->root = json_parse(payload, n, DIALECT_PAYLOAD_MAX,
-                           tree ? DIALECT_TREE_DEPTH_MAX : DIALECT_DEPTH_MAX, &fault, NULL);
-    if (!ret->root)
-        return eztcloud_refuse(ret_refused, metric_of(fault));
+    int rc = parse(in, tree ? DIALECT_TREE_DEPTH_MAX : DIALECT_DEPTH_MAX, &ret->root, ret_refused);
+    if (rc < 0)
+        return rc;
     if (!json_is_object(ret->root) && !tree)
         return eztcloud_refuse(ret_refused, M_BAD_TYPE);
-    if (form != FORM_DIRECT)
-        return eztcloud_decode_behind(a, ret, t, form, device, ret_refused);
-    ret->list = arena_alloc(a, sizeof(*ret->list));
-    ret->list[0] = (struct device_event){.device = device};
-    ret->n = 1;
-    return eztcloud_decode_one(a, &ret->list[0], t, ret->root, NULL, ret_refused);
+    return eztcloud_decode_behind(a, ret, t, form, device, ret_refused);
 }

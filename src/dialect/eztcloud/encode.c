@@ -164,18 +164,25 @@ static const char *prefix_of(enum command_kind kind)
     return NULL;
 }
 
+struct str eztcloud_encode_payload(const struct device_command *cmd, struct arena *a)
+{
+    struct sbuf b = {0};
+
+    payload(&b, cmd);
+    struct str text = {arena_strndup(a, b.p, b.n), b.n};
+    sbuf_done(&b);
+    return text;
+}
+
 int eztcloud_encode(const struct device_command *cmd, struct arena *a, struct dialect_out *ret)
 {
     static const char *const forms[] = {
         [FORM_DIRECT] = "", [FORM_GATEWAY] = "gateway_", [FORM_SUB] = "sub_"};
     const char *form = forms[cmd->form], *prefix = prefix_of(cmd->kind);
-    struct sbuf b = {0};
 
     if (!prefix)
         return E_UNSUPPORTED;
     ret->topic = arena_printf(a, "%s%s%.*s", form, prefix, (int)cmd->device.n, cmd->device.p);
-    payload(&b, cmd);
-    ret->payload = (struct str){arena_strndup(a, b.p, b.n), b.n};
-    sbuf_done(&b);
+    ret->payload = eztcloud_encode_payload(cmd, a);
     return 0;
 }

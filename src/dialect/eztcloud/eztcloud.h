@@ -1,9 +1,10 @@
-/* The parts of the eztcloud dialect, for each other only. */
+/* The parts of the eztcloud dialect, for each other, and its payloads for dialects that share them.
+ */
 #pragma once
 
 #include "dialect.h"
 
-enum topic {
+enum eztcloud_topic {
     TOPIC_ATTRIBUTES,
     TOPIC_ATTRIBUTES_GET,
     TOPIC_EVENT_REPORT,
@@ -13,16 +14,21 @@ enum topic {
 };
 
 /* ---- decode.c ---- */
-int eztcloud_decode(const char *topic, const void *payload, size_t n, struct arena *a,
-                    struct device_events *ret, enum metric *ret_refused);
+int eztcloud_decode(const struct dialect_in *in, struct arena *a, struct device_events *ret,
+                    enum metric *ret_refused);
+/* The payload of a device that speaks for itself, into one event; from: its device and ref. */
+int eztcloud_decode_direct(enum eztcloud_topic topic, const struct dialect_in *in, struct arena *a,
+                           const struct device_event *from, struct device_events *ret,
+                           enum metric *ret_refused);
 /* What one device says, into *ev, whose address is filled already. outer: see decode_reply(). */
-int eztcloud_decode_one(struct arena *a, struct device_event *ev, enum topic topic, json_t *in,
-                        const json_t *outer, enum metric *ret_refused);
+int eztcloud_decode_one(struct arena *a, struct device_event *ev, enum eztcloud_topic topic,
+                        json_t *in, const json_t *outer, enum metric *ret_refused);
 int eztcloud_refuse(enum metric *ret_refused, enum metric why); /* E_PROTO */
 
 /* ---- behind.c: ret->root is a gateway's message; it becomes events of those behind it ---- */
-int eztcloud_decode_behind(struct arena *a, struct device_events *ret, enum topic topic,
+int eztcloud_decode_behind(struct arena *a, struct device_events *ret, enum eztcloud_topic topic,
                            enum address_form form, struct str gateway, enum metric *ret_refused);
 
 /* ---- encode.c ---- */
 int eztcloud_encode(const struct device_command *cmd, struct arena *a, struct dialect_out *ret);
+struct str eztcloud_encode_payload(const struct device_command *cmd, struct arena *a);

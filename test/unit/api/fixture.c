@@ -31,8 +31,9 @@ static bool mqtt_up(void *core)
     return true;
 }
 
-static void credentials_changed(void *core)
+static void credentials_changed(void *core, const char *key)
 {
+    (void)key;
     struct fixture *x = core;
     pthread_mutex_lock(&x->lock);
     x->credentials++;

@@ -49,7 +49,7 @@ static void test_a_failed_write_is_tried_again(void **state UNUSED)
     FILE *in_the_way = fopen(p.dir, "we"); /* no folder can be there */
     assert_non_null(in_the_way);
     assert_int_equal(fclose(in_the_way), 0);
-    struct broker_files *b = broker_files_new(p.l, &p.w.conf, p.w.fx.path);
+    struct broker_files *b = broker_files_new(p.l, &p.w.conf, p.w.fx.path, NULL, NULL);
     broker_files_dirty(b);
     while (!broker_files_busy(b)) /* a failure may be over within one loop_run */
         loop_step(p.l);
@@ -70,7 +70,7 @@ static void test_nothing_begins_after_the_stop(void **state UNUSED)
 
     place_init(&p);
     assert_int_equal(mkdir(p.dir, 0700), 0);
-    struct broker_files *stopped = broker_files_new(p.l, &p.w.conf, p.w.fx.path);
+    struct broker_files *stopped = broker_files_new(p.l, &p.w.conf, p.w.fx.path, NULL, NULL);
     broker_files_dirty(stopped);
     broker_files_stop(stopped);
     broker_files_dirty(stopped);
@@ -78,7 +78,7 @@ static void test_nothing_begins_after_the_stop(void **state UNUSED)
     struct place other;
     place_init(&other);
     assert_int_equal(mkdir(other.dir, 0700), 0);
-    struct broker_files *b = broker_files_new(p.l, &other.w.conf, other.w.fx.path);
+    struct broker_files *b = broker_files_new(p.l, &other.w.conf, other.w.fx.path, NULL, NULL);
     broker_files_dirty(b);
     while (access(other.passwd, F_OK) < 0 || broker_files_busy(b)) {
         loop_run(p.l);

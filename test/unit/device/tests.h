@@ -15,3 +15,4 @@ int test_seen(void);
 int test_import(void);
 int test_broker(void);
 int test_behind(void);
+int test_presence(void);

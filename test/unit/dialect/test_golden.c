@@ -1,7 +1,7 @@
 /*
- * Golden files of the eztcloud dialect. test/golden/eztcloud/up/NAME holds a topic, the payload
- * and after a line "---" the event as text; down/NAME holds the topic and the bytes of a command
- * that this file builds. GOLDEN_DIR can name another place.
+ * Golden files of the dialects. test/golden/DIALECT/up/NAME holds a topic, where the dialect
+ * needs it the user, the payload and after a line "---" the event as text; down/NAME holds the
+ * topic and the bytes of a command that this file builds. GOLDEN_DIR can name another place.
  */
 #include "dialect.h"
 
@@ -12,10 +12,11 @@
 
 #include <cmocka.h>
 
-static const char *golden(struct arena *a, const char *part, const char *name)
+static const char *golden(struct arena *a, const struct dialect *dialect, const char *part,
+                          const char *name)
 {
     const char *dir = getenv("GOLDEN_DIR");
-    return arena_printf(a, "%s/eztcloud/%s/%s", dir ? dir : "test/golden", part, name);
+    return arena_printf(a, "%s/%s/%s/%s", dir ? dir : "test/golden", dialect->name, part, name);
 }
 
 static char *slurp(struct arena *a, const char *path, size_t *ret_n)
@@ -42,6 +43,8 @@ static const char *metric_word(enum metric m)
         return "too_long";
     case M_BAD_TYPE:
         return "wrong_type";
+    case M_BAD_IDENTITY:
+        return "no_identity";
     default:
         return "?";
     }
@@ -69,6 +72,8 @@ static void render_one(struct sbuf *b, const struct device_event *ev)
 
     sbuf_str(b, kinds[ev->kind]);
     render_address(b, ev);
+    if (ev->ref.n)
+        sbuf_fmt(b, " ref=%.*s", (int)ev->ref.n, ev->ref.p);
     if (ev->method)
         sbuf_fmt(b, " method=%s", ev->method);
     if (ev->has_id)
@@ -102,7 +107,7 @@ static void render(struct sbuf *b, int rc, const struct device_events *evs, enum
         sbuf_str(b, "nothing\n");
 }
 
-static void up_one(const char *name)
+static void up_one(const struct dialect *dialect, const char *name)
 {
     struct arena a;
     struct sbuf got = {0};
@@ -111,14 +116,22 @@ static void up_one(const char *name)
     size_t n;
 
     arena_init(&a);
-    char *topic = slurp(&a, golden(&a, "up", name), &n);
+    char *topic = slurp(&a, golden(&a, dialect, "up", name), &n);
     char *payload = strchr(topic, '\n');
     assert_non_null(payload);
     *payload++ = '\0';
+    const char *user = NULL;
+    if (dialect == &dialect_thingscloud) {
+        user = payload;
+        payload = strchr(payload, '\n');
+        assert_non_null(payload);
+        *payload++ = '\0';
+    }
     char *want = strstr(payload, "\n---\n");
     assert_non_null(want);
     *want = '\0';
-    int rc = dialect_eztcloud.decode(topic, payload, (size_t)(want - payload), &a, &evs, &refused);
+    struct dialect_in in = {topic, user, payload, (size_t)(want - payload)};
+    int rc = dialect->decode(&in, &a, &evs, &refused);
     render(&got, rc, &evs, refused);
     if (strcmp(got.p, want + 5) != 0)
         fail_msg("%s:\n got  %s want %s", name, got.p, want + 5);
@@ -127,24 +140,30 @@ static void up_one(const char *name)
     arena_done(&a);
 }
 
-static void test_up(void **state)
+static unsigned up_all(const struct dialect *dialect)
 {
     struct arena a;
     struct dirent *e;
     unsigned n = 0;
 
-    (void)state;
     arena_init(&a);
-    DIR *d = opendir(golden(&a, "up", ""));
+    DIR *d = opendir(golden(&a, dialect, "up", ""));
     assert_non_null(d);
     while ((e = readdir(d)))
         if (e->d_name[0] != '.') {
-            up_one(e->d_name);
+            up_one(dialect, e->d_name);
             n++;
         }
     (void)closedir(d);
     arena_done(&a);
-    assert_true(n >= 60);
+    return n;
+}
+
+static void test_up(void **state)
+{
+    (void)state;
+    assert_true(up_all(&dialect_eztcloud) >= 60);
+    assert_true(up_all(&dialect_thingscloud) >= 15);
 }
 
 /* Sizes and nesting beyond the bounds are made here rather than stored. */
@@ -161,7 +180,8 @@ static void test_bounds(void **state)
     while (b.n < DIALECT_PAYLOAD_MAX)
         sbuf_str(&b, "0123456789abcdef");
     sbuf_str(&b, "\"}");
-    assert_int_equal(dialect_eztcloud.decode("attributes/D", b.p, b.n, &a, &evs, &refused),
+    assert_int_equal(dialect_eztcloud.decode(&(struct dialect_in){"attributes/D", NULL, b.p, b.n},
+                                             &a, &evs, &refused),
                      E_PROTO);
     assert_int_equal(refused, M_BAD_LENGTH);
     device_events_done(&evs);
@@ -172,7 +192,8 @@ static void test_bounds(void **state)
     sbuf_str(&b, "1");
     for (int i = 0; i < DIALECT_DEPTH_MAX + 1; i++)
         sbuf_str(&b, "}");
-    assert_int_equal(dialect_eztcloud.decode("attributes/D", b.p, b.n, &a, &evs, &refused),
+    assert_int_equal(dialect_eztcloud.decode(&(struct dialect_in){"attributes/D", NULL, b.p, b.n},
+                                             &a, &evs, &refused),
                      E_PROTO);
     assert_int_equal(refused, M_BAD_DEPTH);
     device_events_done(&evs);
@@ -180,7 +201,8 @@ static void test_bounds(void **state)
     arena_done(&a);
 }
 
-static void down_one(const char *name, const struct device_command *cmd)
+static void down_of(const struct dialect *dialect, const char *name,
+                    const struct device_command *cmd)
 {
     struct arena a;
     struct dialect_out out;
@@ -188,14 +210,20 @@ static void down_one(const char *name, const struct device_command *cmd)
     size_t n;
 
     arena_init(&a);
-    assert_int_equal(dialect_eztcloud.encode(cmd, &a, &out), 0);
+    assert_int_equal(dialect->encode(cmd, &a, &out), 0);
     assert_int_equal(strlen(out.payload.p), out.payload.n);
     sbuf_fmt(&got, "%s\n%s\n", out.topic, out.payload.p);
-    const char *want = slurp(&a, golden(&a, "down", name), &n);
+    const char *want = slurp(&a, golden(&a, dialect, "down", name), &n);
     if (strcmp(got.p, want) != 0)
         fail_msg("%s:\n got  %s want %s", name, got.p, want);
     sbuf_done(&got);
     arena_done(&a);
+}
+
+static void down_one(const char *name, const struct device_command *cmd)
+{
+    down_of(&dialect_eztcloud, name, cmd);
+    down_of(&dialect_thingscloud, name, cmd);
 }
 
 #define MD5_TEXT    "481701fa4093499eacd05b57bebc7ffc"
@@ -227,6 +255,7 @@ static void test_down(void **state)
     struct device_command get = {
         .kind = COMMAND_ATTRIBUTES,
         .device = STR("D1"),
+        .ref = STR("12"),
         .attributes = attributes,
         .now_ms = 1700000000000,
     };
@@ -244,6 +273,7 @@ static void test_down(void **state)
     down_one("attributes", &get);
     down_one("attributes-response", &receipt);
     receipt.kind = COMMAND_METHOD_RESPONSE;
+    receipt.ref = STR("e9");
     receipt.error_code = -1;
     receipt.error_text = "no";
     down_one("event-response-error", &receipt);
@@ -261,6 +291,16 @@ static void test_down(void **state)
     down_one("command-without-params", &any);
     get.kind = COMMAND_PUSH_ATTRIBUTES;
     down_one("attributes-push", &get);
+}
+
+static void not_of_thingscloud(const struct device_command *cmd)
+{
+    struct arena a;
+    struct dialect_out out;
+
+    arena_init(&a);
+    assert_int_equal(dialect_thingscloud.encode(cmd, &a, &out), E_UNSUPPORTED);
+    arena_done(&a);
 }
 
 /* Every command to a device behind a gateway, in each form. */
@@ -316,7 +356,8 @@ static void test_down_behind(void **state)
             char name[64];
 
             (void)snprintf(name, sizeof(name), "%s-%s", forms[i].name, kinds[k].name);
-            down_one(name, &cmd);
+            down_of(&dialect_eztcloud, name, &cmd);
+            not_of_thingscloud(&cmd);
         }
 }
 
@@ -328,7 +369,9 @@ static void refused_as_too_long(const char *topic, const struct sbuf *b)
     enum metric refused = M_BAD_TOPIC;
 
     arena_init(&a);
-    assert_int_equal(dialect_eztcloud.decode(topic, b->p, b->n, &a, &evs, &refused), E_PROTO);
+    assert_int_equal(dialect_eztcloud.decode(&(struct dialect_in){topic, NULL, b->p, b->n}, &a,
+                                             &evs, &refused),
+                     E_PROTO);
     assert_int_equal(refused, M_BAD_LENGTH);
     device_events_done(&evs);
     arena_done(&a);
@@ -360,7 +403,7 @@ static void test_bounds_behind(void **state)
             if (n > DIALECT_EVENTS_MAX) {
                 refused_as_too_long(topic, &b);
             } else {
-                assert_int_equal(dialect_eztcloud.decode(topic, b.p, b.n, &a, &evs, &refused), 0);
+                assert_int_equal(dialect_eztcloud.decode(&(struct dialect_in){topic, NULL, b.p, b.n}, &a, &evs, &refused), 0);
                 assert_int_equal(evs.n, n);
                 assert_string_equal(evs.list[n - 1].path[0], "A255");
                 device_events_done(&evs);
@@ -378,7 +421,7 @@ static void test_bounds_behind(void **state)
             refused_as_too_long("sub_attributes/G", &b);
         } else {
             assert_int_equal(
-                dialect_eztcloud.decode("sub_attributes/G", b.p, b.n, &a, &evs, &refused), 0);
+                dialect_eztcloud.decode(&(struct dialect_in){"sub_attributes/G", NULL, b.p, b.n}, &a, &evs, &refused), 0);
             assert_int_equal(evs.n, 1);
             assert_int_equal(evs.list[0].n_path, DEVICE_DEPTH_MAX);
             device_events_done(&evs);

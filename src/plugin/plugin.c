@@ -1,0 +1,452 @@
+/*
+ * otad_mosquitto.so: what a stock mosquitto (plugin API 5; 2.0.11 to 2.0.21) asks when a client
+ * logs in, subscribes, publishes or goes.
+ *
+ * Devices on topics without a name are told apart by two MQTT 5 user properties, `username` and
+ * `clientid`, that are appended to what they publish; a client that sends such a property itself
+ * is refused. Wills do not pass on_message, so they may not be published at all: a write is for
+ * clients that are connected, and a client is forgotten before its will is looked at.
+ *
+ * otad (the service user) publishes otad/to/<username>/<topic>: the rest of the topic goes to the
+ * connections of that device alone, subscribed or not. It publishes lines to $CONTROL/otad/v1:
+ * "set <username> <hash>", "revoke <username>", "reload", "presence". It subscribes
+ * otad/presence, and gets "=", "+<username>" of all who are connected, ".", and later "+" and "-"
+ * as they come and go. Topics, payloads and their memory stay the broker's: versions differ in
+ * who frees them.
+ */
+#include "plugin.h"
+
+#include <mosquitto.h>
+#include <mosquitto_broker.h>
+#include <mosquitto_plugin.h>
+#include <mqtt_protocol.h>
+#include <stdio.h>
+
+#define EXPORT         __attribute__((visibility("default")))
+#define PRESENCE_TOPIC "otad/presence"
+#define CONTROL_TOPIC  "$CONTROL/otad/v1"
+#define TO_PREFIX      "otad/to/"
+#define LIST_BYTES     32768
+
+struct session {
+    struct session *next; /* of the same login */
+    struct login *login;
+    const struct mosquitto *client; /* only compared */
+    char *client_id;
+};
+
+struct plugin {
+    mosquitto_plugin_id_t *id;
+    char *service_name, *service_password, *file;
+    struct login service; /* sessions alone */
+    struct logins logins;
+    struct map sessions; /* struct mosquitto * -> struct session */
+};
+
+/* ---- presence ---- */
+
+static void tell_presence(const char *text, size_t n)
+{
+    if (mosquitto_broker_publish_copy(NULL, PRESENCE_TOPIC, (int)n, text, 0, false, NULL) !=
+        MOSQ_ERR_SUCCESS)
+        mosquitto_log_printf(MOSQ_LOG_WARNING, "otad: presence could not be published");
+}
+
+static void tell_one(const struct plugin *p, const struct login *l, char sign)
+{
+    char text[256];
+    int n = l == &p->service ? 0 : snprintf(text, sizeof(text), "%c%s\n", sign, l->name);
+
+    if (n > 0 && (size_t)n < sizeof(text))
+        tell_presence(text, (size_t)n);
+}
+
+static void tell_all(const struct plugin *p)
+{
+    struct sbuf b = {0};
+    size_t it = 0, n;
+    const void *key;
+    void *value;
+
+    sbuf_str(&b, "=\n");
+    while (map_next(&p->sessions, &it, &key, &n, &value)) {
+        const struct session *s = value;
+        if (s->login == &p->service || s->login->sessions != s)
+            continue; /* of several connections one speaks */
+        sbuf_fmt(&b, "+%s\n", s->login->name);
+        if (b.n >= LIST_BYTES) {
+            tell_presence(b.p, b.n);
+            b.n = 0;
+        }
+    }
+    sbuf_str(&b, ".\n");
+    tell_presence(b.p, b.n);
+    sbuf_done(&b);
+}
+
+/* ---- sessions ---- */
+
+static struct session *session_of(const struct plugin *p, const struct mosquitto *client)
+{
+    return map_get(&p->sessions, &client, sizeof(client));
+}
+
+static void session_drop(struct plugin *p, struct session *s)
+{
+    struct login *l = s->login;
+    struct session **at = &l->sessions;
+
+    while (*at != s)
+        at = &(*at)->next;
+    *at = s->next;
+    (void)map_del(&p->sessions, &s->client, sizeof(s->client));
+    if (!l->sessions)
+        tell_one(p, l, '-');
+    free(s->client_id);
+    free(s);
+}
+
+static void session_add(struct plugin *p, struct mosquitto *client, struct login *l)
+{
+    struct session *s = session_of(p, client);
+
+    if (s && s->login == l)
+        return; /* asked again after a reload */
+    if (s)
+        session_drop(p, s);
+    s = xcalloc(1, sizeof(*s));
+    s->login = l;
+    s->client = client;
+    s->next = l->sessions;
+    l->sessions = s;
+    (void)map_put(&p->sessions, &s->client, sizeof(s->client), s);
+    const char *id = mosquitto_client_id(client);
+    s->client_id = xstrdup(id ? id : "");
+    if (!s->next)
+        tell_one(p, l, '+');
+}
+
+static void on_changed(void *arg, struct login *l)
+{
+    struct plugin *p = arg;
+
+    while (l->sessions) {
+        struct session *s = l->sessions;
+        /* Ends in on_disconnect; a connection that the broker does not know is forgotten here. */
+        (void)mosquitto_kick_client_by_clientid(s->client_id, false);
+        if (l->sessions == s)
+            session_drop(p, s);
+    }
+}
+
+/* ---- logging in ---- */
+
+static bool service_fits(struct plugin *p, const char *password)
+{
+    if (!p->service_password) {
+        struct login *l = logins_find(&p->logins, p->service_name);
+        return l && login_check(l, password);
+    }
+    size_t n = strlen(password);
+    return n == strlen(p->service_password) && crypto_equal(password, p->service_password, n);
+}
+
+static int on_basic_auth(int event, void *data, void *arg)
+{
+    const struct mosquitto_evt_basic_auth *a = data;
+    struct plugin *p = arg;
+    (void)event;
+
+    if (!a->username)
+        return MOSQ_ERR_AUTH;
+    bool is_service = strcmp(a->username, p->service_name) == 0;
+    struct login *l = is_service ? &p->service : logins_find(&p->logins, a->username);
+    const struct session *s = session_of(p, a->client);
+    if (!l)
+        return MOSQ_ERR_AUTH;
+    /* After a reload the broker asks about those that are connected, perhaps without password. */
+    bool fits = !a->password ? s && s->login == l && (is_service || l->hash)
+                : is_service ? service_fits(p, a->password)
+                             : login_check(l, a->password);
+    if (!fits)
+        return MOSQ_ERR_AUTH;
+    session_add(p, a->client, l);
+    return MOSQ_ERR_SUCCESS;
+}
+
+static int on_disconnect(int event, void *data, void *arg)
+{
+    const struct mosquitto_evt_disconnect *d = data;
+    struct session *s = session_of(arg, d->client);
+    (void)event;
+
+    if (s)
+        session_drop(arg, s);
+    return MOSQ_ERR_SUCCESS;
+}
+
+/* ---- topics ---- */
+
+static int on_acl_check(int event, void *data, void *arg)
+{
+    const struct mosquitto_evt_acl_check *a = data;
+    const struct plugin *p = arg;
+    const char *user = mosquitto_client_username(a->client);
+    bool may = false;
+    (void)event;
+
+    if (!user)
+        return MOSQ_ERR_ACL_DENIED;
+    if (strcmp(user, p->service_name) == 0) {
+        if (a->access == MOSQ_ACL_SUBSCRIBE && strcmp(a->topic, PRESENCE_TOPIC) == 0)
+            tell_all(p); /* leaves when the subscription stands */
+        return MOSQ_ERR_SUCCESS;
+    }
+    if (a->access == MOSQ_ACL_READ)
+        may = rights_read(user, a->topic);
+    else if (a->access == MOSQ_ACL_WRITE)
+        may = session_of(p, a->client) && rights_publish(user, a->topic);
+    else if (a->access == MOSQ_ACL_SUBSCRIBE)
+        may = rights_subscribe(user, a->topic);
+    else
+        may = a->access == MOSQ_ACL_UNSUBSCRIBE;
+    return may ? MOSQ_ERR_SUCCESS : MOSQ_ERR_ACL_DENIED;
+}
+
+/* Does the message carry one of our names already? */
+static bool is_forged(const mosquitto_property *properties)
+{
+    char *name = NULL, *value = NULL;
+    bool skip = false, forged = false;
+
+    while (!forged && (properties = mosquitto_property_read_string_pair(
+                           properties, MQTT_PROP_USER_PROPERTY, &name, &value, skip)) != NULL) {
+        forged = name && (strcmp(name, "username") == 0 || strcmp(name, "clientid") == 0);
+        free(TAKE(name));
+        free(TAKE(value));
+        skip = true;
+    }
+    return forged;
+}
+
+static void deliver(struct plugin *p, const struct mosquitto_evt_message *m)
+{
+    const char *to = m->topic + strlen(TO_PREFIX), *slash = strchr(to, '/');
+
+    if (!slash || !slash[1])
+        return;
+    const struct login *l = map_get(&p->logins.map, to, (size_t)(slash - to));
+    for (const struct session *s = l ? l->sessions : NULL; s; s = s->next)
+        if (mosquitto_broker_publish_copy(s->client_id, slash + 1, (int)m->payloadlen, m->payload,
+                                          m->qos ? 1 : 0, false, NULL) != MOSQ_ERR_SUCCESS)
+            mosquitto_log_printf(MOSQ_LOG_WARNING, "otad: a message to %s is lost", l->name);
+}
+
+static int on_message(int event, void *data, void *arg)
+{
+    struct mosquitto_evt_message *m = data;
+    const struct session *s = session_of(arg, m->client);
+    struct plugin *p = arg;
+    (void)event;
+
+    if (!s)
+        return MOSQ_ERR_ACL_DENIED;
+    if (s->login == &p->service) {
+        if (strncmp(m->topic, TO_PREFIX, strlen(TO_PREFIX)) == 0)
+            deliver(p, m); /* the message itself goes on to where nobody listens */
+        return MOSQ_ERR_SUCCESS;
+    }
+    if (m->properties && is_forged(m->properties))
+        return MOSQ_ERR_ACL_DENIED;
+    if (mosquitto_property_add_string_pair(&m->properties, MQTT_PROP_USER_PROPERTY, "clientid",
+                                           s->client_id) != MOSQ_ERR_SUCCESS ||
+        mosquitto_property_add_string_pair(&m->properties, MQTT_PROP_USER_PROPERTY, "username",
+                                           s->login->name) != MOSQ_ERR_SUCCESS)
+        return MOSQ_ERR_ACL_DENIED;
+    return MOSQ_ERR_SUCCESS;
+}
+
+/* ---- what otad tells ---- */
+
+static void load(struct plugin *p)
+{
+    struct fail f = {0};
+    int64_t start = clock_mono_us();
+
+    if (!p->file)
+        return;
+    int rc = logins_load(&p->logins, p->file, start, &f);
+    if (rc < 0)
+        mosquitto_log_printf(MOSQ_LOG_ERR, "otad: %s; %s", f.text,
+                             p->logins.round ? "the logins stay as they were"
+                                             : "devices are refused until it can be read");
+    else
+        mosquitto_log_printf(MOSQ_LOG_INFO, "otad: %d logins read in %d ms", rc,
+                             (int)((clock_mono_us() - start) / 1000));
+}
+
+static void command(struct plugin *p, char *line)
+{
+    char *name = strchr(line, ' '), *hash = NULL;
+
+    if (name)
+        *name++ = '\0';
+    if (name && (hash = strchr(name, ' ')) != NULL)
+        *hash++ = '\0';
+    if (strcmp(line, "set") == 0 && hash && *hash)
+        logins_set(&p->logins, name, hash, clock_mono_us());
+    else if (strcmp(line, "revoke") == 0 && name)
+        logins_revoke(&p->logins, name, clock_mono_us());
+    else if (strcmp(line, "reload") == 0)
+        load(p);
+    else if (strcmp(line, "presence") == 0)
+        tell_all(p);
+    else
+        mosquitto_log_printf(MOSQ_LOG_WARNING, "otad: unknown command '%.32s'", line);
+}
+
+static int on_control(int event, void *data, void *arg)
+{
+    const struct mosquitto_evt_control *c = data;
+    struct plugin *p = arg;
+    const struct session *s = session_of(p, c->client);
+    (void)event;
+
+    if (!s || s->login != &p->service || !c->payload)
+        return MOSQ_ERR_SUCCESS;
+    AUTO(free) char *text = xstrndup(c->payload, c->payloadlen);
+    for (char *line = text, *next; line && *line; line = next) {
+        next = strchr(line, '\n');
+        if (next)
+            *next++ = '\0';
+        if (*line)
+            command(p, line);
+    }
+    return MOSQ_ERR_SUCCESS;
+}
+
+static int on_reload(int event, void *data, void *arg)
+{
+    (void)event;
+    (void)data;
+    load(arg);
+    return MOSQ_ERR_SUCCESS;
+}
+
+/* ---- birth and death ---- */
+
+static const struct hook {
+    int event;
+    MOSQ_FUNC_generic_callback fn;
+    const char *topic;
+} hooks[] = {
+    {MOSQ_EVT_RELOAD, on_reload, NULL},         {MOSQ_EVT_BASIC_AUTH, on_basic_auth, NULL},
+    {MOSQ_EVT_ACL_CHECK, on_acl_check, NULL},   {MOSQ_EVT_MESSAGE, on_message, NULL},
+    {MOSQ_EVT_DISCONNECT, on_disconnect, NULL}, {MOSQ_EVT_CONTROL, on_control, CONTROL_TOPIC},
+};
+
+static char *first_line(const char *path)
+{
+    FILE *file = fopen(path, "re");
+    char text[512] = "";
+
+    if (!file)
+        return NULL;
+    if (!fgets(text, sizeof(text), file))
+        text[0] = '\0';
+    (void)fclose(file);
+    text[strcspn(text, "\r\n")] = '\0';
+    return *text ? xstrdup(text) : NULL;
+}
+
+static int take_option(struct plugin *p, const struct mosquitto_opt *o)
+{
+    if (strcmp(o->key, "credentials_file") == 0) {
+        free(p->file);
+        p->file = xstrdup(o->value);
+    } else if (strcmp(o->key, "service_username") == 0) {
+        free(p->service_name);
+        p->service_name = xstrdup(o->value);
+    } else if (strcmp(o->key, "service_password_file") == 0) {
+        free(p->service_password);
+        p->service_password = first_line(o->value);
+        if (!p->service_password) {
+            mosquitto_log_printf(MOSQ_LOG_ERR, "otad: no password can be read from %s", o->value);
+            return MOSQ_ERR_INVAL;
+        }
+    } else {
+        mosquitto_log_printf(MOSQ_LOG_ERR, "otad: there is no option plugin_opt_%s", o->key);
+        return MOSQ_ERR_INVAL;
+    }
+    return MOSQ_ERR_SUCCESS;
+}
+
+static void plugin_free(struct plugin *p)
+{
+    size_t it = 0, n;
+    const void *key;
+    void *value;
+
+    while (map_next(&p->sessions, &it, &key, &n, &value)) {
+        struct session *s = value;
+        free(s->client_id);
+        free(s);
+    }
+    map_done(&p->sessions);
+    logins_done(&p->logins);
+    free(p->service_name);
+    free(p->service_password);
+    free(p->file);
+    free(p);
+}
+
+EXPORT int mosquitto_plugin_version(int n, const int *versions);
+EXPORT int mosquitto_plugin_init(mosquitto_plugin_id_t *id, void **data,
+                                 struct mosquitto_opt *options, int n);
+EXPORT int mosquitto_plugin_cleanup(void *data, struct mosquitto_opt *options, int n);
+
+int mosquitto_plugin_version(int n, const int *versions)
+{
+    for (int i = 0; i < n; i++)
+        if (versions[i] == MOSQ_PLUGIN_VERSION)
+            return MOSQ_PLUGIN_VERSION;
+    return -1;
+}
+
+int mosquitto_plugin_init(mosquitto_plugin_id_t *id, void **data, struct mosquitto_opt *options,
+                          int n)
+{
+    struct plugin *p = xcalloc(1, sizeof(*p));
+    int rc = MOSQ_ERR_SUCCESS;
+
+    p->id = id;
+    p->service_name = xstrdup("otad");
+    logins_init(&p->logins, on_changed, p);
+    for (int i = 0; i < n && rc == MOSQ_ERR_SUCCESS; i++)
+        rc = take_option(p, &options[i]);
+    for (size_t i = 0; i < ARRAY_LEN(hooks) && rc == MOSQ_ERR_SUCCESS; i++)
+        rc = mosquitto_callback_register(id, hooks[i].event, hooks[i].fn, hooks[i].topic, p);
+    if (rc != MOSQ_ERR_SUCCESS) {
+        plugin_free(p);
+        return rc;
+    }
+    if (!p->file)
+        mosquitto_log_printf(MOSQ_LOG_WARNING, "otad: plugin_opt_credentials_file is not given");
+    load(p);
+    *data = p;
+    return MOSQ_ERR_SUCCESS;
+}
+
+int mosquitto_plugin_cleanup(void *data, struct mosquitto_opt *options, int n)
+{
+    struct plugin *p = data;
+    (void)options;
+    (void)n;
+
+    if (!p)
+        return MOSQ_ERR_SUCCESS;
+    for (size_t i = 0; i < ARRAY_LEN(hooks); i++)
+        (void)mosquitto_callback_unregister(p->id, hooks[i].event, hooks[i].fn, hooks[i].topic);
+    plugin_free(p);
+    return MOSQ_ERR_SUCCESS;
+}

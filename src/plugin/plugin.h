@@ -1,0 +1,43 @@
+/*
+ * The inside of the broker's plugin. logins.c and rights.c know nothing of mosquitto; plugin.c is
+ * all that does. Everything runs on the broker's one thread, so nothing here may wait: a login is
+ * a look into memory and, at most, one short PBKDF2.
+ */
+#pragma once
+
+#include "crypto.h"
+#include "util.h"
+
+/* ---- rights.c: what a device may do with topics (device_topics.def) ---- */
+bool rights_publish(const char *user, const char *topic);
+bool rights_subscribe(const char *user, const char *filter);
+/* Bare topics are never read through a subscription: what is for a device alone is handed to it. */
+bool rights_read(const char *user, const char *topic);
+
+/* ---- logins.c: who may log in ---- */
+struct session;
+struct login {
+    char *name;
+    char *hash;               /* NULL: may not log in */
+    uint64_t right;           /* keyed hash of the password that was right last; 0 = none */
+    int64_t told_us;          /* when otad told a change; 0 = known from the file */
+    unsigned round;           /* the reading of the file that had it */
+    struct session *sessions; /* its connections */
+};
+struct logins {
+    struct map map; /* name -> struct login */
+    unsigned round;
+    /* The login lost its right or changed its password: its connections must go. */
+    void (*on_changed)(void *arg, struct login *l);
+    void *arg;
+};
+void logins_init(struct logins *l, void (*on_changed)(void *arg, struct login *l), void *arg);
+void logins_done(struct logins *l);
+struct login *logins_find(struct logins *l, const char *name);
+/* Does the password fit? */
+bool login_check(struct login *l, const char *password);
+void logins_set(struct logins *l, const char *name, const char *hash, int64_t now_us);
+void logins_revoke(struct logins *l, const char *name, int64_t now_us);
+/* Take over the whole file ("name:hash" lines), or nothing when it is not well formed. Changes
+ * that otad told in the last minute win: the file may be older. Returns how many logins it has. */
+int logins_load(struct logins *l, const char *path, int64_t now_us, struct fail *f) MUST_USE;
