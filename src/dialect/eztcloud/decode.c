@@ -213,7 +213,8 @@ int eztcloud_decode_one(struct arena *a, struct device_event *ev, enum eztcloud_
     return E_NOTFOUND;
 }
 
-static int parse(const struct dialect_in *in, unsigned depth, json_t **ret, enum metric *ret_refused)
+static int parse(const struct dialect_in *in, unsigned depth, json_t **ret,
+                 enum metric *ret_refused)
 {
     enum json_fault fault;
 

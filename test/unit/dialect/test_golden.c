@@ -369,9 +369,9 @@ static void refused_as_too_long(const char *topic, const struct sbuf *b)
     enum metric refused = M_BAD_TOPIC;
 
     arena_init(&a);
-    assert_int_equal(dialect_eztcloud.decode(&(struct dialect_in){topic, NULL, b->p, b->n}, &a,
-                                             &evs, &refused),
-                     E_PROTO);
+    assert_int_equal(
+        dialect_eztcloud.decode(&(struct dialect_in){topic, NULL, b->p, b->n}, &a, &evs, &refused),
+        E_PROTO);
     assert_int_equal(refused, M_BAD_LENGTH);
     device_events_done(&evs);
     arena_done(&a);
@@ -403,7 +403,10 @@ static void test_bounds_behind(void **state)
             if (n > DIALECT_EVENTS_MAX) {
                 refused_as_too_long(topic, &b);
             } else {
-                assert_int_equal(dialect_eztcloud.decode(&(struct dialect_in){topic, NULL, b.p, b.n}, &a, &evs, &refused), 0);
+                assert_int_equal(
+                    dialect_eztcloud.decode(&(struct dialect_in){topic, NULL, b.p, b.n}, &a, &evs,
+                                            &refused),
+                    0);
                 assert_int_equal(evs.n, n);
                 assert_string_equal(evs.list[n - 1].path[0], "A255");
                 device_events_done(&evs);
@@ -421,7 +424,9 @@ static void test_bounds_behind(void **state)
             refused_as_too_long("sub_attributes/G", &b);
         } else {
             assert_int_equal(
-                dialect_eztcloud.decode(&(struct dialect_in){"sub_attributes/G", NULL, b.p, b.n}, &a, &evs, &refused), 0);
+                dialect_eztcloud.decode(&(struct dialect_in){"sub_attributes/G", NULL, b.p, b.n},
+                                        &a, &evs, &refused),
+                0);
             assert_int_equal(evs.n, 1);
             assert_int_equal(evs.list[0].n_path, DEVICE_DEPTH_MAX);
             device_events_done(&evs);
