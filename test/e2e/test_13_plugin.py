@@ -146,6 +146,26 @@ def test_stored_attributes_come_with_the_name_of_the_question(site, known):
     assert c.next()[0] == "event/response/e9"
 
 
+def test_tasks_reach_bare_devices(site, known):
+    kind = site.type()
+    key = register(site, kind)
+    c = Client(site, key).connected()
+    c.subscribe(*BARE)
+    c.publish("attributes", {"version": "1.0.0"})
+    wait(lambda: site.otad.ok("GET", f"/devices/{key}")["versions"] or None, "the report is taken")
+    for action in ({"kind": "command_send", "method": "reboot", "params": {"delay": 3}},
+                   {"kind": "attributes_push", "attributes": {"led": "on"}}):  # fmt: skip
+        task = site.otad.ok("POST", "/tasks",
+                            {"name": "t", "action": action, "target": {"device_type": kind}})  # fmt: skip
+        assert site.otad.rest("POST", f"/tasks/{task['id']}/run", {}).status == 202
+        topic, body = c.next()
+        if action["kind"] == "command_send":
+            assert topic == f"command/send/{body['id']}" and body["method"] == "reboot"
+            assert body["params"] == {"delay": 3}
+        else:
+            assert topic == "attributes/push" and body == {"led": "on"}
+
+
 def test_an_eztcloud_device_works_beside(site, known):
     kind = site.type()
     site.otad.firmware(kind, "2.0.0", ("app.bin", noise(kind)))
