@@ -100,9 +100,8 @@ static int run_message(struct core *c, struct db *db, struct arena *arena, const
             rc = engine_handle(&x, dialects[i], &evs, out);
             for (size_t k = 0; rc == 0 && k < out->n_seen; k++)
                 if (pushes_has(&c->pushes, out->seen[k]))
-                    rc = db == c->writer
-                             ? pushes_deliver(c, &x, dialects[i], out->seen[k], out)
-                             : E_NEEDS_WRITE;
+                    rc = db == c->writer ? pushes_deliver(c, &x, dialects[i], out->seen[k], out)
+                                         : E_NEEDS_WRITE;
             for (size_t k = 0; rc != E_NEEDS_WRITE && k < out->n_seen; k++)
                 device_seen_note(c->seen, out->seen[k], x.now);
         } else if (rc == E_PROTO) {
