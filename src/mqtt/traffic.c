@@ -26,7 +26,7 @@
 #include <netinet/tcp.h>
 #include <sys/socket.h>
 
-#define FULL_US     50000
+#define FULL_US     100000
 #define CLOCK_EVERY 16 /* messages between two looks at the clock */
 #define CORK_FROM   8  /* packets: below, two system calls more are not worth it */
 

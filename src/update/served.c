@@ -41,6 +41,18 @@ static bool cover(const struct firmware *fw, struct update *u, int file_no, uint
     return true;
 }
 
+static const char first_bytes[] = "first bytes were fetched";
+
+/* All in one go: history tells both steps, the row is stored once, with the second. */
+static int pass_downloading(struct db *w, struct update *u, int64_t now)
+{
+    const char *from = update_state_name(u->state);
+
+    u->state = UPDATE_DOWNLOADING;
+    return update_history_add(w, u->id, now, from, update_state_name(UPDATE_DOWNLOADING),
+                              "download", first_bytes);
+}
+
 static int note_bytes(struct db *w, const struct device_type *type, struct update *u, int64_t now)
 {
     bool all = u->bytes_served >= u->bytes_total;
@@ -48,7 +60,8 @@ static int note_bytes(struct db *w, const struct device_type *type, struct updat
 
     u->suspect = false;
     if (u->state == UPDATE_OFFERED || u->state == UPDATE_DEFERRED || u->state == UPDATE_ACCEPTED)
-        rc = life_move(w, type, u, UPDATE_DOWNLOADING, "download", "first bytes were fetched", now);
+        rc = all ? pass_downloading(w, u, now)
+                 : life_move(w, type, u, UPDATE_DOWNLOADING, "download", first_bytes, now);
     if (rc == 0 && all && u->state == UPDATE_DOWNLOADING)
         return life_move(w, type, u, UPDATE_DOWNLOADED, "download", "all bytes were fetched", now);
     if (rc < 0)
