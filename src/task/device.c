@@ -122,7 +122,7 @@ struct kept {
 static int load_kept(struct db *db, int64_t device_id, struct kept *list, size_t cap, size_t *ret_n)
 {
     AUTO(db_reset) struct db_stmt *q = db_use(db, Q_TASK_KEPT_OF);
-    int rc;
+    int rc = 0;
 
     *ret_n = 0;
     db_bind_int(q, 1, device_id);
