@@ -96,7 +96,7 @@ int task_step(struct task_env *env, const struct action *act, const struct devic
 int task_kept_devices(struct db *db, int (*row)(void *arg, int64_t device_id), void *arg)
 {
     AUTO(db_reset) struct db_stmt *q = db_use(db, Q_TASK_KEPT_DEVICES);
-    int rc;
+    int rc = 0;
 
     while ((rc = db_step(q)) == 1) {
         rc = row(arg, db_int(q, 0));

@@ -5,7 +5,7 @@
 int run_insert(struct db *w, int64_t task_id, const struct new_run *r, int64_t now, int64_t *ret)
 {
     AUTO(db_reset) struct db_stmt *q = db_use(w, Q_TASK_RUN_INSERT);
-    int rc;
+    int rc = 0;
 
     db_bind_int(q, 1, task_id);
     db_bind_text(q, 2, r->cause);
@@ -36,7 +36,7 @@ int run_end(struct db *w, int64_t run_id, const char *state, const char *reason,
 int run_running(struct db *db, int64_t task_id, int64_t *ret)
 {
     AUTO(db_reset) struct db_stmt *q = db_use(db, Q_TASK_RUN_RUNNING);
-    int rc;
+    int rc = 0;
 
     *ret = 0;
     db_bind_int(q, 1, task_id);
@@ -87,7 +87,7 @@ int task_run_by_id(struct db *db, int64_t task_id, int64_t id, struct arena *a,
                    struct task_run *ret)
 {
     AUTO(db_reset) struct db_stmt *q = db_use(db, Q_TASK_RUN_BY_ID);
-    int rc;
+    int rc = 0;
 
     db_bind_int(q, 1, id);
     db_bind_int(q, 2, task_id);
@@ -103,7 +103,7 @@ int task_run_list(struct db *db, int64_t task_id, int64_t before, int limit,
     AUTO(db_reset) struct db_stmt *q = db_use(db, Q_TASK_RUN_LIST);
     struct task_run r;
     struct arena a;
-    int rc;
+    int rc = 0;
 
     arena_init(&a);
     db_bind_int(q, 1, task_id);
@@ -126,7 +126,7 @@ int task_run_counts(struct db *db, int64_t run_id,
                     void *arg)
 {
     AUTO(db_reset) struct db_stmt *q = db_use(db, Q_TASK_RUN_COUNTS);
-    int rc;
+    int rc = 0;
 
     db_bind_int(q, 1, run_id);
     while ((rc = db_step(q)) == 1) {
@@ -141,7 +141,7 @@ int task_run_devices(struct db *db, int64_t run_id, const char *result, int64_t 
                      int (*row)(void *arg, const struct task_run_device *d), void *arg)
 {
     AUTO(db_reset) struct db_stmt *q = db_use(db, Q_TASK_RUN_DEVICES);
-    int rc;
+    int rc = 0;
 
     db_bind_int(q, 1, run_id);
     db_bind_int(q, 2, after);
@@ -198,7 +198,7 @@ int run_device_add(struct db *w, int64_t run_id, int64_t device_id, const struct
 int run_device_set(struct db *w, int64_t run_id, int64_t device_id, const char *from,
                    const struct verdict_of *v, int64_t now)
 {
-    int rc;
+    int rc = 0;
     {
         AUTO(db_reset) struct db_stmt *q = db_use(w, Q_TASK_RUN_DEVICE_GET);
         db_bind_int(q, 1, run_id);

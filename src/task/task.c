@@ -32,7 +32,7 @@ void task_row(struct db_stmt *q, struct arena *a, struct task *ret)
 int task_by_id(struct db *db, int64_t project_id, int64_t id, struct arena *a, struct task *ret)
 {
     AUTO(db_reset) struct db_stmt *q = db_use(db, Q_TASK_BY_ID);
-    int rc;
+    int rc = 0;
 
     db_bind_int(q, 1, id);
     db_bind_int(q, 2, project_id);
@@ -48,7 +48,7 @@ int task_list(struct db *db, int64_t project_id, int64_t after, int limit,
     AUTO(db_reset) struct db_stmt *q = db_use(db, Q_TASK_LIST);
     struct arena a;
     struct task t;
-    int rc;
+    int rc = 0;
 
     arena_init(&a);
     db_bind_int(q, 1, project_id);
@@ -68,7 +68,7 @@ int task_list(struct db *db, int64_t project_id, int64_t after, int limit,
 int64_t task_count(struct db *db, int64_t project_id)
 {
     AUTO(db_reset) struct db_stmt *q = db_use(db, Q_TASK_COUNT);
-    int rc;
+    int rc = 0;
 
     db_bind_int(q, 1, project_id);
     rc = db_row(q);
@@ -78,7 +78,7 @@ int64_t task_count(struct db *db, int64_t project_id)
 int task_devices(struct db *db, int64_t task_id, int (*row)(void *arg, const char *key), void *arg)
 {
     AUTO(db_reset) struct db_stmt *q = db_use(db, Q_TASK_DEVICE_KEYS);
-    int rc;
+    int rc = 0;
 
     db_bind_int(q, 1, task_id);
     while ((rc = db_step(q)) == 1) {
@@ -92,7 +92,7 @@ int task_devices(struct db *db, int64_t task_id, int (*row)(void *arg, const cha
 int task_targets(struct db *db, const struct task *t, int64_t device_id)
 {
     AUTO(db_reset) struct db_stmt *q = db_use(db, Q_TASK_TARGET);
-    int rc;
+    int rc = 0;
 
     db_bind_int(q, 1, device_id);
     db_bind_int(q, 2, t->project_id);
@@ -149,7 +149,7 @@ static int set_devices(struct db *w, int64_t task_id, const int64_t *devices, si
 {
     AUTO(db_reset) struct db_stmt *clear = db_use(w, Q_TASK_DEVICE_CLEAR);
     AUTO(db_reset) struct db_stmt *add = db_use(w, Q_TASK_DEVICE_ADD);
-    int rc;
+    int rc = 0;
 
     db_bind_int(clear, 1, task_id);
     rc = db_run(clear);

@@ -92,7 +92,7 @@ struct open_run {
 static int open_runs(struct db *db, struct open_run *list, size_t *ret_n)
 {
     AUTO(db_reset) struct db_stmt *q = db_use(db, Q_TASK_RUN_OPEN);
-    int rc;
+    int rc = 0;
 
     *ret_n = 0;
     db_bind_int(q, 1, RUNS_MAX);
@@ -120,7 +120,7 @@ static int stretch(struct db *db, const struct task *t, const struct open_run *r
                                        : Q_TASK_TARGETS_LIST;
     int64_t of = r->chosen ? r->id : t->type_id ? t->type_id : t->tags ? t->project_id : t->id;
     AUTO(db_reset) struct db_stmt *q = db_use(db, query);
-    int rc;
+    int rc = 0;
 
     *ret_n = 0;
     db_bind_int(q, 1, of);
@@ -151,7 +151,7 @@ static int keep(struct task_env *env, int64_t task_id, int64_t run_id, int64_t d
 {
     const struct verdict_of overtaken = {"nothing", "overtaken", 0};
     int64_t before = 0;
-    int rc;
+    int rc = 0;
     {
         AUTO(db_reset) struct db_stmt *q = db_use(env->db, Q_TASK_KEPT_RUN);
         db_bind_int(q, 1, device_id);
