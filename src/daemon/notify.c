@@ -4,6 +4,8 @@
  */
 #include "daemon.h"
 
+#define SEND_TIMEOUT_S 1 /* a manager that reads nothing must not hold up the core */
+
 #include <stddef.h>
 #include <stdio.h>
 #include <sys/socket.h>
@@ -24,7 +26,11 @@ void notify_send(const char *state)
     int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
     if (fd < 0)
         return;
-    (void)!sendto(fd, state, strlen(state), MSG_NOSIGNAL, (struct sockaddr *)&addr,
+    /* A sign of life that finds no room is no loss: those before it wait to be read. */
+    int flags = MSG_NOSIGNAL | (strcmp(state, "WATCHDOG=1") == 0 ? MSG_DONTWAIT : 0);
+    struct timeval limit = {.tv_sec = SEND_TIMEOUT_S};
+    (void)setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof(limit));
+    (void)!sendto(fd, state, strlen(state), flags, (struct sockaddr *)&addr,
                   (socklen_t)(offsetof(struct sockaddr_un, sun_path) + n));
     (void)close(fd);
 }

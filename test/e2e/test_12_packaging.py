@@ -1,12 +1,14 @@
 """What is around the program: documents, units, image, installation."""
 import os
 import re
+import select
 import shutil
+import socket
 import subprocess
 
 import pytest
 
-from otalib import OTAD, ROOT, free_port
+from otalib import OTAD, ROOT, free_port, request, wait
 
 yaml = pytest.importorskip("yaml")
 
@@ -76,10 +78,19 @@ def test_systemd_hardening():
     assert float(level.group(1)) <= 2.0
 
 
+def is_full(path):
+    """A datagram socket that takes no more; until then it gets one of ours each time."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as s:
+        s.setblocking(False)
+        try:
+            s.sendto(b"ours", str(path))
+        except BlockingIOError:
+            return True
+    return False
+
+
 def test_systemd_readiness_and_watchdog(make_site, tmp_path):
     """The protocol of sd_notify(3): READY once everything is open, WATCHDOG from the core."""
-    import socket
-
     path = tmp_path / "notify"
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as s:
         s.bind(str(path))
@@ -91,6 +102,11 @@ def test_systemd_readiness_and_watchdog(make_site, tmp_path):
         while "WATCHDOG=1" not in seen:
             seen += s.recv(4096).decode() + "\n"
         assert seen.index("READY=1") < seen.index("WATCHDOG=1")
+        # whoever reads nothing does not hold up otad: far more signs of life than the socket holds
+        wait(lambda: is_full(path), "the socket is full")
+        assert request(site.otad.port, "GET", "/readyz").status == 200
+        while select.select([s], [], [], 0)[0]:
+            seen += s.recv(4096).decode() + "\n"
         site.otad.stop()
         while "STOPPING=1" not in seen:
             seen += s.recv(4096).decode() + "\n"
