@@ -17,7 +17,6 @@ trap 'rm -rf "$work"' EXIT
 # shellcheck disable=SC2016 # apt's own variables
 mirror=$(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' 'Label: Debian' \
 	2>/dev/null | head -1 || true)
-mirror=${mirror:-http://deb.debian.org/debian/}
 
 # An apt of its own for one release, beside the machine's.
 release() {
@@ -71,7 +70,7 @@ boot_loaders() {
 }
 
 : >"$work/list"
-if ! { u_boot bookworm && u_boot trixie; }; then
+if ! { [ -n "$mirror" ] && u_boot bookworm && u_boot trixie; }; then
 	rm -f "$out"/u-boot-*
 	boot_loaders || {
 		echo "images.sh: neither u-boot-qemu nor arduino-core-avr could be had:" >&2
