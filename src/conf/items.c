@@ -25,7 +25,7 @@ const struct item conf_items[] = {
      "<data_dir>/admin-token."},
 
     STRING("http", "listen", http_listen, RULE_LISTEN, "0.0.0.0:8080", 0,
-           "Address and port of the API, the console and plain downloads; [::]:8080 for IPv6."),
+           "Address and port of the API and of plain downloads; [::]:8080 for IPv6."),
     STRING("http", "public_url", http_public_url, RULE_HTTP, "http://127.0.0.1:8080", 80,
            "How devices reach this server: the base of plain download links. Set it to a name or "
            "address that the devices can use."),

@@ -1,13 +1,14 @@
 #!/bin/sh
-# deps.sh GROUP…: install the Debian packages that the groups need (build, test, demo, lint).
+# deps.sh GROUP…: install the Debian packages that the groups need (build, test, demo, bench, lint).
 # Does nothing when all are there; works as root or with sudo, and without a terminal.
 set -eu
 
 build="gcc libc6-dev make libuv1-dev libmosquitto-dev mosquitto-dev libmicrohttpd-dev
 	libsqlite3-dev libjansson-dev libssl-dev"
 test="libcmocka-dev mosquitto mosquitto-clients curl python3 python3-pytest python3-paho-mqtt
-	python3-yaml mandoc systemd procps"
+	python3-yaml mandoc openssl systemd procps"
 demo="mosquitto mosquitto-clients curl python3"
+bench="mosquitto wrk nginx-light python3 python3-paho-mqtt"
 lint="clang clang-format clang-tidy libclang-rt-dev shellcheck python3"
 
 want=""
@@ -16,6 +17,7 @@ for group; do
 	build) want="$want $build" ;;
 	test) want="$want $test" ;;
 	demo) want="$want $demo" ;;
+	bench) want="$want $bench" ;;
 	lint) want="$want $lint" ;;
 	*) echo "deps.sh: unknown group $group" >&2 && exit 2 ;;
 	esac

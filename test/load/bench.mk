@@ -5,5 +5,6 @@ PART ?= abcdef
 ROUNDS ?= 3
 DOC ?=
 bench: all build/preload/faultfs.so ## speed and size against the targets; figures in build/bench.json
+	@sh src/tool/deps.sh bench
 	/usr/bin/python3 test/load/bench.py --parts '$(PART)' --rounds $(ROUNDS) \
 		$(if $(DOC),--doc '$(DOC)')
