@@ -108,7 +108,7 @@ static void test_skipped_ones_come_while_others_go_on(void **state UNUSED)
     struct pair *t = pair_overfull(5000);
     while (!seen_all(&t->in)) {
         t->out.wanted = t->out.published + 1;
-        peer_publish(&t->out, "in/other", "and so on");
+        peer_publish(&t->out, "in/other", "99999 is none of them");
         until(&t->out, published_wanted);
     }
     assert_true(t->in.downs > 0);
