@@ -8,7 +8,7 @@ import subprocess
 
 import pytest
 
-from otalib import OTAD, ROOT, free_port, request, wait
+from otalib import OTAD, PLUGIN, ROOT, free_port, request, wait
 
 yaml = pytest.importorskip("yaml")
 
@@ -149,27 +149,28 @@ def test_dockerfile():
         assert package in words[1][1].split(), package
 
 
-def blocks(readme):
+def blocks(readme, part="tour"):
     text = (ROOT / readme).read_text()
-    tour = text[text.index("<!-- tour -->"): text.index("<!-- /tour -->")]
-    return re.findall(r"^```sh\n(.*?)^```$", tour, re.S | re.M)
+    text = text[text.index(f"<!-- {part} -->"): text.index(f"<!-- /{part} -->")]
+    return re.findall(r"^```sh\n(.*?)^```$", text, re.S | re.M)
 
 
 def test_readmes_are_equal_in_content():
-    assert blocks("README.md") == blocks("README.zh-CN.md")
+    for part in ("tour", "plugin"):
+        assert blocks("README.md", part) == blocks("README.zh-CN.md", part)
     english, chinese = (ROOT / "README.md").read_text(), (ROOT / "README.zh-CN.md").read_text()
     for pattern in (r"^#+ ", r"^\|", r"^- ", r"^\d\. "):
         assert len(re.findall(pattern, english, re.M)) == len(re.findall(pattern, chinese, re.M))
 
 
-def test_tour_of_the_readme(tmp_path):
-    """Word by word, in one shell; only ports, folder and program are moved."""
+def follow(tmp_path, part, *changes):
+    """The commands of a part of the README, word by word, in one shell; only ports, folder and
+    programs are moved. Returns what they said."""
     assert shutil.which("curl") and shutil.which("mosquitto_pub")
-    script = "\n".join(blocks("README.md"))
-    assert "make deps && make\n" in script
+    script = "\n".join(blocks("README.md", part))
     for old, new in (
-        ("make deps && make\n", ""), ("18830", str(free_port())), ("18080", str(free_port())),
-        ("$PWD/run/tour", str(tmp_path)), ("run/tour", str(tmp_path)), ("build/otad", OTAD),
+        *changes, (f"$PWD/run/{part}", str(tmp_path)), (f"run/{part}", str(tmp_path)),
+        ("$PWD/build/otad_mosquitto.so", "@plugin@"), ("build/otad", OTAD), ("@plugin@", PLUGIN),
     ):  # fmt: skip
         script = script.replace(old, new)
     # what a failure half way leaves running
@@ -179,7 +180,22 @@ def test_tour_of_the_readme(tmp_path):
     )
     done = run("bash", "-e", "-c", cleanup + script, timeout=120)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert '"verified"' in done.stdout and '"otaUpgrade"' in done.stdout
+    return done.stdout
+
+
+def test_tour_of_the_readme(tmp_path):
+    """A device that connects by itself, and one behind a gateway."""
+    said = follow(tmp_path, "tour", ("make deps && make\n", ""), ("18830", str(free_port())),
+                  ("18080", str(free_port())))  # fmt: skip
+    assert '"otaUpgrade"' in said
+    assert re.search(r'"device":"DU_lamp000001"[^}]*"state":"verified"', said), said
+    assert re.search(r'"gateway":"DU_hub0000001"', said), said
+
+
+def test_a_thingscloud_device_of_the_readme(tmp_path):
+    said = follow(tmp_path, "plugin", ("18831", str(free_port())), ("18081", str(free_port())))
+    assert '"upgrade":true' in said.replace(": ", ":")
+    assert re.search(r'"device":"the-access-token"[^}]*"state":"verified"', said), said
 
 
 def test_help_lists_every_target():
