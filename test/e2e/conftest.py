@@ -16,10 +16,10 @@ class Site:
 
     names = itertools.count(1)
 
-    def __init__(self, folder, conf=None, ready=True, plugin=False, **otad):
+    def __init__(self, folder, conf=None, ready=True, plugin=False, persistent=False, **otad):
         self.dir = folder
         self.devices = []
-        self.broker = Broker(folder / "broker", plugin)
+        self.broker = Broker(folder / "broker", plugin, persistent=persistent)
         self.otad = Otad(folder / "otad", self.broker, conf, **otad)
         self.broker.start()
         try:

@@ -105,9 +105,11 @@ class Process:
 
 class Broker:
     """A stock mosquitto (queue settings untouched); logins are those that otad writes. With the
-    plugin: logins come by the plugin, and nobody signals the broker."""
+    plugin: logins come by the plugin, and nobody signals the broker. Persistent: sessions are on
+    the disk with every change."""
 
-    def __init__(self, folder, plugin=False, service_password="broker-password-of-otad"):
+    def __init__(self, folder, plugin=False, service_password="broker-password-of-otad",
+                 persistent=False):
         self.dir = pathlib.Path(folder)
         self.auth = self.dir / "auth"
         self.auth.mkdir(parents=True)
@@ -130,6 +132,12 @@ class Broker:
                 else f"password_file {self.auth}/passwd\nacl_file {self.auth}/acl\n"
             )
             + f"pid_file {self.pid_file}\n"
+            + (
+                f"persistence true\npersistence_location {self.dir}/\n"
+                "autosave_on_changes true\nautosave_interval 1\n"
+                if persistent
+                else ""
+            )
             + ("user root\n" if os.geteuid() == 0 else "")
         )
         self.process = None

@@ -1,12 +1,10 @@
 """Tasks: pushes by hand and by the clock, to devices that are there and to some that are not."""
-import collections
 import datetime
-import json
 import time
 
 import pytest
 
-from otalib import PRELOAD, Device, wait
+from otalib import PRELOAD, wait
 
 OTA = {"kind": "ota_push", "version_attribute": "version", "module": "main"}
 
@@ -50,15 +48,6 @@ def rows(site, task, number):
 def iso(seconds):
     at = datetime.datetime.fromtimestamp(seconds, datetime.timezone.utc)
     return at.isoformat().replace("+00:00", "Z")
-
-
-def speak(site, key, attributes):
-    """A report in a device's name, by otad's own login: without a connection for each."""
-    if getattr(site, "speaker", None) is None:
-        site.speaker = Device(site.broker, "otad", site.otad.password).connected()
-        site.devices.append(site.speaker)
-    info = site.speaker.client.publish(f"attributes/{key}", json.dumps(attributes), 1)
-    wait(info.is_published, "it is taken")
 
 
 @pytest.fixture
@@ -199,45 +188,6 @@ def test_kept_but_not_right_any_more(dated):
          == {("nothing", "firmware_disabled"): 1}, "it is given up")  # fmt: skip
     device.nothing()
     assert device.inbox.empty()
-
-
-def test_kill_in_the_middle(make_site):
-    site = make_site()
-    kind = site.type()
-    n = 300
-    keys = [site.name("DU_many") for _ in range(n)]
-    answer = site.otad.rest(
-        "POST", "/devices/import",
-        "key,device_type,password\n" + "".join(f"{k},{kind},secret-of-{k}\n" for k in keys),
-        headers={"Content-Type": "text/csv"},
-    )  # fmt: skip
-    assert answer.status in (200, 201), answer
-    site.otad.firmware(kind, "2.0.0")
-    for key in keys:
-        speak(site, key, {"version": "1.0.0"})
-    wait(lambda: site.otad.ok("GET", f"/devices/{keys[-1]}")["last_seen_at"], "all are noted")
-    got_ids = collections.defaultdict(set)
-    site.speaker.client.on_message = lambda _c, _d, m: got_ids[m.topic.split("/")[1]].add(
-        json.loads(m.payload)["id"])  # fmt: skip
-    subscribed = site.speaker.client.subscribe("command_send/+", 1)
-    assert subscribed[0] == 0
-    task = make(site, {"device_type": kind}, rate_per_minute=6000)
-    number = site.otad.ok("POST", f"/tasks/{task['id']}/run")["run_id"]
-    for stop in (0.15, 0.5, 0.8):
-        wait(lambda: site.otad.ok("GET", f"/tasks/{task['id']}/runs/{number}")["devices"]
-             >= n * stop, "the run goes on", step=0.01)  # fmt: skip
-        site.otad.kill()
-        site.otad.start()
-    got = ended(site, task, number)
-    assert counts(got) == {("offered", ""): n}
-    seen = collections.Counter(r["device"] for r in rows(site, task, number))
-    assert seen == {k: 1 for k in keys}
-    assert site.otad.ok("GET", "/updates?state=offered&total=1&limit=1")["total"] == n
-    # what a crash took between the commit and the broker comes with the next sign of life
-    for key in keys:
-        speak(site, key, {"temperature": 20})
-    wait(lambda: len(got_ids) == n, "every device was told")
-    assert {len(ids) for ids in got_ids.values()} == {1}
 
 
 def test_schedule_and_misfire(dated):

@@ -1,0 +1,121 @@
+"""Tasks to some hundreds of connected devices while otad or the broker is killed (SIGKILL)."""
+import collections
+import signal
+
+import pytest
+
+from otalib import wait
+from swarm import Swarm
+
+N = 300
+RATE = 4000  # a minute: five seconds for all of them; two of them may come in one go
+
+
+@pytest.fixture
+def fleet(request, make_site):
+    site = make_site(plugin=request.param, persistent=True)
+    kind = site.type()
+    keys = [site.name("DU_many") for _ in range(N)]
+    answer = site.otad.rest(
+        "POST", "/devices/import",
+        "key,device_type,password\n" + "".join(f"{k},{kind},secret-of-{k}\n" for k in keys),
+        headers={"Content-Type": "text/csv"},
+    )  # fmt: skip
+    assert answer.status in (200, 201), answer
+    site.otad.firmware(kind, "2.0.0")
+    swarm = Swarm(site.broker, keys).connected()
+    swarm.report(version="1.0.0")
+    # who has not been heard for long counts as offline; a kill forgets the last seconds of that
+    wait(lambda: noted(site) == N, "all are noted")
+    swarm.site, swarm.kind = site, kind
+    yield swarm
+    swarm.close()
+
+
+def noted(site):
+    items = site.otad.ok("GET", "/devices?limit=500")["items"]
+    return sum(d["last_seen_at"] is not None for d in items)
+
+
+def start(fleet, action):
+    otad = fleet.site.otad
+    task = otad.ok("POST", "/tasks", {"name": action["kind"], "action": action,
+                                      "target": {"device_type": fleet.kind},
+                                      "rate_per_minute": RATE})  # fmt: skip
+    run = otad.ok("POST", f"/tasks/{task['id']}/run")["run_id"]
+    return f"/tasks/{task['id']}/runs/{run}"
+
+
+def kill_in_the_middle(fleet, runs, kill):
+    for part in (0.1, 0.55):
+        wait(lambda: min(fleet.site.otad.ok("GET", r)["devices"] for r in runs) >= N * part,
+             "the runs go on", step=0.01)  # fmt: skip
+        got = [fleet.site.otad.ok("GET", r) for r in runs]
+        assert not any(g["ended_at"] for g in got), (part, got)
+        kill()
+
+
+def recounted(fleet, run):
+    """The run at its end. Its counts are those of its list, which has every device once."""
+    otad = fleet.site.otad
+    wait(lambda: otad.ok("GET", run)["ended_at"], f"{run} ends")
+    items, after = [], ""
+    while True:
+        page = otad.ok("GET", f"{run}/devices?limit=500{after}")
+        items += page["items"]
+        if not page["next"]:
+            break
+        after = f"&after={page['next']}"
+    assert collections.Counter(i["device"] for i in items) == dict.fromkeys(fleet.members, 1)
+    got = otad.ok("GET", run)
+    assert got["state"] == "done" and got["devices"] == N
+    counts = {(c["result"], c["reason"]): c["n"] for c in got["counts"]}
+    assert counts == collections.Counter((i["result"], i["reason"]) for i in items)
+    return counts, {i["device"]: i["message_id"] for i in items}
+
+
+def both_tasks(fleet, kill, twice=False):
+    """A push and a command to all, killed twice on the way. twice: the broker may have forgotten
+    what it gave or got, so MQTT itself says the same thing again."""
+    push = start(fleet, {"kind": "ota_push", "version_attribute": "version", "module": "main"})
+    beep = start(fleet, {"kind": "command_send", "method": "beep", "params": {}})
+    kill_in_the_middle(fleet, (push, beep), kill)
+    counts, offers = recounted(fleet, push)
+    assert counts == {("offered", ""): N}
+    total = fleet.site.otad.ok("GET", "/updates?state=offered&total=1&limit=1")["total"]
+    assert total == N, "no device has two updates"
+    counts, beeps = recounted(fleet, beep)
+    assert counts == {("sent", ""): N}
+    fleet.connected()
+    fleet.report(temperature=20)  # what may not have left comes with the next sign of life
+    wait(lambda: all(fleet.got("otaUpgrade").values()), "every device has its push")
+    # a push that comes again is the same one; of a command otad says nothing twice
+    pushed, heard = fleet.got("otaUpgrade"), fleet.got("beep")
+    for key in fleet.members:
+        assert {m["id"] for m in pushed[key]} == {offers[key]} and len(pushed[key]) <= 3, key
+        assert pushed[key][0]["params"]["version"] == "2.0.0"
+        assert {m["id"] for m in heard[key]} <= {beeps[key]} and len(heard[key]) <= 1 + twice, key
+    # only what was on its way at one of the moments is not certain
+    assert sum(len(m) > 1 for m in pushed.values()) < N / 2
+    assert sum(len(m) != 1 for m in heard.values()) < N / 2
+
+
+@pytest.mark.parametrize("fleet", [False], ids=["stock"], indirect=True)
+def test_otad_is_killed(fleet):
+    def kill():
+        fleet.site.otad.kill()
+        fleet.site.otad.start()
+
+    both_tasks(fleet, kill)
+
+
+@pytest.mark.parametrize("fleet", [True], ids=["plugin"], indirect=True)
+def test_the_broker_is_killed(fleet):
+    def kill():
+        fleet.site.broker.stop(signal.SIGKILL)
+        wait(lambda: fleet.site.otad.metric("otad_mqtt_connected") == 0, "otad notices", step=0.01)
+        fleet.site.broker.start()
+        fleet.site.otad.wait_for("/readyz")
+        fleet.connected()
+
+    both_tasks(fleet, kill, twice=True)
