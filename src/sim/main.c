@@ -8,6 +8,7 @@
 #include "json.h"
 
 #include <signal.h>
+#include <sys/resource.h>
 
 static const struct command {
     const char *name;
@@ -16,6 +17,8 @@ static const struct command {
 } commands[] = {
     {"device", sim_device, "one device: reports, checks, downloads, verifies, reboots, reports"},
     {"fleet", sim_fleet, "many devices that check as fast as they get answers; prints figures"},
+    {"logins", sim_logins, "devices that log in and out as fast as the broker lets them"},
+    {"storm", sim_storm, "devices that all come back at once after a restart of the broker"},
     {"echo", sim_echo, "in place of otad: the same answer to every check (the yardstick)"},
     {"import-rows", sim_import_rows, "CSV rows for POST /api/v1/devices/import"},
 };
@@ -30,6 +33,17 @@ static void usage(FILE *out)
     fputs("otasim COMMAND --help shows the command's options.\n"
           "Exit codes: 0 fine, 1 failed at run time, 2 wrong usage.\n",
           out);
+}
+
+/* A connection has up to three descriptors. */
+static void take_all_descriptors(void)
+{
+    struct rlimit r;
+
+    if (getrlimit(RLIMIT_NOFILE, &r) == 0) {
+        r.rlim_cur = r.rlim_max;
+        (void)setrlimit(RLIMIT_NOFILE, &r);
+    }
 }
 
 int main(int argc, char **argv)
@@ -50,6 +64,7 @@ int main(int argc, char **argv)
         if (strcmp(argv[1], commands[i].name) != 0)
             continue;
         signal(SIGPIPE, SIG_IGN);
+        take_all_descriptors();
         setvbuf(stdout, NULL, _IOLBF, 0);
         json_setup();
         mqtt_setup();

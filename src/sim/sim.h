@@ -17,6 +17,8 @@ enum { SIM_OK = 0, SIM_FAILED = 1, SIM_USAGE = 2 };
 /* ---- subcommands: argv[0] is the subcommand's name; the result is the exit code ---- */
 int sim_device(int argc, char **argv);
 int sim_fleet(int argc, char **argv);
+int sim_logins(int argc, char **argv);
+int sim_storm(int argc, char **argv);
 int sim_echo(int argc, char **argv);
 int sim_import_rows(int argc, char **argv);
 

@@ -69,10 +69,11 @@ class Process:
                 pids += [int(p) for p in f.read().split()]
         return total / TICK
 
-    def rss_mib(self):
+    def rss_mib(self, what="VmRSS:"):
+        """What it has in memory; with VmHWM: the most that it ever had."""
         with open(f"/proc/{self.pid}/status") as f:
             for line in f:
-                if line.startswith("VmRSS:"):
+                if line.startswith(what):
                     return int(line.split()[1]) / 1024
         return 0.0
 
@@ -117,16 +118,30 @@ class Lab:
             return "".join(f.readlines()[-5:])
 
     # ---- programs ----
-    def broker(self):
-        conf = self.path("mosquitto.conf")
+    def broker(self, access="allow_anonymous true\n", name="mosquitto", persistent=False):
+        """A mosquitto on mqtt_port; access: who may log in. Persistent: as Debian's is."""
+        conf = self.path(name + ".conf")
         with open(conf, "w") as f:
-            f.write(f"listener {self.mqtt_port} 127.0.0.1\nallow_anonymous true\n"
-                    "persistence false\nset_tcp_nodelay true\nlog_type error\n"
-                    "max_queued_messages 100000\n")
+            f.write(f"listener {self.mqtt_port} 127.0.0.1\n{access}"
+                    + (f"persistence true\npersistence_location {self.dir}/\n" if persistent
+                       else "persistence false\n")
+                    + "set_tcp_nodelay true\nlog_type error\n"
+                    "max_queued_messages 100000\n"
+                    + ("user root\n" if os.geteuid() == 0 else ""))
         exe = shutil.which("mosquitto") or "/usr/sbin/mosquitto"
-        p = self.start("mosquitto", [exe, "-c", conf])
-        wait_for("mosquitto", lambda: can_connect(self.mqtt_port))
+        p = self.start(name, [exe, "-c", conf])
+        wait_for("mosquitto", lambda: can_connect(self.mqtt_port) or not p.alive())
+        if not p.alive():
+            raise RuntimeError("mosquitto ended: " + self.log_tail(p))
         return p
+
+    def plugin_access(self, credentials, service_password):
+        """`access` of a broker with the plugin."""
+        with open(self.path("service-password"), "w") as f:
+            f.write(service_password + "\n")
+        return (f"allow_anonymous false\nplugin {self.bin}/otad_mosquitto.so\n"
+                f"plugin_opt_credentials_file {credentials}\n"
+                f"plugin_opt_service_password_file {self.path('service-password')}\n")
 
     def nginx(self, root):
         port = free_port()
@@ -149,9 +164,10 @@ http {{
         wait_for("nginx", lambda: can_connect(port))
         return p, port
 
-    def echo(self, size):
+    def echo(self, size, username=None, password=None):
+        login = ["--username", username, "--password", password] if username else []
         p = self.start("echo", [f"{self.bin}/otasim", "echo", "--broker", self.broker_address(),
-                                "--client-id", "echo", "--size", str(int(size))])
+                                "--client-id", "echo", "--size", str(int(size)), *login])
         wait_for("otasim echo", lambda: "connected" in self.log_tail(p) and p.alive())
         return p
 
@@ -163,6 +179,16 @@ http {{
         subprocess.run(["mosquitto_sub", "-p", str(self.mqtt_port), "-h", "127.0.0.1", "-V", "5",
                         "-i", client_id, "-t", "nothing/at/all", "-E"],
                        check=True, stdout=subprocess.DEVNULL, timeout=30)
+
+    def sim(self, command, **options):
+        """One run of an otasim command that ends with a line of JSON."""
+        args = [f"{self.bin}/otasim", command, "--broker", self.broker_address()]
+        for option, value in options.items():
+            args += ["--" + option.replace("_", "-"), str(value)]
+        done = subprocess.run(args, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, timeout=600)
+        if done.returncode != 0:
+            raise RuntimeError(f"otasim {command} ended with {done.returncode}")
+        return json.loads(done.stdout.splitlines()[-1])
 
     def fleet(self, **options):
         return FleetRun(self, options).result()
@@ -197,7 +223,7 @@ class FleetRun:
 class Otad:
     """One otad with its own data folder; started and stopped any number of times."""
 
-    def __init__(self, lab, name, http_threads=1, preload=None):
+    def __init__(self, lab, name, http_threads=1, preload=None, mqtt=None):
         self.lab, self.name = lab, name
         self.port = free_port()
         self.data = lab.path(name)
@@ -210,7 +236,9 @@ class Otad:
                     f'[http]\nlisten = "127.0.0.1:{self.port}"\n'
                     f'public_url = "http://127.0.0.1:{self.port}"\nthreads = {http_threads}\n'
                     f'[mqtt]\nurl = "mqtt://127.0.0.1:{lab.mqtt_port}"\nusername = "otad"\n'
-                    f'client_id = "{self.client_id}"\n[log]\nlevel = "warn"\n')
+                    f'client_id = "{self.client_id}"\n'
+                    + "".join(f"{k} = {json.dumps(v)}\n" for k, v in (mqtt or {}).items())
+                    + '[log]\nlevel = "warn"\n')
 
     def start(self):
         """Seconds from exec until it is ready for devices."""
@@ -299,12 +327,14 @@ class Otad:
             self.add_firmware(type_key, f"2.{i // 100}.{i % 100}", b"firmware %d" % i, c)
         c.close()
 
-    def import_devices(self, type_key, count, prefix="bench-", first=1):
+    def import_devices(self, type_key, count, prefix="bench-", first=1, password=None):
         """Seconds that POST /devices/import took."""
         path = self.lab.path(f"{self.name}-{prefix}{first}.csv")
         with open(path, "wb") as f:
             subprocess.run([f"{self.lab.bin}/otasim", "import-rows", str(count), "--type", type_key,
-                            "--prefix", prefix, "--first", str(first)], stdout=f, check=True)
+                            "--prefix", prefix, "--first", str(first),
+                            *(["--password", password] if password else [])],
+                           stdout=f, check=True)
         began = time.monotonic()
         # curl, not Python: the sender must cost little, and its bytes must not wait for a lock.
         out = subprocess.run(

@@ -266,7 +266,7 @@ def test_old_version_again(broker, cloud, server):
 
 
 @pytest.mark.parametrize("args", [
-    [], ["nothing"], ["device"], ["fleet"], ["echo"], ["import-rows"], ["import-rows", "0"],
+    [], ["nothing"], ["device"], ["fleet"], ["echo"], ["logins"], ["storm"], ["import-rows"], ["import-rows", "0"],
     ["device", "--broker", "here", "--username", "d"], ["echo", "--broker", "h:1", "--size", "9"],
     ["device", "--broker", "h:99999", "--username", "d"],
     ["device", "--broker", "h:1", "--username", "a/b"],
@@ -278,7 +278,7 @@ def test_wrong_usage(args):
     assert r.stderr and not r.stdout
 
 
-@pytest.mark.parametrize("command", ["device", "fleet", "echo", "import-rows"])
+@pytest.mark.parametrize("command", ["device", "fleet", "logins", "storm", "echo", "import-rows"])
 def test_help(command):
     r = subprocess.run([OTASIM, command, "--help"], capture_output=True, text=True,
                        timeout=PATIENCE)
