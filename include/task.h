@@ -126,7 +126,8 @@ int task_run_devices(struct db *db, int64_t run_id, const char *result, int64_t 
                      int (*row)(void *arg, const struct task_run_device *d), void *arg) MUST_USE;
 
 /* ---- execution ---- */
-/* A device that gave no sign of life for so long is taken for offline: the message is kept. */
+/* A device that gave no sign of life for so long, and that nobody says is connected, is taken for
+ * offline: the message is kept. */
 #define TASK_SEEN_MS ((int64_t)5 * 60 * 1000)
 /* One message, to be sent once the transaction is committed. */
 struct task_message {
@@ -142,6 +143,8 @@ struct task_env {
     struct db *db;
     const struct catalog *catalog;
     const struct device_seen *seen; /* NULL: the rows alone say */
+    /* Who is connected is there, however long it has been silent; NULL = not known. */
+    struct device_presence *presence;
     int64_t now, link_lifetime_ms;
     struct arena *arena;
     bool settled; /* everything that was sent before has reached the broker */

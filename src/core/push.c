@@ -141,6 +141,7 @@ static struct task_env env_of(struct sending *s)
         .db = s->x->db,
         .catalog = s->x->catalog,
         .seen = s->c->seen,
+        .presence = s->c->presence,
         .now = s->x->now,
         .link_lifetime_ms = s->x->conf->ota_link_lifetime_s * 1000,
         .arena = s->x->arena,

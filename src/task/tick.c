@@ -177,6 +177,11 @@ static int keep(struct task_env *env, int64_t task_id, int64_t run_id, int64_t d
     return rc;
 }
 
+static bool is_connected(const struct task_env *env, const struct device *d)
+{
+    return env->presence && device_presence(env->presence, d->key) == 1;
+}
+
 /* 1 = a message left, 0 = none, or an error. */
 static int handle(struct task_env *env, const struct task *t, const struct action *act,
                   const struct open_run *r, int64_t device_id)
@@ -189,7 +194,7 @@ static int handle(struct task_env *env, const struct task *t, const struct actio
         return rc == E_NOTFOUND ? 0 : rc; /* of an import that is not there yet */
     int64_t seen = seen_at(env, device_id, &rc);
     if (rc == 0)
-        rc = task_step(env, act, &d, env->now - seen <= TASK_SEEN_MS, &v);
+        rc = task_step(env, act, &d, env->now - seen <= TASK_SEEN_MS || is_connected(env, &d), &v);
     if (rc == 0 && strcmp(v.result, "pending_offline") == 0)
         rc = keep(env, t->id, r->id, device_id);
     if (rc == 0)

@@ -171,6 +171,21 @@ def test_offline_is_kept_and_delivered_once(dated):
          == {("offered", ""): 2}, "the counts follow")  # fmt: skip
 
 
+def test_a_silent_device_that_is_connected(make_site):
+    """With the plugin: it only waits, as in the document's second sequence, and for an hour."""
+    site = make_site(plugin=True, preload=PRELOAD / "clock.so")
+    kind = site.type()
+    waiting, gone = site.device(kind, "1.0.0"), site.device(kind, "1.0.0")
+    site.otad.firmware(kind, "2.0.0")
+    task = make(site, {"device_type": kind})
+    gone.close()
+    site.otad.stop()
+    site.otad.start(CLOCK_AHEAD_S="3600")
+    wait(lambda: site.otad.ok("GET", f"/devices/{waiting.key}")["online"], "it is connected")
+    assert counts(run(site, task)) == {("offered", ""): 1, ("pending_offline", ""): 1}
+    assert waiting.receive()["params"]["version"] == "2.0.0"
+
+
 def test_kept_but_not_right_any_more(dated):
     site = dated
     kind = site.type()

@@ -256,6 +256,28 @@ static void what_was_missed(void **state UNUSED)
     world_done(&w);
 }
 
+static void who_is_connected_is_there(void **state UNUSED)
+{
+    static const char list[] = "=\n+d1\n+d3\n.\n"; /* d3 has nothing newer */
+    struct world w;
+
+    world_init(&w);
+    struct task t = task_of(&w);
+    MUST(task_insert(w.d.w, &t, NULL, 0));
+    w.env.now = T0 + TASK_SEEN_MS + 1;
+    w.env.presence = device_presence_new();
+    device_presence_tell(w.env.presence, list, sizeof(list) - 1);
+    int64_t run = run_now(&w, &t);
+    while (!is_over(&w, t.id, run))
+        MUST(task_tick(&w.env, 500, 1000000));
+    struct tally n = tally(&w, run);
+    assert_int_equal(n.offered, 1);
+    assert_int_equal(w.sent, 1);
+    assert_int_equal(n.pending, DEVICES / 3 * 2 - 1);
+    device_presence_free(w.env.presence);
+    world_done(&w);
+}
+
 static void what_is_kept(void **state UNUSED)
 {
     struct device dev;
@@ -346,6 +368,7 @@ int test_task(void)
         cmocka_unit_test(each_device_once),
         cmocka_unit_test(the_rate_holds),
         cmocka_unit_test(what_was_missed),
+        cmocka_unit_test(who_is_connected_is_there),
         cmocka_unit_test(what_is_kept),
         cmocka_unit_test(a_device_that_fails_holds_up_nobody),
         cmocka_unit_test(after_a_crash),
