@@ -241,6 +241,14 @@ CREATE INDEX rule_project ON rule (project_id, id);
 
 CREATE INDEX rule_type ON rule (type_id);
 
+CREATE TABLE rule_target (
+  rule_id   INTEGER NOT NULL REFERENCES rule (id) ON DELETE CASCADE,
+  device_id INTEGER NOT NULL REFERENCES device (id) ON DELETE CASCADE,
+  PRIMARY KEY (rule_id, device_id)
+) STRICT, WITHOUT ROWID;
+
+CREATE INDEX rule_target_device ON rule_target (device_id);
+
 CREATE TABLE setting (
   name  TEXT PRIMARY KEY,
   value TEXT NOT NULL

@@ -136,6 +136,23 @@ FROM rule WHERE id > $4 AND ($1 = 0 OR project_id = $1) AND ($2 = 0 OR type_id =
   AND ($3 = 0 OR device_id = $3)
 ORDER BY id LIMIT $5;
 
+-- name: rule_target_insert :exec writer
+-- in: rule_id int, device_id int
+INSERT INTO rule_target (rule_id, device_id) VALUES ($1, $2);
+
+-- name: rule_target_clear :exec writer
+-- in: rule_id int
+DELETE FROM rule_target WHERE rule_id = $1;
+
+-- name: rule_devices :many reader
+-- in: rule_id int    out: device_id int, key text
+SELECT l.device_id, d.key FROM rule_target l JOIN device d ON d.id = l.device_id
+WHERE l.rule_id = $1 ORDER BY l.device_id;
+
+-- name: rule_devices_all :many reader scan
+-- out: rule_id int, device_id int
+SELECT rule_id, device_id FROM rule_target ORDER BY rule_id, device_id;
+
 -- name: rule_count :one reader
 -- in: project_id int    out: count int
 SELECT count(*) FROM rule WHERE project_id = $1;

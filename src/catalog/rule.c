@@ -105,6 +105,50 @@ int rule_delete(struct db *w, int64_t id)
     return rc;
 }
 
+static int insert_device(struct db *w, int64_t rule_id, int64_t device_id)
+{
+    AUTO(db_reset) struct db_stmt *q = db_use(w, Q_RULE_TARGET_INSERT);
+    int rc;
+
+    db_bind_int(q, 1, rule_id);
+    db_bind_int(q, 2, device_id);
+    rc = db_run(q);
+    return rc == -EEXIST ? 0 : rc;
+}
+
+int rule_set_devices(struct db *w, const struct rule *r, const int64_t *ids, size_t n,
+                     struct fail *f)
+{
+    AUTO(db_reset) struct db_stmt *q = db_use(w, Q_RULE_TARGET_CLEAR);
+    int rc;
+
+    if (n > 0 && r->device_id)
+        return fail(f, E_CONFLICT, "a rule of one device has no list of devices");
+    if (n > RULE_DEVICES_MAX)
+        return fail(f, E_LIMIT, "a rule lists at most %d devices", RULE_DEVICES_MAX);
+    db_bind_int(q, 1, r->id);
+    rc = db_run(q);
+    for (size_t i = 0; rc == 0 && i < n; i++)
+        rc = insert_device(w, r->id, ids[i]);
+    if (rc == E_CONFLICT)
+        return fail(f, rc, "a device of the rule's list is gone");
+    return rc < 0 ? catalog_fail(w, rc, "cannot store the rule", f) : 0;
+}
+
+int rule_devices(struct db *db, int64_t rule_id, int (*row)(void *arg, const char *key), void *arg)
+{
+    AUTO(db_reset) struct db_stmt *q = db_use(db, Q_RULE_DEVICES);
+    int rc;
+
+    db_bind_int(q, 1, rule_id);
+    while ((rc = db_step(q)) == 1) {
+        rc = row(arg, db_text(q, 1));
+        if (rc != 0)
+            break;
+    }
+    return rc;
+}
+
 int rule_by_id(struct db *db, int64_t project_id, int64_t id, struct arena *a, struct rule *ret)
 {
     AUTO(db_reset) struct db_stmt *q = db_use(db, Q_RULE_BY_ID);
