@@ -61,7 +61,7 @@ struct past_attempt {
     bool canceled;
 };
 struct active_update {
-    int64_t id, device_id, firmware_id, retry_at;
+    int64_t id, device_id, firmware_id, retry_at, updated_at;
     const char *module;
     enum update_state state;
 };
@@ -71,11 +71,12 @@ struct device_facts {
     const char *version; /* NULL = unknown */
     const struct past_attempt *past;
     size_t n_past;
-    const struct active_update *active; /* of the device and its gateways */
+    const struct active_update *active; /* of the device, its gateways, and what is behind it */
     size_t n_active;
-    const struct active_update *beside; /* in progress on others behind the same gateway */
+    const struct active_update *beside; /* offered to or in progress on others behind the same
+                                         * gateway */
     size_t n_beside;
-    int64_t gateway_type_id; /* the type of the gateway that they share; 0 = none is in progress */
+    int64_t gateway_type_id; /* the type of the gateway that they share; 0 = there are none */
     /* What it last reported; asked only when a firmware has conditions. NULL = not reported. */
     const json_t *(*attribute)(void *arg, const char *name);
     void *arg;

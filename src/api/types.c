@@ -34,7 +34,8 @@ static const struct json_field fields[] = {
     {"max_children", JK_INT, 0, 0, 100000, NULL, "1000",
      "Of a gateway: it makes no further device when so many stand behind it."},
     {"parallel_updates", JK_INT, 0, 1, 100000, NULL, "1",
-     "Of a gateway: how many devices behind it are updated at a time."},
+     "Of a gateway: how many devices behind it are updated, or have an offer of the last ten "
+     "minutes, at a time."},
     {"created_at", JK_TIME, JF_READ_ONLY, 0, 0, NULL, NULL, "When it was made."},
     {"updated_at", JK_TIME, JF_READ_ONLY, 0, 0, NULL, NULL, "When it last changed."},
     {"revision", JK_INT, JF_READ_ONLY, 0, 0, NULL, NULL, "Counts changes; the ETag's number."},
