@@ -20,6 +20,19 @@ struct project {
     const char *key, *name;
 };
 
+/* In which words of their own devices of a type tell how an update goes. */
+struct progress_word {
+    const char *said, *state; /* state: the name of an update's state, or "none" */
+};
+struct progress {
+    const char *attribute, *event; /* where it is told; one of them is NULL */
+    /* Names of members; NULL = none. Of the event's params; of the attribute's object; and without
+     * state_field the attribute is the state itself and the others are attributes beside it. */
+    const char *state_field, *percent_field, *text_field, *id_field, *module_field;
+    const struct progress_word *words;
+    size_t n_words;
+};
+
 struct device_type {
     int64_t id, project_id, created_at, updated_at, revision;
     const char *key, *name, *description, *timezone;
@@ -28,9 +41,11 @@ struct device_type {
     int64_t accept_timeout_s, download_timeout_s, install_timeout_s, verify_timeout_s;
     int64_t attempts, attempts_per_day, backoff_s;
     const char *battery_attribute, *signal_attribute, *space_attribute;
-    bool auto_create;         /* a gateway may bring devices of this type by itself */
-    int64_t max_children;     /* of a gateway: how many may stand behind it so */
-    int64_t parallel_updates; /* of a gateway: how many behind it may be updated at a time */
+    bool auto_create;                /* a gateway may bring devices of this type by itself */
+    int64_t max_children;            /* of a gateway: how many may stand behind it so */
+    int64_t parallel_updates;        /* of a gateway: how many behind it may be updated at a time */
+    const char *progress_text;       /* JSON; NULL = none */
+    const struct progress *progress; /* the same, in the snapshot alone */
 };
 
 struct id_list { /* sorted ascending, no doubles */
@@ -93,6 +108,11 @@ int device_type_delete(struct db *w, int64_t id, struct fail *f)
 int device_type_by_key(struct db *db, int64_t project_id, const char *key, struct arena *a,
                        struct device_type *ret) MUST_USE;
 int device_type_by_id(struct db *db, int64_t id, struct arena *a, struct device_type *ret) MUST_USE;
+
+/* Check what a request brings for `progress`; findings with pointers below `at`. Pure. */
+int progress_check(const json_t *in, const char *at, struct json_errors *errs) MUST_USE;
+/* Into a struct in the arena; NULL when the text is none that was checked. Pure. */
+const struct progress *progress_parse(const char *text, struct arena *a);
 
 int rule_insert(struct db *w, struct rule *r, struct fail *f) MUST_USE;
 int rule_update(struct db *w, const struct rule *r, struct fail *f) MUST_USE;

@@ -202,6 +202,16 @@ int update_moved(struct db *w, const struct catalog *c, const struct device *d, 
  * how often. */
 int update_served(struct db *w, const struct catalog *c, int64_t update_id, int file_no,
                   uint64_t from, uint64_t to, bool starts, int64_t now, struct arena *a) MUST_USE;
+/* What a device said in the words of its type's mapping. said: the event's params, or the report;
+ * before: the attributes as they stood before it, so that what is only repeated is no news (NULL
+ * for an event). It moves the update whose id it names, or the one that is under way. 0 also when
+ * nothing is said, or what is said is illegal (counted); E_PROTO: no such word, or no such update,
+ * or more than one. */
+int update_progress(struct db *w, const struct catalog *c, const struct device *d,
+                    const struct progress *p, const json_t *said, const json_t *before, int64_t now,
+                    struct arena *a) MUST_USE;
+/* Does a report tell any of it? Pure. */
+bool update_progress_in(const struct progress *p, const json_t *attributes);
 int update_cancel(struct db *w, int64_t update_id, const char *cause, const char *text, int64_t now,
                   struct fail *f) MUST_USE; /* E_CONFLICT when final */
 /* Handle up to max updates whose deadline has passed; returns how many (<0 error); *ret_next is

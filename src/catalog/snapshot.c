@@ -84,6 +84,7 @@ static int load_types(struct db *db, struct catalog *c)
         struct device_type *t = arena_alloc(&c->arena, sizeof(*t));
 
         device_type_row(q, &c->arena, t);
+        t->progress = t->progress_text ? progress_parse(t->progress_text, &c->arena) : NULL;
         map_put(&c->types, &t->id, sizeof(t->id), t);
     }
     return rc;

@@ -31,7 +31,7 @@ struct answers {
     size_t n_seen;
     struct arena *arena;
     unsigned offered, repeated, nothing; /* checks answered, by result */
-    unsigned bad_versions, without_rule;
+    unsigned bad_versions, bad_progress, without_rule;
     int64_t ids[16]; /* updates that were offered */
     size_t n_ids;
 };

@@ -1,4 +1,5 @@
-"""Rules: which event of which device makes a check of what; and what explain says of them."""
+"""Rules: which event of which device makes a check of what, and what explain says of them; and
+devices that tell in words of their own how an update goes."""
 from otalib import wait
 
 
@@ -95,3 +96,43 @@ def test_enable_disable_and_why(site):
     said = explain(site, device, "unheard-of")
     assert said["reason"] == "no_rule" and said["rules"] == []
     assert "unheard-of" in said["reasons"][0]["text"]
+
+
+def test_progress_in_words_of_the_device(site):
+    """The attribute of one type, the event of another; behind a gateway, too."""
+    told = {"attribute": "ota_state", "percent_field": "ota_percent", "text_field": "ota_error",
+            "states": {"DOWNLOADING": "downloading", "2": "installing", "FAIL": "failed"}}  # fmt: skip
+    kind = site.type(progress=told)
+    assert site.otad.ok("GET", f"/device-types/{kind}")["progress"] == told
+    site.otad.firmware(kind, "2.0")
+    device = site.device(kind, "1.0")
+    key = f"{device.key}-child"
+    site.otad.ok("POST", "/devices", {"key": key, "device_type": kind, "gateway": device.key,
+                                      "address": "A"})  # fmt: skip
+    offer = device.offer()
+    device.report(ota_state="DOWNLOADING", ota_percent=40)
+    assert site.otad.wait_state(device.key, "downloading")["percent"] == 40
+    device.report(ota_state=2)
+    site.otad.wait_state(device.key, "installing")
+    refused = site.otad.metric("otad_update_transitions_refused_total")
+    unknown = site.otad.metric("otad_device_messages_refused_total", reason="bad_progress")
+    device.report(ota_state="DOWNLOADING")
+    device.report(ota_state="WHATEVER")
+    device.report(ota_state="FAIL", ota_error="flash is write-protected")
+    update = site.otad.wait_state(device.key, "planned")
+    assert update["id"] == offer["id"] and update["history"][-1]["text"] == (
+        "attempt 1 failed: the device reports FAIL: flash is write-protected")  # fmt: skip
+    assert site.otad.metric("otad_update_transitions_refused_total") == refused + 1
+    assert site.otad.metric("otad_device_messages_refused_total", reason="bad_progress") == unknown + 1
+
+    site.otad.ok("PATCH", f"/device-types/{kind}", {"progress": {
+        "event": "otaFinished", "state_field": "ota_result",
+        "states": {"0": "installed", "1": "failed"}}})  # fmt: skip
+    device.publish("gateway_event_report", {"device": "A", "event": {
+        "method": "otaCheck", "params": {"version": "1.0"}}})  # fmt: skip
+    site.otad.wait_state(key, "offered")
+    device.publish("gateway_event_report", {"device": "A", "event": {
+        "method": "otaFinished", "params": {"ota_result": 0}}})  # fmt: skip
+    site.otad.wait_state(key, "installed")
+    device.publish("gateway_attributes", {"A": {"version": "2.0"}})
+    site.otad.wait_state(key, "verified")

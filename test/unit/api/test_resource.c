@@ -290,6 +290,56 @@ static void test_rules(void **state)
     refused(x, 404, "not_found", "DELETE", path, NULL, NULL);
 }
 
+static void progress_refused(struct fixture *x, const char *progress, const char *pointer,
+                             const char *detail)
+{
+    struct answer a;
+    struct sbuf body = {.p = NULL};
+    sbuf_fmt(&body, "{\"progress\":%s}", progress);
+    assert_int_equal(ask(x, "PATCH", "/api/v1/device-types/told", NULL, body.p, &a), 422);
+    assert_string_equal(error_pointer(&a), pointer);
+    assert_non_null(strstr(a.body.p, detail));
+    answer_done(&a);
+    sbuf_done(&body);
+}
+
+static void test_progress(void **state)
+{
+    struct fixture *x = *state;
+    const char *path = "/api/v1/device-types/told";
+    make_type(x, "told");
+    json_t *t = must(x, 200, "PATCH", path, NULL,
+                     "{\"progress\":{\"event\":\"e\",\"states\":{\"a\":\"downloading\"}}}");
+    assert_string_equal(json_get_str(json_object_get(t, "progress"), "event", ""), "e");
+    json_decref(t);
+    progress_refused(x, "{\"states\":{\"a\":\"failed\"}}", "/progress", "one of the two");
+    progress_refused(x, "{\"event\":\"e\",\"attribute\":\"a\",\"percent_field\":\"p\"}",
+                     "/progress", "one of the two");
+    progress_refused(x, "{\"event\":\"e\"}", "/progress", "nothing is told");
+    progress_refused(x, "{\"evnet\":\"e\"}", "/progress/evnet", "event");
+    progress_refused(x, "{\"event\":\"e\",\"states\":{\"a/~b\":\"done\"}}",
+                     "/progress/states/a~1~0b", "downloading");
+    progress_refused(x, "{\"event\":\"e\",\"states\":{\"OK\":\"verified\"}}", "/progress/states/OK",
+                     "`installed`");
+    progress_refused(x, "{\"event\":\"e\",\"states\":{\"\":\"failed\"}}", "/progress/states/",
+                     "1 to 64");
+    progress_refused(x, "{\"event\":\"e\",\"states\":{\"1\":1}}", "/progress/states/1", "one of");
+    progress_refused(x, "7", "/progress", "object");
+    struct sbuf many = {.p = NULL};
+    sbuf_str(&many, "{\"event\":\"e\",\"states\":{");
+    for (int i = 0; i <= 64; i++)
+        sbuf_fmt(&many, "%s\"w%d\":\"failed\"", i ? "," : "", i);
+    sbuf_str(&many, "}}");
+    progress_refused(x, many.p, "/progress", "at most 64");
+    sbuf_done(&many);
+    t = must(x, 200, "PATCH", path, NULL, "{\"name\":\"Told\"}"); /* what is not sent stays */
+    assert_true(json_is_object(json_object_get(t, "progress")));
+    json_decref(t);
+    t = must(x, 200, "PATCH", path, NULL, "{\"progress\":null}");
+    assert_true(json_is_null(json_object_get(t, "progress")));
+    json_decref(t);
+}
+
 static void rule_refused(struct fixture *x, const char *method, const char *path, const char *body,
                          const char *pointer)
 {
@@ -384,6 +434,7 @@ const struct CMUnitTest resource_tests[] = {
     cmocka_unit_test(test_idempotency),
     cmocka_unit_test(test_same_key_under_way),
     cmocka_unit_test(test_failed_commit),
+    cmocka_unit_test(test_progress),
     cmocka_unit_test(test_rules),
     cmocka_unit_test(test_rules_with_devices),
     cmocka_unit_test(test_firmware_patch),
