@@ -34,8 +34,8 @@ static const char *text_of(const json_t *in, const char *field, struct arena *a)
         return NULL;
     if (json_is_string(value)) { /* cut between characters, without control characters */
         const char *s = json_string_value(value);
-        size_t n = 0, k;
-        while ((k = str_utf8(s + n, strlen(s + n))) > 0 && n + k <= TEXT_MAX)
+        size_t n = 0, k, all = strlen(s);
+        while (n < all && (k = str_utf8(s + n, all - n)) > 0 && n + k <= TEXT_MAX)
             n += k;
         char *copy = arena_strndup(a, s, n);
         for (char *c = copy; *c; c++)
