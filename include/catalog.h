@@ -14,6 +14,7 @@
 #define MODULE_MAX         32
 #define FIRMWARE_FILES_MAX 5
 #define RULE_DEVICES_MAX   1000
+#define RULE_EVENT_MAX     16 /* rules of one type, and of one device, for one event */
 
 struct project {
     int64_t id, created_at, updated_at, revision;
@@ -114,6 +115,7 @@ int progress_check(const json_t *in, const char *at, struct json_errors *errs) M
 /* Into a struct in the arena; NULL when the text is none that was checked. Pure. */
 const struct progress *progress_parse(const char *text, struct arena *a);
 
+/* E_LIMIT when RULE_EVENT_MAX others are for the event. */
 int rule_insert(struct db *w, struct rule *r, struct fail *f) MUST_USE;
 int rule_update(struct db *w, const struct rule *r, struct fail *f) MUST_USE;
 int rule_delete(struct db *w, int64_t id) MUST_USE;

@@ -136,6 +136,11 @@ FROM rule WHERE id > $4 AND ($1 = 0 OR project_id = $1) AND ($2 = 0 OR type_id =
   AND ($3 = 0 OR device_id = $3)
 ORDER BY id LIMIT $5;
 
+-- name: rule_count_event :one reader
+-- in: type_id int, device_id int (0 = none), event text, id int    out: count int of other rules
+SELECT (SELECT count(*) FROM rule WHERE type_id = $1 AND event = $3 AND id <> $4)
+  + (SELECT count(*) FROM rule WHERE device_id = $2 AND event = $3 AND id <> $4);
+
 -- name: rule_target_insert :exec writer
 -- in: rule_id int, device_id int
 INSERT INTO rule_target (rule_id, device_id) VALUES ($1, $2);

@@ -238,6 +238,12 @@ static int take_devices(struct write *w, struct db *db, const struct rule *r)
     return w->errs.count ? E_PROTO : rule_set_devices(db, r, ids, n, &w->fail);
 }
 
+/* What the room has no place for is a finding at the event. */
+static int too_many(struct write *w, int rc)
+{
+    return rc == E_LIMIT ? write_invalid(w, "/event", "too_many", "%s", w->fail.text) : rc;
+}
+
 static int answer_with(struct write *w, struct db *db, int64_t id)
 {
     struct rule r;
@@ -260,7 +266,7 @@ static int run_create(struct write *w, struct db *db)
     int rc = rule_owner(w, db, &r);
     rule_take(w->in, &r);
     if (rc == 0)
-        rc = rule_insert(db, &r, &w->fail);
+        rc = too_many(w, rule_insert(db, &r, &w->fail));
     if (rc == 0)
         rc = take_devices(w, db, &r);
     if (rc == 0)
@@ -286,7 +292,7 @@ static int run_patch(struct write *w, struct db *db)
         return rc;
     rule_take(w->in, &r);
     r.updated_at = w->now;
-    rc = rule_update(db, &r, &w->fail);
+    rc = too_many(w, rule_update(db, &r, &w->fail));
     if (rc == 0)
         rc = take_devices(w, db, &r);
     return rc < 0 ? rc : answer_with(w, db, w->id);

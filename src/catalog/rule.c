@@ -56,11 +56,32 @@ static int rule_check(const struct rule *r, struct fail *f)
     return module_check(r->module, f);
 }
 
+/* More would be left without an answer. */
+static int check_room(struct db *w, const struct rule *r, struct fail *f)
+{
+    AUTO(db_reset) struct db_stmt *q = db_use(w, Q_RULE_COUNT_EVENT);
+    int rc;
+
+    db_bind_int(q, 1, r->type_id);
+    db_bind_int(q, 2, r->device_id);
+    db_bind_text(q, 3, r->event);
+    db_bind_int(q, 4, r->id);
+    rc = db_row(q);
+    if (rc < 0)
+        return catalog_fail(w, rc, "cannot store the rule", f);
+    if (db_int(q, 0) >= RULE_EVENT_MAX)
+        return fail(f, E_LIMIT, "there are %d rules for event %s already, which is the most",
+                    RULE_EVENT_MAX, r->event);
+    return 0;
+}
+
 int rule_insert(struct db *w, struct rule *r, struct fail *f)
 {
     AUTO(db_reset) struct db_stmt *q = db_use(w, Q_RULE_INSERT);
     int rc = rule_check(r, f);
 
+    if (rc == 0)
+        rc = check_room(w, r, f);
     if (rc < 0)
         return rc;
     db_bind_int(q, 1, r->project_id);
@@ -81,6 +102,8 @@ int rule_update(struct db *w, const struct rule *r, struct fail *f)
     AUTO(db_reset) struct db_stmt *q = db_use(w, Q_RULE_UPDATE);
     int rc = rule_check(r, f);
 
+    if (rc == 0)
+        rc = check_room(w, r, f);
     if (rc < 0)
         return rc;
     db_bind_int(q, 1, r->id);

@@ -32,7 +32,7 @@ struct answers {
     struct arena *arena;
     unsigned offered, repeated, nothing; /* checks answered, by result */
     unsigned bad_versions, bad_progress, without_rule;
-    int64_t ids[16]; /* updates that were offered */
+    int64_t ids[2 * RULE_EVENT_MAX]; /* updates that were offered */
     size_t n_ids;
 };
 struct engine {

@@ -8,7 +8,7 @@
  */
 #include "core_priv.h"
 
-#define RULES_MAX   16
+#define RULES_MAX   (2 * RULE_EVENT_MAX) /* of the type and of the device */
 #define MODULES_MAX 16
 
 int engine_answer(const struct dialect *dialect, const struct device_command *cmd,

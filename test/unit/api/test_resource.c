@@ -382,6 +382,15 @@ static void test_rules_with_devices(void **state)
     json_decref(r);
     assert_null(must(x, 204, "DELETE", "/api/v1/devices/narrow-2", NULL, NULL));
 
+    for (int i = 1; i < RULE_EVENT_MAX; i++)
+        json_decref(must(x, 201, "POST", "/api/v1/rules", NULL,
+                         "{\"event\":\"e\",\"device_type\":\"narrow\"}"));
+    rule_refused(x, "POST", "/api/v1/rules", "{\"event\":\"e\",\"device_type\":\"narrow\"}",
+                 "/event");
+    json_decref(must(x, 200, "PATCH", path, NULL, "{\"event\":\"e\"}"));
+    json_decref(
+        must(x, 201, "POST", "/api/v1/rules", NULL, "{\"event\":\"e\",\"device\":\"narrow-1\"}"));
+
     struct sbuf many = {.p = NULL};
     sbuf_str(&many, "{\"devices\":[");
     for (int i = 0; i <= RULE_DEVICES_MAX; i++)
