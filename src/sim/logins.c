@@ -13,7 +13,7 @@
 
 static const char usage[] =
     "Usage: otasim logins --broker ADDRESS:PORT [OPTION…]\n"
-    "Devices log in and out; prints one line of JSON: rate, latencies of CONNACK, refused, errors.\n"
+    "Devices log in and out; prints a line of JSON: rate, refused, errors, latencies of CONNACK.\n"
     "  --broker A:PORT   the broker, an IPv4 address\n"
     "  --devices N       another device each time, so many in turn (default 100000)\n"
     "  --first K         number of the first (default 1)\n"
@@ -156,9 +156,8 @@ static void begin(struct slot *s)
     s->sent = s->answered = false;
     s->began_us = clock_mono_us();
     s->fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-    if (s->fd < 0 ||
-        (connect(s->fd, (struct sockaddr *)&s->l->to, sizeof(s->l->to)) < 0 &&
-         errno != EINPROGRESS)) {
+    if (s->fd < 0 || (connect(s->fd, (struct sockaddr *)&s->l->to, sizeof(s->l->to)) < 0 &&
+                      errno != EINPROGRESS)) {
         fprintf(stderr, "otasim logins: %s\n", strerror(errno));
         s->l->over = true;
         s->l->errors++;
@@ -179,7 +178,8 @@ static int run(struct logins *l)
 {
     struct sbuf b = {0};
 
-    l->to = (struct sockaddr_in){.sin_family = AF_INET, .sin_port = htons((uint16_t)l->broker.port)};
+    l->to =
+        (struct sockaddr_in){.sin_family = AF_INET, .sin_port = htons((uint16_t)l->broker.port)};
     if (inet_pton(AF_INET, l->broker.host, &l->to.sin_addr) != 1) {
         fprintf(stderr, "otasim logins: '%s' is no IPv4 address\n", l->broker.host);
         return SIM_USAGE;
@@ -196,7 +196,8 @@ static int run(struct logins *l)
     if (l->open > 0)
         loop_run(l->loop);
     double seconds = (double)(clock_mono_us() - began_us) / 1e6;
-    sbuf_fmt(&b, "{\"logins\":%llu,\"seconds\":%.3f,\"rate\":%.1f,\"refused\":%llu,\"errors\":%llu,",
+    sbuf_fmt(&b,
+             "{\"logins\":%llu,\"seconds\":%.3f,\"rate\":%.1f,\"refused\":%llu,\"errors\":%llu,",
              (unsigned long long)l->done, seconds, (double)l->done / seconds,
              (unsigned long long)l->refused, (unsigned long long)l->errors);
     hist_json(&l->waits, &b);
@@ -212,17 +213,21 @@ static int run(struct logins *l)
 int sim_logins(int argc, char **argv)
 {
     static const struct option opts[] = {
-        {"broker", required_argument, NULL, 'b'},   {"devices", required_argument, NULL, 'n'},
-        {"first", required_argument, NULL, 'f'},    {"prefix", required_argument, NULL, 'x'},
-        {"password", required_argument, NULL, 'p'}, {"parallel", required_argument, NULL, 'a'},
-        {"seconds", required_argument, NULL, 's'},  {"help", no_argument, NULL, 'h'},
+        {"broker", required_argument, NULL, 'b'},
+        {"devices", required_argument, NULL, 'n'},
+        {"first", required_argument, NULL, 'f'},
+        {"prefix", required_argument, NULL, 'x'},
+        {"password", required_argument, NULL, 'p'},
+        {"parallel", required_argument, NULL, 'a'},
+        {"seconds", required_argument, NULL, 's'},
+        {"help", no_argument, NULL, 'h'},
         {0},
     };
     struct logins *l = xcalloc(1, sizeof(*l));
     int c, rc = SIM_OK;
 
-    *l = (struct logins){.prefix = "bench-", .devices = 100000, .first = 1, .parallel = 50,
-                         .seconds_ms = 10000};
+    *l = (struct logins){
+        .prefix = "bench-", .devices = 100000, .first = 1, .parallel = 50, .seconds_ms = 10000};
     while (rc == SIM_OK && (c = getopt_long(argc, argv, "", opts, NULL)) != -1) {
         if (c == 'h') {
             fputs(usage, stdout);

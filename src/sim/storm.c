@@ -12,7 +12,7 @@ enum { CONNECTS_AT_ONCE = 50, LOOK_MS = 500 };
 
 static const char usage[] =
     "Usage: otasim storm --broker HOST:PORT [OPTION…]\n"
-    "Devices connect and check; after \"ready\" restart the broker: all come back and check again.\n"
+    "Devices connect and check; after \"ready\" restart the broker: all come back and check.\n"
     "Prints one line of JSON: when all were back, when all had answers, lost, latencies.\n"
     "  --broker HOST:PORT  the broker\n"
     "  --devices N         devices, a connection each (default 100)\n"
@@ -153,7 +153,8 @@ static void on_limit(void *arg)
     struct storm *s = arg;
 
     if (s->phase == FIRST)
-        fprintf(stderr, "otasim storm: only %lld of %lld devices are connected, %lld have answers\n",
+        fprintf(stderr,
+                "otasim storm: only %lld of %lld devices are connected, %lld have answers\n",
                 (long long)s->n_up, (long long)s->devices, (long long)s->n_answered);
     finish(s, s->phase == FIRST ? SIM_FAILED : SIM_OK);
 }
@@ -272,8 +273,8 @@ int sim_storm(int argc, char **argv)
     struct storm *s = xcalloc(1, sizeof(*s));
     int c, rc = SIM_OK;
 
-    *s = (struct storm){.prefix = "bench-", .event = "otaCheck", .devices = 100, .first = 1,
-                        .timeout_ms = 60000};
+    *s = (struct storm){
+        .prefix = "bench-", .event = "otaCheck", .devices = 100, .first = 1, .timeout_ms = 60000};
     while (rc == SIM_OK && (c = getopt_long(argc, argv, "", opts, NULL)) != -1) {
         if (c == 'h') {
             fputs(usage, stdout);

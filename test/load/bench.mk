@@ -1,4 +1,4 @@
-# make bench            all parts, about a quarter of an hour
+# make bench            all parts, about half an hour
 # make bench PART=ac    some of them; ROUNDS=1 for a quick look
 # make bench DOC=doc/performance.md   puts the table there, too
 PART ?= abcdefghi

@@ -349,3 +349,75 @@ def test_fleet_without_a_broker():
                        timeout=2 * PATIENCE)
     assert r.returncode == 1
     assert "only 0 of 2 connections" in r.stderr
+
+
+def test_logins(broker):
+    r = subprocess.run([OTASIM, "logins", "--broker", f"127.0.0.1:{broker}", "--seconds", "0.3",
+                        "--password", "x", "--parallel", "5"], capture_output=True, text=True,
+                       timeout=PATIENCE)
+    assert r.returncode == 0, r.stderr
+    got = json.loads(r.stdout)
+    assert got["logins"] > 5 and got["logins"] == got["count"]
+    assert got["refused"] == 0 and got["errors"] == 0
+
+
+def test_logins_that_are_refused(tmp_path):
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        port = s.getsockname()[1]
+    (tmp_path / "conf").write_text(f"listener {port} 127.0.0.1\nallow_anonymous false\n")
+    exe = shutil.which("mosquitto", path=os.environ["PATH"] + ":/usr/sbin")
+    process = subprocess.Popen([exe, "-c", str(tmp_path / "conf")], stderr=subprocess.DEVNULL)
+    try:
+        wait(lambda: listening(port), "mosquitto")
+        r = subprocess.run([OTASIM, "logins", "--broker", f"127.0.0.1:{port}", "--seconds", "0.2",
+                            "--password", "x"], capture_output=True, text=True, timeout=PATIENCE)
+        got = json.loads(r.stdout)
+        assert r.returncode == 1 and got["logins"] == 0 and got["refused"] > 0
+    finally:
+        process.terminate()
+        process.wait(PATIENCE)
+
+
+def test_storm(tmp_path):
+    """All come back after a restart of the broker, which kept what is for otad's stand-in."""
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        port = s.getsockname()[1]
+    (tmp_path / "conf").write_text(
+        f"listener {port} 127.0.0.1\nallow_anonymous true\npersistence true\n"
+        f"persistence_location {tmp_path}/\n" + ("user root\n" if os.geteuid() == 0 else ""))
+    exe = shutil.which("mosquitto", path=os.environ["PATH"] + ":/usr/sbin")
+
+    def start():
+        p = subprocess.Popen([exe, "-c", str(tmp_path / "conf")], stderr=subprocess.DEVNULL)
+        wait(lambda: listening(port), "mosquitto")
+        return p
+
+    process = start()
+    subscribed = threading.Event()
+    cloud = paho.Client("cloud", clean_session=False)
+    cloud.on_connect = lambda c, *_: c.subscribe("event_report/+", 1)
+    cloud.on_subscribe = lambda *_: subscribed.set()
+    cloud.on_message = lambda c, _d, m: c.publish(
+        "command_send/" + m.topic.split("/")[1], '{"params":{"upgrade":false}}', 1)
+    cloud.connect("127.0.0.1", port)
+    cloud.loop_start()
+    assert subscribed.wait(PATIENCE)
+    storm = subprocess.Popen([OTASIM, "storm", "--broker", f"127.0.0.1:{port}", "--devices", "60"],
+                             stdout=subprocess.PIPE, text=True)
+    try:
+        assert storm.stdout.readline() == "ready\n"
+        process.terminate()
+        process.wait(PATIENCE)
+        process = start()
+        got = json.loads(storm.stdout.readline())
+        assert storm.wait(PATIENCE) == 0
+        assert got["devices"] == got["count"] == 60 and got["lost"] == 0
+        assert 0 < got["connected_s"] <= got["answered_s"]
+    finally:
+        storm.kill()
+        storm.wait(PATIENCE)
+        cloud.loop_stop()
+        process.terminate()
+        process.wait(PATIENCE)

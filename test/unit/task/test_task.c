@@ -365,12 +365,9 @@ static void after_a_crash(void **state UNUSED)
 int test_task(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(each_device_once),
-        cmocka_unit_test(the_rate_holds),
-        cmocka_unit_test(what_was_missed),
-        cmocka_unit_test(who_is_connected_is_there),
-        cmocka_unit_test(what_is_kept),
-        cmocka_unit_test(a_device_that_fails_holds_up_nobody),
+        cmocka_unit_test(each_device_once), cmocka_unit_test(the_rate_holds),
+        cmocka_unit_test(what_was_missed),  cmocka_unit_test(who_is_connected_is_there),
+        cmocka_unit_test(what_is_kept),     cmocka_unit_test(a_device_that_fails_holds_up_nobody),
         cmocka_unit_test(after_a_crash),
     };
 
