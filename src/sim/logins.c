@@ -84,9 +84,9 @@ static bool send_connect(struct slot *s)
     struct logins *l = s->l;
     struct sbuf body = {0}, packet = {0};
     char key[80];
+    int64_t number = l->first + l->next++ % l->devices;
 
-    (void)str_fmt(key, sizeof(key), "%s%07lld", l->prefix,
-                  (long long)(l->first + l->next++ % l->devices));
+    (void)str_fmt(key, sizeof(key), "%s%07lld", l->prefix, (long long)number);
     sbuf_add(&body, head, sizeof(head));
     put_text(&body, key);
     put_text(&body, key);

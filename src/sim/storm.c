@@ -162,6 +162,7 @@ static void on_limit(void *arg)
 static int open_one(struct storm *s, int64_t i, struct fail *why)
 {
     char id[80], topic[128];
+    int64_t number = i + s->first;
     const char *const filters[] = {topic, NULL};
     struct mqtt_options o = {
         .host = s->broker.host,
@@ -180,7 +181,7 @@ static int open_one(struct storm *s, int64_t i, struct fail *why)
         .arg = &s->all[i],
     };
 
-    (void)str_fmt(id, sizeof(id), "%s%07lld", s->prefix, (long long)(i + s->first));
+    (void)str_fmt(id, sizeof(id), "%s%07lld", s->prefix, (long long)number);
     (void)str_fmt(topic, sizeof(topic), "command_send/%s", id);
     s->all[i].s = s;
     return mqtt_new(s->loop, &o, &s->all[i].mqtt, why);
