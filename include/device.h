@@ -22,6 +22,7 @@ struct device {
     const char *tags;          /* JSON array text */
     const char *password_hash; /* NULL = cannot log in to the broker */
     const char *address;       /* under its gateway; "" without one */
+    const char *dialect;       /* what it spoke last; "" = the first of the table, or nothing yet */
     bool enabled;
     int64_t quarantined_until, failures_since, failures, released_at;
     int64_t created_at, updated_at, revision;
@@ -73,6 +74,8 @@ int device_create_behind(struct db *w, struct device *d, int64_t outermost, int6
  * when it differs. */
 int device_form_note(struct db *w, int64_t device_id, enum address_form form,
                      bool as_list) MUST_USE;
+/* It connects itself and speaks this: kept for later pushes. */
+int device_dialect_set(struct db *w, int64_t device_id, const char *dialect) MUST_USE;
 /* How to reach a device by itself: the key in the topic, the path behind it, the form. */
 struct device_route {
     const char *gateway; /* the outermost one's key; its own when it connects itself */
@@ -80,6 +83,7 @@ struct device_route {
     size_t n_path;
     enum address_form form;
     bool as_list;
+    const char *dialect; /* that the outermost one spoke last */
 };
 int device_route(struct db *db, int64_t device_id, struct arena *a,
                  struct device_route *ret) MUST_USE;

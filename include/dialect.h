@@ -116,4 +116,6 @@ struct dialect {
     int (*encode)(const struct device_command *cmd, struct arena *a, struct dialect_out *ret);
 };
 extern const struct dialect *const dialects[]; /* ended by NULL */
+/* The one of that name; the first one for "" and for names that are not known (any more). */
+const struct dialect *dialect_named(const char *name);
 extern const struct dialect dialect_eztcloud, dialect_thingscloud;

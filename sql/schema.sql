@@ -25,7 +25,7 @@ CREATE TABLE device (
   created_at        INTEGER NOT NULL,
   updated_at        INTEGER NOT NULL,
   revision          INTEGER NOT NULL DEFAULT 1
-, address TEXT NOT NULL DEFAULT '') STRICT;
+, address TEXT NOT NULL DEFAULT '', dialect TEXT NOT NULL DEFAULT '') STRICT;
 
 CREATE UNIQUE INDEX device_address ON device (gateway_id, address) WHERE gateway_id IS NOT NULL;
 

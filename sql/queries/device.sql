@@ -5,7 +5,7 @@
 -- in: key text, project_id int (0 = any)    out: device, attributes, seen_at, online
 SELECT d.id, d.project_id, d.type_id, d.gateway_id, d.import_id, d.key, d.name, d.sn, d.timezone,
   d.tags, d.password_hash, d.enabled, d.quarantined_until, d.failures_since, d.failures,
-  d.released_at, d.created_at, d.updated_at, d.revision, d.address,
+  d.released_at, d.created_at, d.updated_at, d.revision, d.address, d.dialect,
   s.attributes, s.seen_at, s.online
 FROM device d LEFT JOIN device_state s ON s.device_id = d.id
 WHERE d.key = $1 AND ($2 = 0 OR d.project_id = $2)
@@ -15,7 +15,7 @@ WHERE d.key = $1 AND ($2 = 0 OR d.project_id = $2)
 -- in: key text    out: device
 SELECT d.id, d.project_id, d.type_id, d.gateway_id, d.import_id, d.key, d.name, d.sn, d.timezone,
   d.tags, d.password_hash, d.enabled, d.quarantined_until, d.failures_since, d.failures,
-  d.released_at, d.created_at, d.updated_at, d.revision, d.address
+  d.released_at, d.created_at, d.updated_at, d.revision, d.address, d.dialect
 FROM device d
 WHERE d.key = $1 AND NOT EXISTS (SELECT 1 FROM device_import i WHERE i.id = d.import_id);
 
@@ -23,7 +23,7 @@ WHERE d.key = $1 AND NOT EXISTS (SELECT 1 FROM device_import i WHERE i.id = d.im
 -- in: id int    out: device
 SELECT d.id, d.project_id, d.type_id, d.gateway_id, d.import_id, d.key, d.name, d.sn, d.timezone,
   d.tags, d.password_hash, d.enabled, d.quarantined_until, d.failures_since, d.failures,
-  d.released_at, d.created_at, d.updated_at, d.revision, d.address
+  d.released_at, d.created_at, d.updated_at, d.revision, d.address, d.dialect
 FROM device d
 WHERE d.id = $1 AND NOT EXISTS (SELECT 1 FROM device_import i WHERE i.id = d.import_id);
 
@@ -44,7 +44,7 @@ WHERE id = $1;
 -- in: gateway_id int, address text    out: device
 SELECT d.id, d.project_id, d.type_id, d.gateway_id, d.import_id, d.key, d.name, d.sn, d.timezone,
   d.tags, d.password_hash, d.enabled, d.quarantined_until, d.failures_since, d.failures,
-  d.released_at, d.created_at, d.updated_at, d.revision, d.address
+  d.released_at, d.created_at, d.updated_at, d.revision, d.address, d.dialect
 FROM device d
 WHERE d.gateway_id = $1 AND d.address = $2
   AND NOT EXISTS (SELECT 1 FROM device_import i WHERE i.id = d.import_id);
@@ -63,6 +63,10 @@ SELECT form FROM device_state WHERE device_id = $1;
 -- in: device_id int, form text
 INSERT INTO device_state (device_id, form) VALUES ($1, $2)
 ON CONFLICT (device_id) DO UPDATE SET form = excluded.form;
+
+-- name: device_dialect_set :exec writer
+-- in: id int, dialect text
+UPDATE device SET dialect = $2 WHERE id = $1;
 
 -- name: device_online :one reader
 -- in: device_id int    out: online int
@@ -99,7 +103,7 @@ DELETE FROM device WHERE id = $1;
 -- name: device_list :many reader
 SELECT d.id, d.project_id, d.type_id, d.gateway_id, d.import_id, d.key, d.name, d.sn, d.timezone,
   d.tags, d.password_hash, d.enabled, d.quarantined_until, d.failures_since, d.failures,
-  d.released_at, d.created_at, d.updated_at, d.revision, d.address,
+  d.released_at, d.created_at, d.updated_at, d.revision, d.address, d.dialect,
   s.attributes, s.seen_at, s.online
 FROM device d LEFT JOIN device_state s ON s.device_id = d.id
 WHERE d.project_id = $1 AND ($2 = 0 OR d.type_id = $2) AND ($3 = 0 OR d.gateway_id = $3) AND ($8 IS NULL OR d.sn = $8)
@@ -114,7 +118,7 @@ ORDER BY d.id LIMIT $10;
 -- name: device_list_type :many reader
 SELECT d.id, d.project_id, d.type_id, d.gateway_id, d.import_id, d.key, d.name, d.sn, d.timezone,
   d.tags, d.password_hash, d.enabled, d.quarantined_until, d.failures_since, d.failures,
-  d.released_at, d.created_at, d.updated_at, d.revision, d.address,
+  d.released_at, d.created_at, d.updated_at, d.revision, d.address, d.dialect,
   s.attributes, s.seen_at, s.online
 FROM device d LEFT JOIN device_state s ON s.device_id = d.id
 WHERE +d.project_id = $1 AND d.type_id = $2 AND ($3 = 0 OR d.gateway_id = $3) AND ($8 IS NULL OR d.sn = $8)
@@ -129,7 +133,7 @@ ORDER BY d.id LIMIT $10;
 -- name: device_list_gateway :many reader
 SELECT d.id, d.project_id, d.type_id, d.gateway_id, d.import_id, d.key, d.name, d.sn, d.timezone,
   d.tags, d.password_hash, d.enabled, d.quarantined_until, d.failures_since, d.failures,
-  d.released_at, d.created_at, d.updated_at, d.revision, d.address,
+  d.released_at, d.created_at, d.updated_at, d.revision, d.address, d.dialect,
   s.attributes, s.seen_at, s.online
 FROM device d LEFT JOIN device_state s ON s.device_id = d.id
 WHERE +d.project_id = $1 AND ($2 = 0 OR +d.type_id = $2) AND d.gateway_id = $3 AND ($8 IS NULL OR d.sn = $8)
@@ -144,7 +148,7 @@ ORDER BY d.id LIMIT $10;
 -- name: device_list_sn :many reader
 SELECT d.id, d.project_id, d.type_id, d.gateway_id, d.import_id, d.key, d.name, d.sn, d.timezone,
   d.tags, d.password_hash, d.enabled, d.quarantined_until, d.failures_since, d.failures,
-  d.released_at, d.created_at, d.updated_at, d.revision, d.address,
+  d.released_at, d.created_at, d.updated_at, d.revision, d.address, d.dialect,
   s.attributes, s.seen_at, s.online
 FROM device d LEFT JOIN device_state s ON s.device_id = d.id
 WHERE d.project_id = $1 AND ($2 = 0 OR d.type_id = $2) AND ($3 = 0 OR d.gateway_id = $3) AND d.sn = $8 AND d.sn <> ''

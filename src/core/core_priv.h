@@ -59,16 +59,13 @@ int engine_answer(const struct dialect *dialect, const struct device_command *cm
 int offer_command(struct engine *x, const struct update *u, struct device_command *ret);
 
 /* ---- push.c: what otad sends of its own accord ---- */
-/* The one place where a command that no message asked for finds its way to a device. dialect:
- * what the device spoke just now; NULL = not known. A device behind a gateway is addressed by way
- * of it, in the form that it used last. */
-int push_command(struct engine *x, const struct dialect *dialect, const struct device *d,
-                 struct device_command *cmd, struct answers *out);
-/* Devices for which a message is kept: in memory, so that others cost no query; and what devices
- * speak, when it is not the first dialect. */
+/* The one place where a command that no message asked for finds its way to a device: in what it,
+ * or the gateway that it stands behind, spoke last, and in the form of that. */
+int push_command(struct engine *x, const struct device *d, struct device_command *cmd,
+                 struct answers *out);
+/* Devices for which a message is kept: in memory, so that others cost no query. */
 struct pushes {
     struct map waiting;
-    struct map spoken;
     int64_t *taken; /* delivered in the transaction under way */
     size_t n_taken, cap;
 };
@@ -76,10 +73,8 @@ int pushes_load(struct pushes *p, struct db *w) MUST_USE; /* at the start */
 void pushes_done(struct pushes *p);
 bool pushes_has(const struct pushes *p, int64_t device_id);
 void pushes_settle(struct pushes *p, bool committed);
-void pushes_spoken(struct pushes *p, int64_t device_id, const struct dialect *dialect);
 /* A sign of life: on the writer, in the message's savepoint. */
-int pushes_deliver(struct core *c, struct engine *x, const struct dialect *dialect,
-                   int64_t device_id, struct answers *out);
+int pushes_deliver(struct core *c, struct engine *x, int64_t device_id, struct answers *out);
 /* A slice of the tasks, in the transaction. Sets c->task_more. */
 int pushes_tick(struct core *c);
 

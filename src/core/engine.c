@@ -244,6 +244,15 @@ static int note_form(struct engine *x, const struct device *d, const struct devi
     return d->gateway_id ? device_form_note(x->db, d->id, ev->form, ev->as_list) : 0;
 }
 
+/* Who connects itself is asked and told in what it spoke last. */
+static int note_dialect(struct engine *x, const struct device *sender,
+                        const struct dialect *dialect)
+{
+    const char *name = dialect == dialects[0] ? "" : dialect->name;
+
+    return strcmp(sender->dialect, name) == 0 ? 0 : device_dialect_set(x->db, sender->id, name);
+}
+
 static int handle_one(struct engine *x, const struct dialect *dialect, const struct device *sender,
                       const struct device_event *ev, struct answers *out, enum metric *ret_refused)
 {
@@ -300,6 +309,8 @@ int engine_handle(struct engine *x, const struct dialect *dialect, const struct 
         engine_refuse(out, evs->list[0].device, M_BAD_DEVICE);
         return E_PROTO;
     }
+    if (rc == 0)
+        rc = note_dialect(x, &sender, dialect);
     if (rc < 0)
         return rc;
     out->seen = arena_alloc(out->arena, (evs->n + 1) * sizeof(*out->seen));

@@ -102,12 +102,9 @@ static int run_message(struct core *c, struct db *db, struct arena *arena,
             rc = engine_handle(&x, dialects[i], &evs, out);
             for (size_t k = 0; rc == 0 && k < out->n_seen; k++)
                 if (pushes_has(&c->pushes, out->seen[k]))
-                    rc = db == c->writer ? pushes_deliver(c, &x, dialects[i], out->seen[k], out)
-                                         : E_NEEDS_WRITE;
-            for (size_t k = 0; rc != E_NEEDS_WRITE && k < out->n_seen; k++) {
+                    rc = db == c->writer ? pushes_deliver(c, &x, out->seen[k], out) : E_NEEDS_WRITE;
+            for (size_t k = 0; rc != E_NEEDS_WRITE && k < out->n_seen; k++)
                 device_seen_note(c->seen, out->seen[k], x.now);
-                pushes_spoken(&c->pushes, out->seen[k], dialects[i]);
-            }
         } else if (rc == E_PROTO) {
             engine_refuse(out, device_of(in->user, in->topic), refused);
         }

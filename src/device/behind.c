@@ -143,6 +143,7 @@ int device_route(struct db *db, int64_t device_id, struct arena *a, struct devic
     if (rc < 0)
         return rc;
     ret->gateway = d.key;
+    ret->dialect = d.dialect;
     if (!d.gateway_id)
         return 0;
     while (d.gateway_id) {
@@ -161,10 +162,20 @@ int device_route(struct db *db, int64_t device_id, struct arena *a, struct devic
         return 0;
     }
     ret->gateway = d.key;
+    ret->dialect = d.dialect;
     ret->path = arena_alloc(a, ret->n_path * sizeof(*ret->path));
     for (size_t i = 0; i < ret->n_path; i++)
         ret->path[i] = up[ret->n_path - 1 - i];
     return 0;
+}
+
+int device_dialect_set(struct db *w, int64_t device_id, const char *dialect)
+{
+    AUTO(db_reset) struct db_stmt *q = db_use(w, Q_DEVICE_DIALECT_SET);
+
+    db_bind_int(q, 1, device_id);
+    db_bind_text(q, 2, dialect);
+    return db_run(q);
 }
 
 /* ---- presence ---- */

@@ -32,12 +32,13 @@ void device_row(struct db_stmt *s, bool with_state, struct arena *a, struct devi
         .updated_at = db_int(s, 17),
         .revision = db_int(s, 18),
         .address = arena_strdup(a, db_text(s, 19)),
+        .dialect = arena_strdup(a, db_text(s, 20)),
         .online = -1,
     };
     if (with_state) {
-        ret->attributes = arena_strdup(a, db_is_null(s, 20) ? "{}" : db_text(s, 20));
-        ret->seen_at = db_int(s, 21);
-        ret->online = db_is_null(s, 22) ? -1 : db_int(s, 22) != 0;
+        ret->attributes = arena_strdup(a, db_is_null(s, 21) ? "{}" : db_text(s, 21));
+        ret->seen_at = db_int(s, 22);
+        ret->online = db_is_null(s, 23) ? -1 : db_int(s, 23) != 0;
     }
 }
 

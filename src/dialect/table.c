@@ -10,6 +10,14 @@ const struct dialect *const dialects[] = {
     NULL,
 };
 
+const struct dialect *dialect_named(const char *name)
+{
+    for (size_t i = 0; dialects[i]; i++)
+        if (strcmp(dialects[i]->name, name) == 0)
+            return dialects[i];
+    return dialects[0];
+}
+
 void device_events_done(struct device_events *evs)
 {
     json_decref(evs->root);

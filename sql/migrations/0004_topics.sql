@@ -1,0 +1,4 @@
+-- Which protocol a device spoke last ('' = the first of the table): what otad sends of its own
+-- accord goes that way, also after a restart.
+
+ALTER TABLE device ADD COLUMN dialect TEXT NOT NULL DEFAULT '';
