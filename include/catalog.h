@@ -19,6 +19,63 @@ struct project {
     const char *key, *name;
 };
 
+/* ---- foreign topics of a device type: each stands for one of the EZtCloud protocol's ---- */
+#define TYPE_TOPICS_MAX    16   /* of one type */
+#define CATALOG_TOPICS_MAX 1000 /* of all */
+#define TOPIC_PATTERN_MAX  128  /* bytes */
+#define TOPIC_LEVELS_MAX   16
+#define TOPIC_FIELDS_MAX   16
+#define TOPIC_PAYLOAD_MAX  2048 /* bytes of a template's text */
+#define TOPIC_SN_MAX       64
+
+enum topic_as {
+    AS_ATTRIBUTES,
+    AS_ATTRIBUTES_GET,
+    AS_EVENT_REPORT,
+    AS_COMMAND_REPLY,
+    AS_COMMAND_SEND, /* this one and the rest go down to devices */
+    AS_ATTRIBUTES_PUSH,
+    AS_ATTRIBUTES_GET_RESPONSE,
+    AS_ATTRIBUTES_RESPONSE,
+    AS_EVENT_RESPONSE,
+    TOPIC_AS__COUNT
+};
+struct topic_field {
+    const char *name, *path; /* json_path_get() of the payload */
+};
+struct type_topic {
+    int64_t type_id;
+    const char *pattern; /* one level of it is "{sn}" */
+    enum topic_as as;
+    const char *event;          /* EVENT_REPORT: whatever the payload is; NULL = it says */
+    const char *text;           /* ATTRIBUTES: the attribute that the whole payload is; NULL */
+    struct topic_field *fields; /* n_fields; 0 = the payload as it stands */
+    size_t n_fields;
+    const char *method;  /* COMMAND_SEND: this one alone; NULL = any other */
+    const char *payload; /* COMMAND_SEND: JSON text with "{path}" in it; NULL = as it stands */
+    bool tells_upgrade;  /* … which says whether there is an upgrade */
+};
+struct type_topics {
+    struct type_topic *list;
+    size_t n;
+};
+/* From what an operator sends. E_PROTO with findings, whose pointers begin with /topics. */
+int type_topics_parse(const json_t *in, struct arena *a, struct type_topics *ret,
+                      struct json_errors *errs) MUST_USE;
+/* The same from a row's text. */
+int type_topics_read(const char *text, int64_t type_id, struct arena *a,
+                     struct type_topics *ret) MUST_USE;
+/* Against those of all other types: no topic may be two's. E_PROTO with findings. */
+int type_topics_clash(struct db *db, int64_t project_id, int64_t type_id,
+                      const struct type_topics *t, struct json_errors *errs) MUST_USE;
+bool topic_is_down(enum topic_as as);
+/* A serial number that can stand in a topic (and in the broker's files): 1 to TOPIC_SN_MAX
+ * printable ASCII characters but space / + # %. Pure. */
+bool topic_sn_ok(const char *sn, size_t n);
+const char *topic_with_sn(const char *pattern, struct str sn, struct arena *a);
+/* Whether a device of that serial number may use a topic or filter by them. Pure. */
+bool type_topics_may(const struct type_topics *t, const char *sn, bool publish, const char *topic);
+
 struct device_type {
     int64_t id, project_id, created_at, updated_at, revision;
     const char *key, *name, *description, *timezone;
@@ -27,9 +84,11 @@ struct device_type {
     int64_t accept_timeout_s, download_timeout_s, install_timeout_s, verify_timeout_s;
     int64_t attempts, attempts_per_day, backoff_s;
     const char *battery_attribute, *signal_attribute, *space_attribute;
-    bool auto_create;         /* a gateway may bring devices of this type by itself */
-    int64_t max_children;     /* of a gateway: how many may stand behind it so */
-    int64_t parallel_updates; /* of a gateway: how many behind it may be updated at a time */
+    bool auto_create;          /* a gateway may bring devices of this type by itself */
+    int64_t max_children;      /* of a gateway: how many may stand behind it so */
+    int64_t parallel_updates;  /* of a gateway: how many behind it may be updated at a time */
+    const char *topics_text;   /* JSON; NULL = "[]" */
+    struct type_topics topics; /* filled in the snapshot alone */
 };
 
 struct rule {
@@ -91,6 +150,12 @@ int device_type_by_key(struct db *db, int64_t project_id, const char *key, struc
                        struct device_type *ret) MUST_USE;
 int device_type_by_id(struct db *db, int64_t id, struct arena *a, struct device_type *ret) MUST_USE;
 
+/* Types that have foreign topics, in any project. Stops when row returns non-zero. */
+int device_type_topics_each(struct db *db,
+                            int (*row)(void *arg, int64_t type_id, int64_t project_id,
+                                       const char *key, const char *topics_text),
+                            void *arg) MUST_USE;
+
 int rule_insert(struct db *w, struct rule *r, struct fail *f) MUST_USE;
 int rule_update(struct db *w, const struct rule *r, struct fail *f) MUST_USE;
 int rule_delete(struct db *w, int64_t id) MUST_USE;
@@ -147,6 +212,12 @@ const struct rule *catalog_module_rule(const struct catalog *c, int64_t type_id,
  * newest first. */
 size_t catalog_candidates(const struct catalog *c, int64_t type_id, const char *module,
                           const struct firmware *const **ret);
+
+/* The foreign topics that devices publish, of all types; how many. */
+size_t catalog_topics(const struct catalog *c, const struct type_topic *const **ret);
+/* The one that a topic fits; *ret_sn: the serial number in it, part of topic. NULL: none. */
+const struct type_topic *catalog_topic(const struct catalog *c, const char *topic,
+                                       struct str *ret_sn);
 
 /* ---- the shared pointer: one writer (core thread), readers on any thread ---- */
 struct catalog_cell;

@@ -38,6 +38,10 @@ int device_by_key(struct db *db, int64_t project_id, const char *key, struct are
 /* The fast path of a message: the row without attributes and seen_at. key need not end in NUL. */
 int device_find(struct db *db, struct str key, struct arena *a, struct device *ret) MUST_USE;
 int device_by_id(struct db *db, int64_t id, struct arena *a, struct device *ret) MUST_USE;
+/* The one of a type with that serial number, without attributes and seen_at. E_CONFLICT when there
+ * are several: then it names none of them. */
+int device_by_sn(struct db *db, int64_t type_id, struct str sn, struct arena *a,
+                 struct device *ret) MUST_USE;
 /* Sets id; -EEXIST; E_PROTO for a key, tags or a password that can't be. A key with a colon can't
  * have a password: mosquitto's file has no place for it. Tags hold no comma. Behind a gateway the
  * address is the key when none is given, and unique (-EEXIST); without a gateway there is none. */
@@ -139,9 +143,11 @@ int device_import_drop(struct db *w, int64_t import_id, int max) MUST_USE;
 int device_import_leftover(struct db *db, int64_t *ret_id) MUST_USE; /* E_NOTFOUND when none */
 
 /* ---- the broker's password and ACL files (mosquitto.conf(5): password_file, acl_file) ---- */
-/* Write <dir>/passwd (mode 0600) and <dir>/acl from the database, by temporary files and rename:
- * `otad` itself (service_username, its own password hash when given) and every enabled device with
- * a password. Blocks: for the thread pool, with a reading connection. */
+/* Write <dir>/passwd (mode 0600), <dir>/acl and <dir>/topics from the database, by temporary files
+ * and rename: `otad` itself (service_username, its own password hash when given) and every enabled
+ * device with a password; those of types with foreign topics with what their serial number lets
+ * them use. `topics` is for the broker's plugin: lines "type ID write|read PATTERN" and "device KEY
+ * ID/SN". Blocks: for the thread pool, with a reading connection. */
 int device_write_broker_files(struct db *db, const char *dir, const char *service_username,
                               const char *service_password, struct fail *f) MUST_USE;
 /* What those files let a device do with a topic or filter (device_topics.def). Any thread. */

@@ -85,7 +85,7 @@ CREATE TABLE device_type (
   created_at          INTEGER NOT NULL,
   updated_at          INTEGER NOT NULL,
   revision            INTEGER NOT NULL DEFAULT 1, auto_create INTEGER NOT NULL DEFAULT 0
-  CHECK (auto_create IN (0, 1)), max_children INTEGER NOT NULL DEFAULT 1000, parallel_updates INTEGER NOT NULL DEFAULT 1,
+  CHECK (auto_create IN (0, 1)), max_children INTEGER NOT NULL DEFAULT 1000, parallel_updates INTEGER NOT NULL DEFAULT 1, topics TEXT NOT NULL DEFAULT '[]',
   UNIQUE (project_id, key)
 ) STRICT;
 

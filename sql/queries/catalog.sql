@@ -50,9 +50,9 @@ SELECT count(*) FROM project;
 INSERT INTO device_type (project_id, key, name, description, version_scheme, timezone,
   attributes_response, event_response, accept_timeout_s, download_timeout_s, install_timeout_s,
   verify_timeout_s, attempts, attempts_per_day, backoff_s, battery_attribute, signal_attribute,
-  space_attribute, auto_create, max_children, parallel_updates, created_at, updated_at)
+  space_attribute, auto_create, max_children, parallel_updates, topics, created_at, updated_at)
 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20,
-  $21, $22, $22);
+  $21, $22, $23, $23);
 
 -- name: device_type_update :exec writer
 -- in: id int, then what may change, updated_at int
@@ -60,7 +60,7 @@ UPDATE device_type SET name = $2, description = $3, version_scheme = $4, timezon
   attributes_response = $6, event_response = $7, accept_timeout_s = $8, download_timeout_s = $9,
   install_timeout_s = $10, verify_timeout_s = $11, attempts = $12, attempts_per_day = $13,
   backoff_s = $14, battery_attribute = $15, signal_attribute = $16, space_attribute = $17,
-  auto_create = $18, max_children = $19, parallel_updates = $20, updated_at = $21,
+  auto_create = $18, max_children = $19, parallel_updates = $20, topics = $21, updated_at = $22,
   revision = revision + 1
 WHERE id = $1;
 
@@ -82,7 +82,7 @@ SELECT EXISTS (SELECT 1 FROM device d WHERE d.type_id = $1),
 SELECT id, project_id, key, name, description, version_scheme, timezone, attributes_response,
   event_response, accept_timeout_s, download_timeout_s, install_timeout_s, verify_timeout_s,
   attempts, attempts_per_day, backoff_s, battery_attribute, signal_attribute, space_attribute,
-  created_at, updated_at, revision, auto_create, max_children, parallel_updates
+  created_at, updated_at, revision, auto_create, max_children, parallel_updates, topics
 FROM device_type WHERE project_id = $1 AND key = $2;
 
 -- name: device_type_by_id :one reader
@@ -90,7 +90,7 @@ FROM device_type WHERE project_id = $1 AND key = $2;
 SELECT id, project_id, key, name, description, version_scheme, timezone, attributes_response,
   event_response, accept_timeout_s, download_timeout_s, install_timeout_s, verify_timeout_s,
   attempts, attempts_per_day, backoff_s, battery_attribute, signal_attribute, space_attribute,
-  created_at, updated_at, revision, auto_create, max_children, parallel_updates
+  created_at, updated_at, revision, auto_create, max_children, parallel_updates, topics
 FROM device_type WHERE id = $1;
 
 -- name: device_type_list :many reader
@@ -98,8 +98,12 @@ FROM device_type WHERE id = $1;
 SELECT id, project_id, key, name, description, version_scheme, timezone, attributes_response,
   event_response, accept_timeout_s, download_timeout_s, install_timeout_s, verify_timeout_s,
   attempts, attempts_per_day, backoff_s, battery_attribute, signal_attribute, space_attribute,
-  created_at, updated_at, revision, auto_create, max_children, parallel_updates
+  created_at, updated_at, revision, auto_create, max_children, parallel_updates, topics
 FROM device_type WHERE id > $2 AND ($1 = 0 OR project_id = $1) ORDER BY id LIMIT $3;
+
+-- name: device_type_topics :many reader scan
+-- out: id int, project_id int, key text, topics text of those that have any
+SELECT id, project_id, key, topics FROM device_type WHERE topics <> '[]' ORDER BY id;
 
 -- name: device_type_count :one reader
 -- in: project_id int    out: count int

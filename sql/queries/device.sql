@@ -27,6 +27,16 @@ SELECT d.id, d.project_id, d.type_id, d.gateway_id, d.import_id, d.key, d.name, 
 FROM device d
 WHERE d.id = $1 AND NOT EXISTS (SELECT 1 FROM device_import i WHERE i.id = d.import_id);
 
+-- name: device_by_sn :many reader
+-- in: type_id int, sn text    out: device, at most two
+SELECT d.id, d.project_id, d.type_id, d.gateway_id, d.import_id, d.key, d.name, d.sn, d.timezone,
+  d.tags, d.password_hash, d.enabled, d.quarantined_until, d.failures_since, d.failures,
+  d.released_at, d.created_at, d.updated_at, d.revision, d.address, d.dialect
+FROM device_type t JOIN device d ON d.project_id = t.project_id AND d.sn = $2 AND d.sn <> ''
+  AND +d.type_id = t.id
+WHERE t.id = $1 AND NOT EXISTS (SELECT 1 FROM device_import i WHERE i.id = d.import_id)
+LIMIT 2;
+
 -- name: device_insert :exec writer
 -- in: project_id, type_id, gateway_id, import_id, key, name, sn, timezone, tags, password_hash,
 --     enabled, created_at (also updated_at), address
@@ -265,6 +275,15 @@ SELECT id FROM device_import ORDER BY id LIMIT 1;
 -- in: import_id int, max int. The youngest first: a gateway is older than what is behind it.
 DELETE FROM device WHERE id IN (SELECT id FROM device WHERE import_id = $1
   ORDER BY id DESC LIMIT $2);
+
+-- name: device_places :many reader
+-- in: type_id int    out: key text, sn text, shared int of every device of the type that may log in
+-- and has a serial number; shared: another one of the type has the same
+SELECT d.key, d.sn, EXISTS (SELECT 1 FROM device o WHERE o.project_id = d.project_id
+    AND o.sn = d.sn AND o.sn <> '' AND +o.type_id = d.type_id AND o.id <> d.id)
+FROM device d
+WHERE d.type_id = $1 AND d.sn <> '' AND d.enabled = 1 AND d.password_hash IS NOT NULL
+  AND NOT EXISTS (SELECT 1 FROM device_import i WHERE i.id = d.import_id);
 
 -- name: device_logins :many reader scan
 -- out: key text, password_hash text of every device that may log in to the broker

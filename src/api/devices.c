@@ -10,7 +10,10 @@ static const struct json_field fields[] = {
      "MQTT username; unique in the whole installation."},
     {"device_type", JK_KEY, JF_REQUIRED | JF_CREATE_ONLY, 1, 64, NULL, NULL, "Key of its type."},
     {"name", JK_STRING, 0, 0, 255, NULL, "", "What people read."},
-    {"sn", JK_STRING, 0, 0, 128, NULL, "", "Serial number."},
+    {"sn", JK_STRING, 0, 0, 128, NULL, "",
+     "Serial number. Foreign topics of its type are the device's while no other one of the type "
+     "has "
+     "the same."},
     {"tags", JK_STRINGS, 0, 0, 64, NULL, "[]", "Words to find it by, without commas."},
     {"timezone", JK_STRING, 0, 0, 64, NULL, "", "IANA name; empty: that of its type."},
     {"enabled", JK_BOOL, 0, 0, 0, NULL, "true", "A device that is not gets nothing."},
@@ -358,7 +361,8 @@ static void handle_patch(struct http_request *r, void *arg)
         return;
     struct write *w = write_new(r, run_patch);
     w->in = in;
-    w->credentials = json_object_get(in, "password") || json_object_get(in, "enabled");
+    w->credentials = json_object_get(in, "password") || json_object_get(in, "enabled") ||
+                     json_object_get(in, "sn");
     w->login = w->key;
     take_password(w, json_get_str(in, "password", NULL));
     write_go(w, r);

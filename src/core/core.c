@@ -173,9 +173,8 @@ static void on_tick(void *arg)
 
 static int open_mqtt(struct core *c, struct fail *f)
 {
-    static const char *filters[64];
-    size_t n = 0;
     char host[256], *tx_id;
+    struct arena a;
     struct mqtt_options o = {
         .ca = c->conf->mqtt_ca,
         .cert = c->conf->mqtt_cert,
@@ -199,14 +198,11 @@ static int open_mqtt(struct core *c, struct fail *f)
 
     if (rc < 0)
         return rc;
-    filters[n++] = PLUGIN_PRESENCE_TOPIC;
-    for (size_t i = 0; dialects[i]; i++)
-        for (size_t k = 0; dialects[i]->filters[k] && n + 1 < ARRAY_LEN(filters); k++)
-            filters[n++] = dialects[i]->filters[k];
-    filters[n] = NULL;
+    arena_init(&a);
     o.host = host;
-    o.filters = filters;
+    o.filters = topics_filters(c, &a);
     rc = mqtt_new(c->loop, &o, &c->rx, f);
+    arena_done(&a);
     if (rc < 0)
         return rc;
 

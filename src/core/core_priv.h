@@ -48,6 +48,8 @@ struct engine {
 int engine_handle(struct engine *x, const struct dialect *dialect, const struct device_events *evs,
                   struct answers *out);
 void engine_refuse(struct answers *out, struct str device, enum metric why);
+/* The foreign topics of a type; NULL when it has none. */
+const struct type_topics *topics_of(const struct catalog *c, int64_t type_id);
 /* behind.c: the device that an event is about, which stands behind `gateway`: found by its path,
  * or made when its type allows that. E_NOTFOUND: there is none. */
 int behind_find(struct engine *x, const struct device *gateway, const struct device_event *ev,
@@ -77,6 +79,10 @@ void pushes_settle(struct pushes *p, bool committed);
 int pushes_deliver(struct core *c, struct engine *x, int64_t device_id, struct answers *out);
 /* A slice of the tasks, in the transaction. Sets c->task_more. */
 int pushes_tick(struct core *c);
+
+/* ---- topics.c: what otad subscribes ---- */
+const char *const *topics_filters(struct core *c, struct arena *a); /* NULL-terminated */
+void topics_changed(struct core *c);                                /* with the catalog */
 
 /* ---- noise.c: what is refused is counted always, logged once per device and minute ---- */
 struct noise;

@@ -64,6 +64,24 @@ void pushes_settle(struct pushes *p, bool committed)
 }
 
 /* ---- sending ---- */
+/* A device that spoke by foreign topics gets what is for it there, as long as its serial number is
+ * its own; otherwise by its key. */
+static int address_by_sn(struct engine *x, const struct device *d, struct device_command *cmd)
+{
+    const struct type_topics *topics = topics_of(x->catalog, d->type_id);
+    struct str sn = str_of(d->sn);
+    struct device same;
+
+    if (!topics || !topic_sn_ok(sn.p, sn.n))
+        return 0;
+    int rc = device_by_sn(x->db, d->type_id, sn, x->arena, &same);
+    if (rc == 0) {
+        cmd->topics = topics;
+        cmd->sn = sn;
+    }
+    return rc == E_CONFLICT || rc == E_NOTFOUND ? 0 : rc;
+}
+
 int push_command(struct engine *x, const struct device *d, struct device_command *cmd,
                  struct answers *out)
 {
@@ -77,9 +95,13 @@ int push_command(struct engine *x, const struct device *d, struct device_command
     cmd->n_path = route.n_path;
     cmd->form = route.form;
     cmd->as_list = route.as_list;
+    const struct dialect *dialect = dialect_named(route.dialect);
+    if (dialect == &dialect_mapped && route.form == FORM_DIRECT)
+        rc = address_by_sn(x, d, cmd);
     /* Only the first one has words for what lies deeper. */
-    bool deep = route.form == FORM_SUB && route.n_path > 1;
-    return engine_answer(deep ? dialects[0] : dialect_named(route.dialect), cmd, out);
+    if (route.form == FORM_SUB && route.n_path > 1)
+        dialect = dialects[0];
+    return rc < 0 ? rc : engine_answer(dialect, cmd, out);
 }
 
 struct sending {

@@ -20,12 +20,33 @@
 #define TASK_GAP_MS        5 /* between two slices of tasks: checks come first */
 #define EXPIRE_SLICE       200
 
-/* Whose message: as the broker's plugin says, else the topic's last segment. Messages of one
- * device keep their order. */
+/* Whose message: as the broker's plugin says, else the topic's last segment. */
 static struct str device_of(const char *user, const char *topic)
 {
     const char *slash = strrchr(topic, '/');
     return str_of(user ? user : slash ? slash + 1 : topic);
+}
+
+static struct dialect_in in_of(const struct core *c, const char *topic, const char *user,
+                               const void *payload, size_t n)
+{
+    struct dialect_in in = {.topic = topic, .user = user, .payload = payload, .n = n};
+
+    in.map = catalog_topic(c->catalog, topic, &in.sn);
+    return in;
+}
+
+/* Messages of one device keep their order, also when one names its key and another its serial
+ * number. */
+static struct str sender_of(struct core *c, const struct dialect_in *in)
+{
+    struct device d;
+
+    if (in->user || !in->map)
+        return device_of(in->user, in->topic);
+    if (device_by_sn(c->reader, in->map->type_id, in->sn, &c->read_arena, &d) < 0)
+        return in->sn;
+    return str_of(d.key);
 }
 
 static uint64_t hash_of(struct str device)
@@ -106,13 +127,14 @@ static int run_message(struct core *c, struct db *db, struct arena *arena,
             for (size_t k = 0; rc != E_NEEDS_WRITE && k < out->n_seen; k++)
                 device_seen_note(c->seen, out->seen[k], x.now);
         } else if (rc == E_PROTO) {
-            engine_refuse(out, device_of(in->user, in->topic), refused);
+            engine_refuse(out, in->map && !in->user ? in->sn : device_of(in->user, in->topic),
+                          refused);
         }
         device_events_done(&evs);
         if (known)
             return rc;
     }
-    engine_refuse(out, device_of(in->user, in->topic), refused);
+    engine_refuse(out, in->map && !in->user ? in->sn : device_of(in->user, in->topic), refused);
     return E_PROTO;
 }
 
@@ -142,15 +164,15 @@ static void read_failed(struct core *c, int rc)
 
 void turn_message(struct core *c, const struct mqtt_message *m)
 {
-    struct str device = device_of(m->user, m->topic);
-    struct dialect_in in = {m->topic, m->user, m->payload, m->n};
-    uint64_t device_hash = hash_of(device);
     struct answers out;
 
     if (c->batch_us == 0)
         c->batch_us = clock_mono_us();
     if (plugin_heard(c, m))
         return;
+    struct dialect_in in = in_of(c, m->topic, m->user, m->payload, m->n);
+    struct str device = sender_of(c, &in);
+    uint64_t device_hash = hash_of(device);
     if (m->retain) {
         /* Old news of unknown age: acted on, a retained version could undo what was proved. */
         noise_refused(c->noise, device, M_BAD_RETAINED, clock_now_ms());
@@ -234,7 +256,7 @@ static int write_message(struct core *c, struct waiting *w)
     if (rc < 0)
         return rc;
     answers_init(&out, &c->tx_arena);
-    struct dialect_in in = {w->topic, w->user, w->payload, w->n};
+    struct dialect_in in = in_of(c, w->topic, w->user, w->payload, w->n);
     rc = run_message(c, c->writer, &c->tx_arena, &in, &out);
     if (rc == E_DB || rc == E_DB_FULL) {
         int64_t now = clock_mono_us() / 1000;
@@ -401,6 +423,7 @@ void turn_reload(struct core *c)
     catalog_unref(c->catalog);
     c->catalog = catalog_ref(fresh);
     catalog_cell_set(c->cell, fresh);
+    topics_changed(c);
 }
 
 /* The messages of a lost transaction stay unacknowledged, and those behind must not overtake

@@ -80,6 +80,21 @@ int device_by_id(struct db *db, int64_t id, struct arena *a, struct device *ret)
     return rc;
 }
 
+int device_by_sn(struct db *db, int64_t type_id, struct str sn, struct arena *a, struct device *ret)
+{
+    AUTO(db_reset) struct db_stmt *q = db_use(db, Q_DEVICE_BY_SN);
+    int rc;
+
+    db_bind_int(q, 1, type_id);
+    db_bind_textn(q, 2, sn.p, sn.n);
+    rc = db_step(q);
+    if (rc <= 0)
+        return rc == 0 ? E_NOTFOUND : rc;
+    device_row(q, false, a, ret);
+    rc = db_step(q);
+    return rc == 1 ? E_CONFLICT : rc;
+}
+
 /* ---- checks ---- */
 static int check_key(const char *key, struct fail *f)
 {

@@ -7,6 +7,7 @@
 const struct dialect *const dialects[] = {
     &dialect_eztcloud,
     &dialect_thingscloud,
+    &dialect_mapped,
     NULL,
 };
 

@@ -4,6 +4,7 @@
  *   client.c    birth, death, options; entering and leaving
  *   session.c   connecting, the handshake, loss, back-off, the keepalive tick
  *   traffic.c   reading, writing, acknowledging, publishing
+ *   filters.c   subscriptions that change
  *   inflight.c  which of our own publishes wait for their PUBACK
  *
  * The library's callbacks only note what happened. What follows from it (telling the caller,

@@ -213,8 +213,8 @@ int eztcloud_decode_one(struct arena *a, struct device_event *ev, enum eztcloud_
     return E_NOTFOUND;
 }
 
-static int parse(const struct dialect_in *in, unsigned depth, json_t **ret,
-                 enum metric *ret_refused)
+int eztcloud_parse(const struct dialect_in *in, unsigned depth, json_t **ret,
+                   enum metric *ret_refused)
 {
     enum json_fault fault;
 
@@ -226,7 +226,7 @@ int eztcloud_decode_direct(enum eztcloud_topic topic, const struct dialect_in *i
                            const struct device_event *from, struct device_events *ret,
                            enum metric *ret_refused)
 {
-    int rc = parse(in, DIALECT_DEPTH_MAX, &ret->root, ret_refused);
+    int rc = eztcloud_parse(in, DIALECT_DEPTH_MAX, &ret->root, ret_refused);
 
     if (rc < 0)
         return rc;
@@ -243,7 +243,8 @@ int eztcloud_decode_gateway(enum eztcloud_topic topic, enum address_form form,
                             struct device_events *ret, enum metric *ret_refused)
 {
     bool tree = form == FORM_SUB && topic == TOPIC_ATTRIBUTES;
-    int rc = parse(in, tree ? DIALECT_TREE_DEPTH_MAX : DIALECT_DEPTH_MAX, &ret->root, ret_refused);
+    int rc = eztcloud_parse(in, tree ? DIALECT_TREE_DEPTH_MAX : DIALECT_DEPTH_MAX, &ret->root,
+                            ret_refused);
 
     if (rc < 0)
         return rc;
