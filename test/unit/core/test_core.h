@@ -41,4 +41,5 @@ int run_engine_tests(void);
 int run_behind_tests(void);
 int run_queue_tests(void);
 int run_turn_tests(void);
+int run_topics_tests(void);
 int run_files_tests(void);
