@@ -65,9 +65,6 @@ int type_topics_parse(const json_t *in, struct arena *a, struct type_topics *ret
 /* The same from a row's text. */
 int type_topics_read(const char *text, int64_t type_id, struct arena *a,
                      struct type_topics *ret) MUST_USE;
-/* Against those of all other types: no topic may be two's. E_PROTO with findings. */
-int type_topics_clash(struct db *db, int64_t project_id, int64_t type_id,
-                      const struct type_topics *t, struct json_errors *errs) MUST_USE;
 bool topic_is_down(enum topic_as as);
 /* A serial number that can stand in a topic (and in the broker's files): 1 to TOPIC_SN_MAX
  * printable ASCII characters but space / + # %. Pure. */

@@ -153,6 +153,11 @@ int device_write_broker_files(struct db *db, const char *dir, const char *servic
 /* What those files let a device do with a topic or filter (device_topics.def). Any thread. */
 bool device_may(const char *username, bool publish, const char *topic);
 
+/* Foreign topics of a type (0 = a new one) against those of all other types and of the protocols:
+ * none may be two's. E_PROTO with findings. */
+int device_topics_clash(struct db *db, int64_t project_id, int64_t type_id,
+                        const struct type_topics *t, struct json_errors *errs) MUST_USE;
+
 /* ---- presence: who is connected, as the broker's plugin tells. Any thread. ---- */
 struct device_presence;
 struct device_presence *device_presence_new(void);

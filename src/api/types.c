@@ -91,7 +91,7 @@ static int take_topics(struct write *w, struct db *db, struct device_type *t)
         return 0;
     int rc = type_topics_parse(topics, &w->a, &parsed, &w->errs);
     if (rc == 0)
-        rc = type_topics_clash(db, t->project_id, t->id, &parsed, &w->errs);
+        rc = device_topics_clash(db, t->project_id, t->id, &parsed, &w->errs);
     return rc < 0 ? rc : strings_text(topics, &w->a, &t->topics_text);
 }
 

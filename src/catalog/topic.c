@@ -1,7 +1,7 @@
 /*
  * Foreign topics of a device type: from JSON, with findings that say what would be right. What
  * they mean on the wire is the business of the dialect `mapped`; that none of them is two types',
- * or another protocol's, is in topic_clash.c.
+ * or another protocol's, that of the room device.
  */
 #include "catalog_priv.h"
 

@@ -2,7 +2,7 @@
  * Whose topic is it? The broker has one space of topics for all types, projects and protocols. A
  * topic that two could mean would let a device speak as another, or get another's commands.
  */
-#include "catalog_priv.h"
+#include "device_priv.h"
 
 /* What is otad's own at the broker, and what its protocols use. */
 static const char *const taken[] = {
@@ -51,7 +51,7 @@ static int of_type(void *arg, int64_t type_id, int64_t project_id, const char *k
         (void)str_copy(whose, sizeof(whose), "of another project's device type");
     arena_init(&a);
     if (type_topics_read(topics_text, type_id, &a, &theirs) < 0)
-        LOG(LOG_WARN, "catalog", "topics of a type can't be read", KV_INT("type", type_id));
+        LOG(LOG_WARN, "device", "topics of a type can't be read", KV_INT("type", type_id));
     for (size_t i = 0; i < theirs.n; i++)
         against(c, theirs.list[i].pattern, whose);
     c->n += theirs.n;
@@ -59,8 +59,8 @@ static int of_type(void *arg, int64_t type_id, int64_t project_id, const char *k
     return 0;
 }
 
-int type_topics_clash(struct db *db, int64_t project_id, int64_t type_id,
-                      const struct type_topics *t, struct json_errors *errs)
+int device_topics_clash(struct db *db, int64_t project_id, int64_t type_id,
+                        const struct type_topics *t, struct json_errors *errs)
 {
     struct clash c = {.t = t, .project_id = project_id, .type_id = type_id, .errs = errs};
     unsigned before = errs->count;
