@@ -277,6 +277,8 @@ def test_foreign_topics_are_refused(site, known):
         assert c.subscribe(topic)[0] < 0x80, topic
     victim = Client(site, two).connected()
     victim.subscribe(f"command_send/{two}", *BARE, "data/+/set")
+    # who comes and goes is told in messages too
+    wait(lambda: site.otad.metric("otad_devices_online") == 2, "presence has settled")
     before = site.otad.metric("otad_mqtt_messages_total")
     for topic in (f"attributes/{two}", f"event_report/{two}", f"command_send/{two}",
                   "command/send/5", "attributes/push", f"otad/to/{two}/command/send/5",
