@@ -379,6 +379,12 @@ int core_online(void *core, const char *key)
     return device_presence(c->presence, key);
 }
 
+int64_t core_heard_at(void *core, int64_t device_id)
+{
+    struct core *c = core;
+    return device_seen_at(c->seen, device_id);
+}
+
 void core_credentials_changed(void *core, const char *key)
 {
     struct core *c = core;
