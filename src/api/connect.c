@@ -127,8 +127,8 @@ static int find(struct db *db, const struct ask *ask, struct arena *a, struct fo
 }
 
 /* ---- may it have a login? ---- */
-static int check_device(const struct api *api, struct db *db, struct found *x, bool on_core,
-                        struct refusal *no)
+static int check_device(const struct api *api, struct db *db, const struct ask *ask,
+                        struct found *x, bool on_core, struct refusal *no)
 {
     static const char taken[] = "This device has its login already, and has used it. An operator "
                                 "can let it fetch a new one.";
@@ -144,8 +144,10 @@ static int check_device(const struct api *api, struct db *db, struct found *x, b
     if (rc < 0 && rc != E_NOTFOUND)
         return rc;
     x->has_claim = rc == 0;
+    /* Where all devices of a project have one password, a key that was chosen, and may be guessed,
+     * is none. */
     if (!x->has_claim)
-        return d->password_hash ? no_device(no, "device_taken", taken) : 0;
+        return d->password_hash || ask->cloud ? no_device(no, "device_taken", taken) : 0;
     if (x->project.bootstrap == BOOTSTRAP_ALWAYS)
         return 0;
     bool online = env->online && env->online(env->core, d->key) == 1;
@@ -161,7 +163,7 @@ static int check(const struct api *api, struct db *db, const struct ask *ask, st
     if (x->several)
         return no_device(no, "ambiguous", "Several devices have this serial number.");
     if (x->has_device)
-        return check_device(api, db, x, on_core, no);
+        return check_device(api, db, ask, x, on_core, no);
     if (!x->has_project && (ask->make || *ask->project))
         return no_project(no);
     if (!x->has_type && (*ask->product || !ask->cloud) &&

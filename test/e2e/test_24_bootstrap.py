@@ -170,6 +170,7 @@ def test_registered_without_a_password(boot):
         f"{k},{kind},{s}\n" for k, s in ((a, "imp-1"), (b, "imp-2"), (c, "imp-2")))  # fmt: skip
     answer = boot.otad.rest("POST", "/devices/import", rows, headers={"Content-Type": "text/csv"})
     assert answer.status == 200, answer
+    assert code(certificate(boot, {"device_key": "imp-1"})) == (401, "device_taken")
     got = ask(boot, 2, {"product": kind, "sn": "imp-1"}).json()["mqtt"]
     assert got["username"] == a
     boot.connect(a, got["password"]).report(version="1")
