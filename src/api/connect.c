@@ -46,6 +46,9 @@ struct refusal {
     struct fail why;
 };
 
+static const char none_left[] = "There is no such device, and the project lets no further one make "
+                                "itself (bootstrap_create).";
+
 /* The codes are those that EZtCloud's devices know. */
 static int no_project(struct refusal *no)
 {
@@ -171,10 +174,7 @@ static int check(const struct api *api, struct db *db, const struct ask *ask, st
         return no_product(no);
     if (!ask->make || !*ask->product)
         return no_device(no, "unknown_device", "There is no such device.");
-    return makes ? 0
-                 : no_device(no, "unknown_device",
-                             "There is no such device, and the project lets no further one make "
-                             "itself (bootstrap_create).");
+    return makes ? 0 : no_device(no, "unknown_device", none_left);
 }
 
 /* ---- handing out ---- */
@@ -197,6 +197,8 @@ static int make_device(struct write *w, struct db *db, const struct ask *ask, st
     }
     if (rc == 0)
         rc = project_bootstrap_take(db, x->project.id);
+    if (rc == E_LIMIT)
+        return no_device(no, "unknown_device", none_left);
     x->device = (struct device){.project_id = x->project.id,
                                 .type_id = x->type.id,
                                 .name = ask->sn,
