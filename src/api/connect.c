@@ -4,178 +4,26 @@
  * says whether it is done at all, and a device that has been heard of keeps its login: who merely
  * read a serial number must not be able to take a device over. See README.md for the reasons.
  */
-#include "device.h"
-#include "priv.h"
+#include "connect.h"
 
-#include <stdio.h>
-
-enum { BODY_MAX = 4096, BODY_DEPTH = 8, SN_MAX = 128, PRODUCT_MAX = 64 };
+enum { BODY_MAX = 4096, BODY_DEPTH = 8 };
 enum { PASSWORD_BYTES = 18, KEY_CHARS = 10, TOKEN_CHARS = 24 };
 enum { TYPES_MAX = 1000 }; /* of a project, before no further one is made here */
 
 static const struct json_field connect_fields[] = {
     {"project", JK_STRING, 0, 0, 64, NULL, NULL, "Key of the project."},
-    {"product", JK_STRING, 0, 0, PRODUCT_MAX, NULL, NULL, "Key of the device type."},
-    {"sn", JK_STRING, 0, 0, SN_MAX, NULL, NULL, "Serial number of the device."},
+    {"product", JK_STRING, 0, 0, CONNECT_PRODUCT_MAX, NULL, NULL, "Key of the device type."},
+    {"sn", JK_STRING, 0, 0, CONNECT_SN_MAX, NULL, NULL, "Serial number of the device."},
 };
 const struct table connect_table = {"Connect", connect_fields, ARRAY_LEN(connect_fields)};
 static const struct json_field certificate_fields[] = {
-    {"device_key", JK_STRING, JF_REQUIRED, 1, SN_MAX, NULL, NULL, "Serial number of the device."},
-    {"type_key", JK_STRING, 0, 0, PRODUCT_MAX, NULL, NULL, "Key of the device type."},
+    {"device_key", JK_STRING, JF_REQUIRED, 1, CONNECT_SN_MAX, NULL, NULL,
+     "Serial number of the device."},
+    {"type_key", JK_STRING, 0, 0, CONNECT_PRODUCT_MAX, NULL, NULL, "Key of the device type."},
     {"customer_id", JK_STRING, 0, 0, 255, NULL, NULL, "Not looked at."},
 };
 const struct table certificate_table = {"Certificate", certificate_fields,
                                         ARRAY_LEN(certificate_fields)};
-
-/* ---- who asks ---- */
-struct ask {
-    const char *project, *product, *sn; /* "" = not given */
-    bool make;                          /* what is missing may be made */
-    bool cloud;                         /* ThingsCloud: the password is the project's key */
-    const char *hash, *password, *address;
-};
-struct found {
-    struct project project;
-    struct device_type type;
-    struct device device;
-    bool has_project, has_type, has_device, several, has_claim;
-};
-struct refusal {
-    int status;
-    const char *code;
-    struct fail why;
-};
-
-static const char none_left[] = "There is no such device, and the project lets no further one make "
-                                "itself (bootstrap_create).";
-
-/* The codes are those that EZtCloud's devices know. */
-static int no_project(struct refusal *no)
-{
-    *no = (struct refusal){.status = 420, .code = "unknown_project"};
-    return fail(&no->why, E_NOTFOUND, "There is no such project, or it hands out no logins.");
-}
-
-static int no_product(struct refusal *no)
-{
-    *no = (struct refusal){.status = 436, .code = "unknown_product"};
-    return fail(&no->why, E_NOTFOUND, "There is no such product.");
-}
-
-static int no_device(struct refusal *no, const char *code, const char *text)
-{
-    *no = (struct refusal){.status = 401, .code = code};
-    return fail(&no->why, E_NOTFOUND, "%s", text);
-}
-
-static int find_in(struct db *db, const struct ask *ask, struct arena *a, struct found *ret)
-{
-    int rc = E_NOTFOUND;
-
-    if (*ask->product) {
-        rc = device_type_by_key(db, ret->project.id, ask->product, a, &ret->type);
-        ret->has_type = rc == 0;
-        if (rc < 0)
-            return rc == E_NOTFOUND ? 0 : rc;
-    } else if (!ask->cloud) {
-        return 0;
-    }
-    rc = device_by_sn(db, ret->project.id, ret->has_type ? ret->type.id : 0, ask->sn, a,
-                      &ret->device);
-    ret->has_device = rc == 0;
-    ret->several = rc == E_CONFLICT;
-    return rc == E_NOTFOUND || rc == E_CONFLICT ? 0 : rc;
-}
-
-/* /api/connect/2 names no project: the one that knows the device is meant. */
-struct search {
-    struct db *db;
-    const struct ask *ask;
-    struct arena *a;
-    struct found *found;
-};
-
-static int search_one(void *arg, const struct project *p)
-{
-    struct search *s = arg;
-    struct found here = {.project = *p, .has_project = true};
-
-    if (p->bootstrap == BOOTSTRAP_OFF)
-        return 0;
-    here.project.key = arena_strdup(s->a, p->key);
-    here.project.name = "";
-    int rc = find_in(s->db, s->ask, s->a, &here);
-    if (rc < 0)
-        return rc;
-    bool several = here.several || (here.has_device && s->found->has_device);
-    if (here.has_device || (here.has_type && !s->found->has_type))
-        *s->found = here;
-    s->found->several |= several;
-    return 0;
-}
-
-static int find(struct db *db, const struct ask *ask, struct arena *a, struct found *ret)
-{
-    struct search s = {db, ask, a, ret};
-    int rc;
-
-    *ret = (struct found){.has_type = false};
-    if (!*ask->project && !ask->make)
-        return project_list(db, 0, INT32_MAX, search_one, &s);
-    rc = project_by_key(db, ask->project, a, &ret->project);
-    if (rc < 0)
-        return rc == E_NOTFOUND ? 0 : rc;
-    ret->has_project = ret->project.bootstrap != BOOTSTRAP_OFF;
-    return ret->has_project ? find_in(db, ask, a, ret) : 0;
-}
-
-/* ---- may it have a login? ---- */
-static int check_device(const struct api *api, struct db *db, const struct ask *ask,
-                        struct found *x, bool on_core, struct refusal *no)
-{
-    static const char taken[] = "This device has its login already, and has used it. An operator "
-                                "can let it fetch a new one.";
-    const struct api_env *env = &api->env;
-    struct device_claim claim;
-    const struct device *d = &x->device;
-
-    if (!d->enabled)
-        return no_device(no, "device_disabled", "This device is disabled.");
-    if (d->gateway_id || strchr(d->key, ':'))
-        return no_device(no, "no_login", "This device has no login of its own.");
-    int rc = device_claim(db, d->id, &claim);
-    if (rc < 0 && rc != E_NOTFOUND)
-        return rc;
-    x->has_claim = rc == 0;
-    /* Where all devices of a project have one password, a key that was chosen, and may be guessed,
-     * is none. */
-    if (!x->has_claim)
-        return d->password_hash || ask->cloud ? no_device(no, "device_taken", taken) : 0;
-    if (x->project.bootstrap == BOOTSTRAP_ALWAYS)
-        return 0;
-    bool online = env->online && env->online(env->core, d->key) == 1;
-    bool heard = on_core && env->heard_at && env->heard_at(env->core, d->id) >= claim.opened_at;
-    return claim.heard || heard || online ? no_device(no, "device_taken", taken) : 0;
-}
-
-static int check(const struct api *api, struct db *db, const struct ask *ask, struct found *x,
-                 bool on_core, struct refusal *no)
-{
-    bool makes = ask->make && x->project.bootstrap_create > 0;
-
-    if (x->several)
-        return no_device(no, "ambiguous", "Several devices have this serial number.");
-    if (x->has_device)
-        return check_device(api, db, ask, x, on_core, no);
-    if (!x->has_project && (ask->make || *ask->project))
-        return no_project(no);
-    if (!x->has_type && (*ask->product || !ask->cloud) &&
-        !(makes && str_is_key(ask->product, PRODUCT_MAX)))
-        return no_product(no);
-    if (!ask->make || !*ask->product)
-        return no_device(no, "unknown_device", "There is no such device.");
-    return makes ? 0 : no_device(no, "unknown_device", none_left);
-}
 
 /* ---- handing out ---- */
 static int make_device(struct write *w, struct db *db, const struct ask *ask, struct found *x,
@@ -188,7 +36,7 @@ static int make_device(struct write *w, struct db *db, const struct ask *ask, st
         if (n < 0)
             return (int)n;
         if (n >= TYPES_MAX || !w->job.catalog)
-            return no_product(no);
+            return connect_no_product(no);
         x->type = device_type_defaults;
         x->type.project_id = x->project.id;
         x->type.key = x->type.name = ask->product;
@@ -198,7 +46,7 @@ static int make_device(struct write *w, struct db *db, const struct ask *ask, st
     if (rc == 0)
         rc = project_bootstrap_take(db, x->project.id);
     if (rc == E_LIMIT)
-        return no_device(no, "unknown_device", none_left);
+        return connect_none_left(no);
     x->device = (struct device){.project_id = x->project.id,
                                 .type_id = x->type.id,
                                 .name = ask->sn,
@@ -315,10 +163,10 @@ static int run(struct write *w, struct db *db)
     const struct ask *ask = w->ext;
     struct refusal no = {.status = 0};
     struct found x;
-    int rc = find(db, ask, &w->a, &x);
+    int rc = connect_find(db, ask, &w->a, &x);
 
     if (rc == 0)
-        rc = check(w->api, db, ask, &x, true, &no);
+        rc = connect_check(w->api, db, ask, &x, true, &no);
     if (rc == 0)
         rc = x.has_device ? renew(w, db, ask, &x) : make_device(w, db, ask, &x, &no);
     if (no.status) {
@@ -410,13 +258,14 @@ static void go(struct http_request *r, const struct ask *ask)
     struct found x;
 
     size_t n = strlen(ask->sn);
-    int rc = !c->db ? E_UNAVAILABLE : n == 0 || n > SN_MAX ? E_PROTO : 0;
+    int rc = !c->db ? E_UNAVAILABLE : n == 0 || n > CONNECT_SN_MAX ? E_PROTO : 0;
     if (rc == E_PROTO)
-        (void)no_device(&no, "unknown_device", "Send the serial number: 1 to 128 bytes of text.");
+        (void)connect_no_device(&no, "unknown_device",
+                                "Send the serial number: 1 to 128 bytes of text.");
     if (rc == 0)
-        rc = find(c->db, ask, http_arena(r), &x);
+        rc = connect_find(c->db, ask, http_arena(r), &x);
     if (rc == 0)
-        rc = check(c->api, c->db, ask, &x, false, &no);
+        rc = connect_check(c->api, c->db, ask, &x, false, &no);
     if (no.status) {
         answer_refusal(r, &no);
         return;

@@ -6,7 +6,6 @@ import subprocess
 import pytest
 from conftest import Site
 from otalib import noise, request, wait
-from test_13_plugin import Client
 
 
 def conf(broker):
@@ -238,17 +237,21 @@ def test_certificate(plugged):
     again = certificate(plugged, {"device_key": sn}).json()
     assert again["device"] == got["device"]
     plugged.otad.firmware(kind, "2.0.0")
-    device = Client(plugged, token, "default")
-    wait(lambda: device.up, "it connects")
-    device.subscribe("command/send/+")
-    wait(lambda: plugged.otad.ok("GET", f"/devices/{token}")["online"], "it is online")
-    assert code(certificate(plugged, {"device_key": sn})) == (401, "device_taken"), "silent, but there"
-    device.publish("attributes", {"version": "1.0.0"})
-    assert device.check()[1]["params"]["version"] == "2.0.0"
-    device.publish("attributes", {"version": "2.0.0"})
+    login = ["-h", "127.0.0.1", "-p", str(plugged.broker.port), "-u", token, "-P", "default", "-q", "1"]
+    pub = lambda topic, body: subprocess.run(  # noqa: E731
+        ["mosquitto_pub", *login, "-t", topic, "-m", json.dumps(body)], check=True)  # fmt: skip
+    wait(lambda: works(plugged, token, "default"), "its login is known")
+    with subprocess.Popen(["mosquitto_sub", *login, "-i", "lamp", "-t", "command/send/+", "-C", "1"],
+                          stdout=subprocess.PIPE) as listener:  # fmt: skip
+        wait(lambda: "lamp" in (plugged.broker.log.read_text()), "it is there")
+        wait(lambda: plugged.otad.ok("GET", f"/devices/{token}")["online"], "it is online")
+        assert code(certificate(plugged, {"device_key": sn})) == (401, "device_taken"), "silent, but there"
+        pub("attributes", {"version": "1.0.0"})
+        pub("event/report/1", {"method": "otaCheck", "params": {}})
+        offer = json.loads(listener.stdout.readline())
+    assert offer["params"]["version"] == "2.0.0"
+    pub("attributes", {"version": "2.0.0"})
     plugged.otad.wait_state(token, "verified")
-    device.close()
-    plugged.devices.remove(device)
     wait(lambda: plugged.otad.ok("GET", f"/devices/{token}")["online"] is False, "it goes")
     assert code(certificate(plugged, {"device_key": sn})) == (401, "device_taken")
     assert certificate(plugged, {"device_key": "nobody"}).status == 401
