@@ -16,9 +16,13 @@
 #define RULE_DEVICES_MAX   1000
 #define RULE_EVENT_MAX     16 /* rules of one type, and of one device, for one event */
 
+/* Whether devices may fetch their login: never, until they are heard of, at any time. */
+enum bootstrap { BOOTSTRAP_OFF, BOOTSTRAP_ONCE, BOOTSTRAP_ALWAYS, BOOTSTRAP__COUNT };
 struct project {
     int64_t id, created_at, updated_at, revision;
     const char *key, *name;
+    enum bootstrap bootstrap;
+    int64_t bootstrap_create; /* so many devices may still be made by that */
 };
 
 /* ---- foreign topics of a device type: each stands for one of the EZtCloud protocol's ---- */
@@ -152,6 +156,9 @@ int catalog_link_key(struct db *db, uint8_t ret[32]) MUST_USE;
 int project_insert(struct db *w, struct project *p,
                    struct fail *f) MUST_USE; /* sets id and times from p->created_at */
 int project_update(struct db *w, const struct project *p, struct fail *f) MUST_USE;
+const char *bootstrap_name(enum bootstrap b);
+/* One of the devices that may be made by bootstrap; E_LIMIT when there is none left. */
+int project_bootstrap_take(struct db *w, int64_t id) MUST_USE;
 int project_by_key(struct db *db, const char *key, struct arena *a, struct project *ret) MUST_USE;
 int project_delete(struct db *w, int64_t id,
                    struct fail *f) MUST_USE; /* E_CONFLICT unless empty; `default` never */

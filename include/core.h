@@ -35,5 +35,7 @@ int core_submit(void *core, struct db_job *job);
 bool core_mqtt_up(void *core); /* any thread */
 /* Whether a device is connected to the broker: -1 = not known, 0, 1. Any thread. */
 int core_online(void *core, const char *key);
+/* Core thread: when the device was last heard, if that is not known to be written yet; 0 = not. */
+int64_t core_heard_at(void *core, int64_t device_id);
 /* Core thread. The device's login changed (key), or many did (NULL). */
 void core_credentials_changed(void *core, const char *key);

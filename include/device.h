@@ -94,6 +94,24 @@ int device_route(struct db *db, int64_t device_id, struct arena *a,
 /* Whether it is connected; writes only when that is news. */
 int device_online_set(struct db *w, int64_t device_id, bool online, int64_t now) MUST_USE;
 
+/* ---- logins that devices fetch themselves ---- */
+/* The device of a project (and type; 0 = any) with that serial number; E_CONFLICT when there are
+ * several. */
+int device_by_sn(struct db *db, int64_t project_id, int64_t type_id, const char *sn,
+                 struct arena *a, struct device *ret) MUST_USE;
+/* Make one, with a generated key: prefix and n characters. d has the rest. */
+int device_create_named(struct db *w, struct device *d, const char *prefix, size_t n,
+                        struct arena *a, struct fail *f) MUST_USE;
+/* It may fetch a login, until it is heard of after `now`; or no longer. */
+int device_claim_open(struct db *w, int64_t device_id, int64_t now) MUST_USE;
+int device_claim_close(struct db *w, int64_t device_id) MUST_USE;
+struct device_claim {
+    int64_t opened_at;
+    bool heard; /* since then, by what is written */
+};
+/* E_NOTFOUND: it may not, unless it never had a login. */
+int device_claim(struct db *db, int64_t device_id, struct device_claim *ret) MUST_USE;
+
 /* ---- what it reported ---- */
 /* Merge an object into the stored attributes (members with null are removed). Writes only when
  * something changed. E_LIMIT beyond the bounds above: nothing is stored then. */

@@ -39,6 +39,11 @@ CREATE INDEX device_sn ON device (project_id, sn) WHERE sn <> '';
 
 CREATE INDEX device_type_id ON device (type_id, id);
 
+CREATE TABLE device_claim (
+  device_id INTEGER PRIMARY KEY REFERENCES device (id) ON DELETE CASCADE,
+  opened_at INTEGER NOT NULL
+) STRICT;
+
 CREATE TABLE device_import (
   id         INTEGER PRIMARY KEY AUTOINCREMENT,
   project_id INTEGER NOT NULL REFERENCES project (id),
@@ -216,7 +221,9 @@ CREATE TABLE project (
   created_at INTEGER NOT NULL,
   updated_at INTEGER NOT NULL,
   revision   INTEGER NOT NULL DEFAULT 1
-) STRICT;
+, bootstrap TEXT NOT NULL DEFAULT 'off'
+  CHECK (bootstrap IN ('off', 'once', 'always')), bootstrap_create INTEGER NOT NULL DEFAULT 0
+  CHECK (bootstrap_create >= 0)) STRICT;
 
 CREATE TABLE rule (
   id                INTEGER PRIMARY KEY,
@@ -273,7 +280,9 @@ CREATE TABLE task (
   created_at      INTEGER NOT NULL,
   updated_at      INTEGER NOT NULL,
   revision        INTEGER NOT NULL DEFAULT 1
-) STRICT;
+, gone INTEGER NOT NULL DEFAULT 0 CHECK (gone IN (0, 1))) STRICT;
+
+CREATE INDEX task_gone ON task (id) WHERE gone = 1;
 
 CREATE INDEX task_next ON task (next_at) WHERE enabled = 1 AND next_at IS NOT NULL;
 
@@ -314,7 +323,9 @@ CREATE TABLE task_run (
   due_at       INTEGER NOT NULL,
   started_at   INTEGER NOT NULL,
   ended_at     INTEGER
-) STRICT;
+, gone INTEGER NOT NULL DEFAULT 0 CHECK (gone IN (0, 1))) STRICT;
+
+CREATE INDEX task_run_gone ON task_run (id) WHERE gone = 1;
 
 CREATE UNIQUE INDEX task_run_open ON task_run (task_id) WHERE ended_at IS NULL;
 

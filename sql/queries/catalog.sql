@@ -6,20 +6,27 @@
 INSERT INTO counter (name, value) VALUES ($1, $2) ON CONFLICT (name) DO NOTHING;
 
 -- name: project_insert :exec writer
--- in: key text, name text, created_at int
-INSERT INTO project (key, name, created_at, updated_at) VALUES ($1, $2, $3, $3);
+-- in: key text, name text, created_at int, bootstrap text, bootstrap_create int
+INSERT INTO project (key, name, created_at, updated_at, bootstrap, bootstrap_create)
+VALUES ($1, $2, $3, $3, $4, $5);
 
 -- name: project_update :exec writer
--- in: id int, name text, updated_at int
-UPDATE project SET name = $2, updated_at = $3, revision = revision + 1 WHERE id = $1;
+-- in: id int, name text, updated_at int, bootstrap text, bootstrap_create int
+UPDATE project SET name = $2, updated_at = $3, bootstrap = $4, bootstrap_create = $5,
+  revision = revision + 1 WHERE id = $1;
+
+-- name: project_bootstrap_take :exec writer
+-- in: id int
+UPDATE project SET bootstrap_create = bootstrap_create - 1 WHERE id = $1 AND bootstrap_create > 0;
 
 -- name: project_by_key :one reader
 -- in: key text    out: project
-SELECT id, key, name, created_at, updated_at, revision FROM project WHERE key = $1;
+SELECT id, key, name, created_at, updated_at, revision, bootstrap, bootstrap_create
+FROM project WHERE key = $1;
 
 -- name: project_list :many reader
 -- in: after int, limit int    out: project
-SELECT id, key, name, created_at, updated_at, revision FROM project
+SELECT id, key, name, created_at, updated_at, revision, bootstrap, bootstrap_create FROM project
 WHERE id > $1 ORDER BY id LIMIT $2;
 
 -- name: project_used :one reader

@@ -297,3 +297,30 @@ WHERE d.type_id = $1 AND d.sn <> '' AND d.enabled = 1 AND d.password_hash IS NOT
 SELECT d.key, d.password_hash FROM device d
 WHERE d.enabled = 1 AND d.password_hash IS NOT NULL
   AND NOT EXISTS (SELECT 1 FROM device_import i WHERE i.id = d.import_id);
+
+-- name: device_by_sn :many reader
+-- in: project_id int, type_id int (0 = any), sn text    out: device
+SELECT d.id, d.project_id, d.type_id, d.gateway_id, d.import_id, d.key, d.name, d.sn, d.timezone,
+  d.tags, d.password_hash, d.enabled, d.quarantined_until, d.failures_since, d.failures,
+  d.released_at, d.created_at, d.updated_at, d.revision, d.address
+FROM device d
+WHERE d.project_id = $1 AND ($2 = 0 OR d.type_id = $2) AND d.sn = $3 AND d.sn <> ''
+  AND NOT EXISTS (SELECT 1 FROM device_import i WHERE i.id = d.import_id)
+ORDER BY d.id LIMIT 2;
+
+-- name: device_claim_open :exec writer
+-- in: device_id int, opened_at int
+INSERT INTO device_claim (device_id, opened_at) VALUES ($1, $2)
+ON CONFLICT (device_id) DO UPDATE SET opened_at = excluded.opened_at;
+
+-- name: device_claim_close :exec writer
+-- in: device_id int
+DELETE FROM device_claim WHERE device_id = $1;
+
+-- name: device_claim :one reader
+-- in: device_id int    out: opened_at int, 1 when it was heard of since
+SELECT c.opened_at,
+  EXISTS (SELECT 1 FROM device_state s WHERE s.device_id = c.device_id AND s.seen_at >= c.opened_at)
+  OR EXISTS (SELECT 1 FROM device_module m
+    WHERE m.device_id = c.device_id AND m.reported_at >= c.opened_at)
+FROM device_claim c WHERE c.device_id = $1;

@@ -7,9 +7,9 @@
 enum { READER_CACHE_KIB = 4096, TICK_MS = 1000 };
 
 const struct http_route *const api_tables[] = {
-    open_routes, hook_routes,     download_routes, device_routes, update_routes, task_routes,
-    run_routes,  firmware_routes, type_routes,     rule_routes,   token_routes,  project_routes,
-    NULL,
+    open_routes,  hook_routes,    download_routes, device_routes, update_routes,
+    task_routes,  run_routes,     firmware_routes, type_routes,   rule_routes,
+    token_routes, project_routes, connect_routes,  NULL,
 };
 
 /* ---- is the core there? ---- */
@@ -104,7 +104,8 @@ int api_open(const struct api_env *env, struct api **ret, struct fail *f)
     api->env = *env;
     pthread_mutex_init(&api->bytes_lock, NULL);
     pthread_mutex_init(&api->unsent_lock, NULL);
-    api->limit = limit_new(env->conf->http_auth_failures_per_minute);
+    api->limit = limit_new(env->conf->http_auth_failures_per_minute, 60);
+    api->connects = limit_new(env->conf->connect_per_hour, 3600);
     api->busy = busy_new();
     rc = find_default(api, f);
     if (rc < 0) {
@@ -123,6 +124,7 @@ void api_close(struct api *api)
         return;
     served_drop(api);
     limit_free(api->limit);
+    limit_free(api->connects);
     busy_free(api->busy);
     db_close(api->bytes_db);
     pthread_mutex_destroy(&api->bytes_lock);

@@ -38,10 +38,10 @@ struct op {
 
 extern const struct table project_table, token_table, type_table, device_table, rule_table,
     firmware_table, update_table, explain_table, import_table, task_table, run_request_table,
-    run_table, run_device_table;
+    run_table, run_device_table, connect_table, certificate_table;
 extern const struct http_route project_routes[], token_routes[], type_routes[], device_routes[],
     rule_routes[], firmware_routes[], update_routes[], task_routes[], run_routes[], open_routes[],
-    download_routes[], hook_routes[];
+    download_routes[], hook_routes[], connect_routes[];
 extern const struct http_route *const api_tables[]; /* all of them, NULL-terminated */
 
 /* ---- state ---- */
@@ -53,7 +53,7 @@ struct api {
     struct api_env env;
     int64_t default_project;
     _Atomic uint64_t tokens_changed; /* counts commits that changed tokens */
-    struct limit *limit;
+    struct limit *limit, *connects;
     struct busy *busy; /* idempotency keys whose request is under way */
     /* Making bytes permanent and removing unused ones exclude each other; so no upload is
      * answered whose bytes a deletion of the same content has just taken away. */
@@ -95,8 +95,8 @@ int api_before(struct http_request *r, const struct http_route *route, void *arg
 struct token_cache *token_cache_new(void);
 void token_cache_free(struct token_cache *c);
 
-/* ---- failures per address (limit.c); any thread ---- */
-struct limit *limit_new(int64_t per_minute);
+/* ---- failures, or requests, per address (limit.c); any thread ---- */
+struct limit *limit_new(int64_t most, int64_t window_s);
 void limit_free(struct limit *l);
 /* Seconds until the address may try again; 0 = now. */
 int64_t limit_wait(struct limit *l, const char *address, int64_t now_us);

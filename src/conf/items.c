@@ -93,6 +93,24 @@ const struct item conf_items[] = {
     INT("ota", "link_lifetime_s", ota_link_lifetime_s, "172800", 60, 365 * DAY_S,
         "Seconds that a download link works. The default is two days."),
 
+    STRING("connect", "host", connect_host, RULE_HOST_OPT, "", 0,
+           "Name or address of the broker as devices reach it: what devices that fetch their login "
+           "at /api/connect are told. Empty: there is no such route."),
+    INT("connect", "mqtt_port", connect_mqtt_port, "1883", 0, 65535,
+        "Port for MQTT that they are told. 0: none."),
+    INT("connect", "mqtts_port", connect_mqtts_port, "0", 0, 65535,
+        "Port for MQTT over TLS that they are told. 0: none."),
+    INT("connect", "tcp_port", connect_tcp_port, "0", 0, 65535,
+        "Port of a gateway for raw TCP beside otad that they are told. 0: none."),
+    INT("connect", "per_hour", connect_per_hour, "1000", 1, 1000000,
+        "Requests for a login that one address may make in an hour."),
+
+    INT("task", "keep_runs", task_keep_runs, "100", 1, 100000,
+        "Ended runs of each task that are kept."),
+    INT("task", "keep_days", task_keep_days, "90", 1, 3650,
+        "Days for which an ended run is kept. One with messages that still wait for devices "
+        "stays."),
+
     INT("db", "cache_kib", db_cache_kib, "8192", 256, 4 << 20,
         "Page cache of the database's writer, in KiB."),
 };

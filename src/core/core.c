@@ -153,9 +153,10 @@ static void on_tick(void *arg)
         }
         if (now_ms >= c->next_expire_ms) {
             c->next_expire_ms = now_ms + EXPIRE_EVERY_MS;
-            c->expire_due = true;
+            c->expire_due = c->sweep_due = true;
         }
         c->task_due = true;
+        c->sweep_due |= c->sweep_more; /* a slice per tick */
         if (c->catalog_stale && now_ms >= c->next_reload_ms) {
             c->next_reload_ms = now_ms + RELOAD_EVERY_MS;
             turn_reload(c);
@@ -312,7 +313,7 @@ void core_stop(struct core *c, void (*done)(void *arg), void *arg)
     c->stopped = done;
     c->stopped_arg = arg;
     c->seen_due = device_seen_pending(c->seen) > 0;
-    c->expire_due = c->task_due = false;
+    c->expire_due = c->task_due = c->sweep_due = false;
     c->stop_at_ms = clock_mono_us() / 1000 + STOP_MS;
     job_queue_close(&c->jobs);
     job_queue_close(&c->patient);
@@ -373,6 +374,12 @@ int core_online(void *core, const char *key)
 {
     struct core *c = core;
     return device_presence(c->presence, key);
+}
+
+int64_t core_heard_at(void *core, int64_t device_id)
+{
+    struct core *c = core;
+    return device_seen_at(c->seen, device_id);
 }
 
 void core_credentials_changed(void *core, const char *key)

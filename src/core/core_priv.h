@@ -211,7 +211,9 @@ struct core {
     struct pushes pushes;
     bool unsent; /* something could not be handed to the broker's session */
 
-    bool seen_due, expire_due, task_due, task_more, stopping;
+    struct task_keep keep;
+    bool sweep_more;
+    bool seen_due, expire_due, task_due, task_more, sweep_due, stopping;
     int64_t next_seen_ms, next_expire_ms, next_reload_ms, stop_at_ms;
     void (*stopped)(void *arg);
     void *stopped_arg;

@@ -141,6 +141,12 @@ static void keep(void *arg, int64_t device_id)
     (void)load_one(&s->c->pushes, device_id);
 }
 
+static int is_online(void *arg, const char *key)
+{
+    const struct sending *s = arg;
+    return device_presence(s->c->presence, key);
+}
+
 static struct task_env env_of(struct sending *s)
 {
     return (struct task_env){
@@ -151,6 +157,7 @@ static struct task_env env_of(struct sending *s)
         .link_lifetime_ms = s->x->conf->ota_link_lifetime_s * 1000,
         .arena = s->x->arena,
         .send = send_message,
+        .online = is_online,
         .kept = keep,
         .arg = s,
     };

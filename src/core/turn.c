@@ -19,6 +19,8 @@
 #define SEEN_SLICE         500
 #define TASK_GAP_MS        5 /* between two slices of tasks: checks come first */
 #define EXPIRE_SLICE       200
+#define SWEEP_SLICE        500 /* rows */
+#define DAY_MS             INT64_C(86400000)
 
 /* Whose message: as the broker's plugin says, else the topic's last segment. */
 static struct str device_of(const char *user, const char *topic)
@@ -364,13 +366,20 @@ static int housekeeping(struct core *c)
         c->task_due = false;
         rc = pushes_tick(c);
     }
+    if (rc >= 0 && c->sweep_due) {
+        c->sweep_due = false;
+        c->keep.runs = c->conf->task_keep_runs;
+        c->keep.before = clock_now_ms() - c->conf->task_keep_days * DAY_MS;
+        rc = task_sweep(c->writer, &c->keep, SWEEP_SLICE);
+        c->sweep_more = rc == 1;
+    }
     return rc < 0 ? rc : 0;
 }
 
 /* What fails here alone must not take messages and jobs with it. */
 static int write_housekeeping(struct core *c)
 {
-    if (!c->expire_due && !c->seen_due && !c->task_due)
+    if (!c->expire_due && !c->seen_due && !c->task_due && !c->sweep_due)
         return 0;
     int rc = db_save(c->writer);
     if (rc < 0)
@@ -383,7 +392,7 @@ static int write_housekeeping(struct core *c)
     LOG(LOG_ERROR, "core", "housekeeping failed", KV_RC(rc), KV("detail", db_error(c->writer)));
     if (c->tx_seen)
         device_seen_flushed(c->seen, false);
-    c->tx_seen = c->seen_due = c->expire_due = false; /* it is due again soon */
+    c->tx_seen = c->seen_due = c->expire_due = c->sweep_due = false; /* it is due again soon */
     return 0;
 }
 
@@ -403,7 +412,7 @@ static bool is_due(struct core *c)
 {
     size_t patient = job_queue_count(&c->patient);
 
-    return c->wait_first || c->seen_due || c->expire_due || c->task_due ||
+    return c->wait_first || c->seen_due || c->expire_due || c->task_due || c->sweep_due ||
            job_queue_count(&c->jobs) > 0 || patient >= PATIENT_MAX ||
            (patient > 0 && c->patient_due);
 }

@@ -185,6 +185,7 @@ static int start(struct daemon *d, struct fail *f)
         .core = d->core,
         .mqtt_up = core_mqtt_up,
         .online = core_online,
+        .heard_at = core_heard_at,
         .credentials_changed = core_credentials_changed,
     };
     memcpy(env.link_key, d->link_key, sizeof(env.link_key));

@@ -3,11 +3,9 @@
  * A device is found by walking from its gateway address by address, so a gateway can only ever
  * speak of what stands behind it.
  */
-#include "crypto.h"
 #include "device_priv.h"
 
 #define KEY_CHARS 10 /* of a generated key, behind its prefix */
-#define KEY_TRIES 4
 
 bool device_address_ok(const char *s, size_t n)
 {
@@ -50,7 +48,6 @@ int device_create_behind(struct db *w, struct device *d, int64_t outermost, int6
                          struct arena *a)
 {
     int64_t n = 0;
-    char key[32];
     int rc = count_behind(w, outermost, &n);
 
     if (rc < 0)
@@ -59,15 +56,7 @@ int device_create_behind(struct db *w, struct device *d, int64_t outermost, int6
         return E_LIMIT;
     d->name = d->address;
     d->enabled = true;
-    for (int i = 0; i < KEY_TRIES; i++) {
-        crypto_token("SD_", 8, key, sizeof(key));
-        key[3 + KEY_CHARS] = '\0';
-        d->key = arena_strdup(a, key);
-        rc = device_insert(w, d, NULL);
-        if (rc != -EEXIST)
-            break;
-    }
-    return rc;
+    return device_create_named(w, d, "SD_", KEY_CHARS, a, NULL);
 }
 
 /* ---- how it is spoken of ---- */

@@ -2,10 +2,12 @@
  * Devices: their rows, one at a time. A key is an MQTT username and a topic segment, and unique
  * in the installation. What a device reports is in report.c, lists are in list.c.
  */
+#include "crypto.h"
 #include "device_priv.h"
 
 #include <inttypes.h>
 
+#define KEY_TRIES      4
 #define TAGS_MAX       64
 #define TAG_LENGTH_MAX 64
 
@@ -235,6 +237,23 @@ int device_insert(struct db *w, struct device *d, struct fail *f)
     d->updated_at = d->created_at;
     d->revision = 1;
     return 0;
+}
+
+int device_create_named(struct db *w, struct device *d, const char *prefix, size_t n,
+                        struct arena *a, struct fail *f)
+{
+    char key[DEVICE_KEY_MAX + 1];
+    int rc = E_CONFLICT;
+
+    for (int i = 0; i < KEY_TRIES; i++) {
+        crypto_token(prefix, n, key, sizeof(key)); /* longer than needed */
+        key[strlen(prefix) + n] = '\0';
+        d->key = arena_strdup(a, key);
+        rc = device_insert(w, d, f);
+        if (rc != -EEXIST)
+            break;
+    }
+    return rc;
 }
 
 int device_update(struct db *w, const struct device *d, struct fail *f)
