@@ -194,7 +194,7 @@ fmt-check:
 # ---- what is generated and kept for reading, and what is installed ----
 .PHONY: schema man install docker sample
 schema: ## write sql/schema.sql from the migrations
-	src/tool/schema.py > build/schema.sql && cp build/schema.sql sql/schema.sql
+	mkdir -p build && src/tool/schema.py > build/schema.sql && cp build/schema.sql sql/schema.sql
 sample: $(BIN)/otad ## write config/otad.toml from the table of the configuration
 	$(BIN)/otad --sample-config > build/otad.toml && cp build/otad.toml config/otad.toml
 man: build/man/otad.8 build/man/otad.toml.5 ## man pages

@@ -97,8 +97,8 @@ int device_online_set(struct db *w, int64_t device_id, bool online, int64_t now)
 /* ---- logins that devices fetch themselves ---- */
 /* The device of a project (and type; 0 = any) with that serial number; E_CONFLICT when there are
  * several. */
-int device_by_sn(struct db *db, int64_t project_id, int64_t type_id, const char *sn,
-                 struct arena *a, struct device *ret) MUST_USE;
+int device_by_project_sn(struct db *db, int64_t project_id, int64_t type_id, const char *sn,
+                         struct arena *a, struct device *ret) MUST_USE;
 /* Make one, with a generated key: prefix and n characters. d has the rest. */
 int device_create_named(struct db *w, struct device *d, const char *prefix, size_t n,
                         struct arena *a, struct fail *f) MUST_USE;

@@ -298,11 +298,11 @@ SELECT d.key, d.password_hash FROM device d
 WHERE d.enabled = 1 AND d.password_hash IS NOT NULL
   AND NOT EXISTS (SELECT 1 FROM device_import i WHERE i.id = d.import_id);
 
--- name: device_by_sn :many reader
+-- name: device_by_project_sn :many reader
 -- in: project_id int, type_id int (0 = any), sn text    out: device
 SELECT d.id, d.project_id, d.type_id, d.gateway_id, d.import_id, d.key, d.name, d.sn, d.timezone,
   d.tags, d.password_hash, d.enabled, d.quarantined_until, d.failures_since, d.failures,
-  d.released_at, d.created_at, d.updated_at, d.revision, d.address
+  d.released_at, d.created_at, d.updated_at, d.revision, d.address, d.dialect
 FROM device d
 WHERE d.project_id = $1 AND ($2 = 0 OR d.type_id = $2) AND d.sn = $3 AND d.sn <> ''
   AND NOT EXISTS (SELECT 1 FROM device_import i WHERE i.id = d.import_id)

@@ -44,8 +44,8 @@ static int find_in(struct db *db, const struct ask *ask, struct arena *a, struct
     } else if (!ask->cloud) {
         return 0;
     }
-    rc = device_by_sn(db, ret->project.id, ret->has_type ? ret->type.id : 0, ask->sn, a,
-                      &ret->device);
+    rc = device_by_project_sn(db, ret->project.id, ret->has_type ? ret->type.id : 0, ask->sn, a,
+                              &ret->device);
     ret->has_device = rc == 0;
     ret->several = rc == E_CONFLICT;
     return rc == E_NOTFOUND || rc == E_CONFLICT ? 0 : rc;

@@ -6,10 +6,10 @@
  */
 #include "device_priv.h"
 
-int device_by_sn(struct db *db, int64_t project_id, int64_t type_id, const char *sn,
-                 struct arena *a, struct device *ret)
+int device_by_project_sn(struct db *db, int64_t project_id, int64_t type_id, const char *sn,
+                         struct arena *a, struct device *ret)
 {
-    AUTO(db_reset) struct db_stmt *q = db_use(db, Q_DEVICE_BY_SN);
+    AUTO(db_reset) struct db_stmt *q = db_use(db, Q_DEVICE_BY_PROJECT_SN);
     int rc;
 
     db_bind_int(q, 1, project_id);
