@@ -7,7 +7,10 @@ INSERT INTO counter (name, value) VALUES ($1, $2) ON CONFLICT (name) DO NOTHING;
 
 -- name: project_insert :exec writer
 -- in: key text, name text, created_at int
-INSERT INTO project (key, name, created_at, updated_at) VALUES ($1, $2, $3, $3);
+-- The id is new even to the audit log, which outlives projects: nobody inherits another's rows.
+INSERT INTO project (id, key, name, created_at, updated_at)
+VALUES (1 + max((SELECT coalesce(max(id), 0) FROM project),
+  (SELECT coalesce(max(project_id), 0) FROM audit)), $1, $2, $3, $3);
 
 -- name: project_update :exec writer
 -- in: id int, name text, updated_at int

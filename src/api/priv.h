@@ -38,10 +38,10 @@ struct op {
 
 extern const struct table project_table, token_table, type_table, device_table, rule_table,
     firmware_table, update_table, explain_table, import_table, task_table, run_request_table,
-    run_table, run_device_table;
+    run_table, run_device_table, audit_table;
 extern const struct http_route project_routes[], token_routes[], type_routes[], device_routes[],
     rule_routes[], firmware_routes[], update_routes[], task_routes[], run_routes[], open_routes[],
-    download_routes[], hook_routes[];
+    download_routes[], hook_routes[], audit_routes[];
 extern const struct http_route *const api_tables[]; /* all of them, NULL-terminated */
 
 /* ---- state ---- */
@@ -168,6 +168,7 @@ struct write {
     json_t *in;
     const char *key; /* path parameter, If-Match: in the arena */
     const char *if_match;
+    const char *path, *address, *request_id; /* in the arena */
     int64_t id;
     void *ext;
     void (*ext_free)(void *ext);
@@ -180,6 +181,7 @@ struct write {
     /* the answer; reset before each run */
     int status;
     struct sbuf body;
+    struct sbuf before; /* the object as it was, JSON, for the audit log; without secrets */
     char etag[48], location[192];
     const char *code; /* of a failure, when err's own would be too coarse */
     struct fail fail;
@@ -205,6 +207,8 @@ void write_created(struct write *w, int64_t revision, const char *fmt, ...) PRIN
 /* Look for a stored answer: 1 = found (the answer is filled), 0 = none, or an error. */
 int write_replay(struct write *w, struct db *db);
 int write_remember(struct write *w, struct db *db);
+/* The row of the audit log (audit.c): what was done, before and after. */
+int write_audit(struct write *w, struct db *db) MUST_USE;
 
 /* Idempotency keys under way. */
 struct busy *busy_new(void);
