@@ -40,6 +40,8 @@ struct conf {
 
     int64_t db_cache_kib; /* page cache of the writer */
 
+    int64_t events_keep, events_keep_hours; /* rows at most, and how long */
+
     enum log_level log_level;
     bool log_json;
 

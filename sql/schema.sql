@@ -116,6 +116,16 @@ CREATE TABLE device_type (
   UNIQUE (project_id, key)
 ) STRICT;
 
+CREATE TABLE event (
+  id         INTEGER PRIMARY KEY,
+  at         INTEGER NOT NULL,
+  project_id INTEGER NOT NULL,
+  type       TEXT NOT NULL,
+  device_id  INTEGER NOT NULL,
+  object_id  INTEGER NOT NULL,
+  data       TEXT NOT NULL
+) STRICT;
+
 CREATE TABLE firmware (
   id              INTEGER PRIMARY KEY,
   project_id      INTEGER NOT NULL REFERENCES project (id),

@@ -22,3 +22,16 @@ CREATE TRIGGER audit_kept BEFORE DELETE ON audit
   BEGIN SELECT raise(ABORT, 'the audit log is kept'); END;
 CREATE TRIGGER audit_fixed BEFORE UPDATE ON audit
   BEGIN SELECT raise(ABORT, 'the audit log is never changed'); END;
+
+-- What happened, for those who watch: written in the transaction of what it tells of, ordered by
+-- id, removed by count and age. device_id and object_id are 0 when it concerns none; project_id 0
+-- is every project.
+CREATE TABLE event (
+  id         INTEGER PRIMARY KEY,
+  at         INTEGER NOT NULL,
+  project_id INTEGER NOT NULL,
+  type       TEXT NOT NULL,
+  device_id  INTEGER NOT NULL,
+  object_id  INTEGER NOT NULL,
+  data       TEXT NOT NULL
+) STRICT;

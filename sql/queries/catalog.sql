@@ -223,3 +223,8 @@ WHERE firmware_id = $1 ORDER BY denied, device_id;
 -- out: as firmware_devices, of every firmware
 SELECT firmware_id, denied, device_id FROM firmware_device
 ORDER BY firmware_id, denied, device_id;
+
+-- name: firmware_told :one reader
+-- in: id int    out: project_id int, key of the type, module, version text, enabled int
+SELECT f.project_id, t.key, f.module, f.version, f.enabled
+FROM firmware f JOIN device_type t ON t.id = f.type_id WHERE f.id = $1;

@@ -41,10 +41,12 @@ extern const struct table project_table, token_table, type_table, device_table, 
     run_table, run_device_table, audit_table;
 extern const struct http_route project_routes[], token_routes[], type_routes[], device_routes[],
     rule_routes[], firmware_routes[], update_routes[], task_routes[], run_routes[], open_routes[],
-    download_routes[], hook_routes[], audit_routes[];
+    download_routes[], hook_routes[], audit_routes[], event_routes[];
 extern const struct http_route *const api_tables[]; /* all of them, NULL-terminated */
 
 /* ---- state ---- */
+#define API_FEEDS_MAX 64 /* http.threads at most */
+struct feed;
 struct who {
     int64_t project_id, token_id;
     enum scope scope;
@@ -65,6 +67,9 @@ struct api {
     pthread_mutex_t unsent_lock;
     struct served *unsent; /* downloads whose last word could not be handed over yet */
     char *openapi;
+    pthread_mutex_t feeds_lock;
+    struct feed *feeds[API_FEEDS_MAX]; /* of each http thread, under feeds_lock */
+    atomic_long subscribers;
 };
 struct token_cache;
 struct api_thread {
@@ -72,6 +77,7 @@ struct api_thread {
     struct loop *loop;
     struct db *db;
     struct token_cache *tokens;
+    struct feed *feed;
     struct loop_timer *timer;
     int index;
 };
@@ -94,6 +100,10 @@ struct str bearer(const char *header);
 int api_before(struct http_request *r, const struct http_route *route, void *arg);
 struct token_cache *token_cache_new(void);
 void token_cache_free(struct token_cache *c);
+
+/* ---- live events (feed.c): one feed per http thread, on that thread ---- */
+struct feed *feed_new(struct api_thread *t);
+void feed_free(struct feed *f);
 
 /* ---- failures per address (limit.c); any thread ---- */
 struct limit *limit_new(int64_t per_minute);

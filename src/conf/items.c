@@ -95,6 +95,11 @@ const struct item conf_items[] = {
 
     INT("db", "cache_kib", db_cache_kib, "8192", 256, 4 << 20,
         "Page cache of the database's writer, in KiB."),
+
+    INT("events", "keep", events_keep, "100000", 1000, 100000000,
+        "Events that are kept at most, for those who watch and were away."),
+    INT("events", "keep_hours", events_keep_hours, "72", 1, 8760,
+        "Hours after which an event is removed."),
 };
 const size_t conf_item_count = ARRAY_LEN(conf_items);
 

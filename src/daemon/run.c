@@ -101,6 +101,13 @@ static void on_alive(void *arg) /* from the core's turn: a core that hangs stops
     }
 }
 
+static void on_committed(void *arg)
+{
+    struct daemon *d = arg;
+    if (d->api)
+        api_committed(d->api);
+}
+
 static void core_stopped(void *arg)
 {
     struct daemon *d = arg;
@@ -170,6 +177,7 @@ static int start(struct daemon *d, struct fail *f)
         .db_path = d->db_path,
         .catalog = d->catalog,
         .alive = on_alive,
+        .committed = on_committed,
         .arg = d,
     };
     memcpy(core.link_key, d->link_key, sizeof(core.link_key));
@@ -221,7 +229,7 @@ static void close_all(struct daemon *d, bool clean, bool stopped)
 {
     if (d->http)
         http_stop(d->http, 0);
-    api_close(d->api);
+    api_close(TAKE(d->api));
     core_close(d->core);
     store_close(d->store);
     if (d->catalog)

@@ -6,6 +6,7 @@
 #include "audit.h"
 #include "daemon.h"
 #include "db.h"
+#include "event.h"
 #include "update.h"
 
 #include <errno.h>
@@ -186,6 +187,8 @@ static int skip_ids(const char *path, struct fail *f)
     rc = db_begin(w);
     if (rc == 0)
         rc = update_ids_skip(w, 1000000);
+    if (rc == 0)
+        rc = event_skip(w, 1000000, row.at);
     if (rc == 0)
         rc = audit_add(w, &row);
     rc = rc < 0 ? rc : db_commit(w);

@@ -153,6 +153,8 @@ static int begin(struct check *k, const struct firmware *fw)
         rc = update_history_add(k->db, u.id, k->now, update_state_name(UPDATE_PLANNED),
                                 update_state_name(UPDATE_OFFERED), k->cause, "attempt 1");
     if (rc == 0)
+        rc = life_tell(k->db, &u, update_state_name(UPDATE_PLANNED), k->cause, "attempt 1", k->now);
+    if (rc == 0)
         *k->ret_update = u;
     return rc;
 }
