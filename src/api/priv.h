@@ -38,10 +38,10 @@ struct op {
 
 extern const struct table project_table, token_table, type_table, device_table, rule_table,
     firmware_table, update_table, explain_table, import_table, task_table, run_request_table,
-    run_table, run_device_table, audit_table;
+    run_table, run_device_table, audit_table, webhook_table, webhook_delivery_table;
 extern const struct http_route project_routes[], token_routes[], type_routes[], device_routes[],
     rule_routes[], firmware_routes[], update_routes[], task_routes[], run_routes[], open_routes[],
-    download_routes[], hook_routes[], audit_routes[], event_routes[];
+    download_routes[], hook_routes[], audit_routes[], event_routes[], webhook_routes[];
 extern const struct http_route *const api_tables[]; /* all of them, NULL-terminated */
 
 /* ---- state ---- */
