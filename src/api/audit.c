@@ -167,7 +167,8 @@ static const struct op op_export = {
     .summary = "All rows of the project as NDJSON, oldest first; all=1 (admins of `default`): of "
                "every project",
     .query = "all",
-    .status = 200};
+    .status = 200,
+    .answer = "application/x-ndjson"};
 
 #define PATH "/api/v1/audit"
 const struct http_route audit_routes[] = {

@@ -438,7 +438,8 @@ static const struct op op_events = {
     .summary = "Server-sent events as they happen; `after` or Last-Event-ID resumes, `types` is "
                "a list such as update.*,device.created",
     .query = "types|device|after",
-    .status = 200};
+    .status = 200,
+    .answer = "text/event-stream"};
 
 const struct http_route event_routes[] = {
     {"GET", "/api/v1/events", HTTP_BODY_NONE, 0, handle, OP(op_events), VIEWER},

@@ -31,7 +31,8 @@ struct op {
     const char *query;            /* "limit|after|…"; NULL = no query parameter is known */
     int status;                   /* of success */
     bool list, patch;
-    const char *body; /* content types of a body that is no JSON of `in`, "a|b" */
+    const char *body;   /* content types of a body that is no JSON of `in`, "a|b" */
+    const char *answer; /* content type of an answer that is no JSON */
 };
 #define LIST_QUERY "limit|after|total"
 #define OP(o)      ((void *)(uintptr_t) & (o)) /* http_route.arg is not const */

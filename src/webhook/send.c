@@ -42,16 +42,18 @@ struct sender *sender_new(const struct conf *conf)
     return s;
 }
 
-static void transfer_free(struct transfer *t)
+static void unlink_transfer(struct transfer *t)
 {
-    struct sender *s = t->sender;
-
     if (t->prev)
         t->prev->next = t->next;
     else
-        s->first = t->next;
+        t->sender->first = t->next;
     if (t->next)
         t->next->prev = t->prev;
+}
+
+static void transfer_free(struct sender *s, struct transfer *t)
+{
     (void)curl_multi_remove_handle(s->multi, t->easy);
     curl_easy_cleanup(t->easy);
     curl_slist_free_all(t->headers);
@@ -63,8 +65,10 @@ void sender_free(struct sender *s)
 {
     if (!s)
         return;
-    while (s->first)
-        transfer_free(s->first);
+    for (struct transfer *t = s->first, *next; t; t = next) {
+        next = t->next;
+        transfer_free(s, t);
+    }
     (void)curl_multi_cleanup(s->multi);
     free(s);
 }
@@ -220,7 +224,8 @@ void sender_run(struct sender *s, void (*ended)(void *arg, const struct webhook_
         (void)curl_easy_getinfo(m->easy_handle, CURLINFO_PRIVATE, &private);
         struct transfer *t = (struct transfer *)(void *)private;
         result_of(t, m->data.result, &r);
-        transfer_free(t);
+        unlink_transfer(t);
+        transfer_free(s, t);
         ended(arg, &r);
     }
 }

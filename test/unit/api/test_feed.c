@@ -200,9 +200,77 @@ static void test_tokens(void **state)
     json_decref(project);
 }
 
+static void test_webhooks(void **state)
+{
+    struct fixture *x = *state;
+    char path[64], sub[96];
+    struct answer a;
+    json_t *made =
+        must(x, 201, "POST", "/api/v1/webhooks", NULL,
+             "{\"url\":\"https://example.com/x\",\"types\":[\"update.*\",\"device.deleted\"]}");
+    assert_memory_equal(json_get_str(made, "secret", ""), "whsec_", 6);
+    assert_int_equal(json_array_size(json_object_get(made, "types")), 2);
+    (void)str_fmt(path, sizeof(path), "/api/v1/webhooks/%d", (int)json_get_int(made, "id", 0));
+    json_t *seen = must(x, 200, "GET", path, NULL, NULL);
+    assert_null(json_object_get(seen, "secret"));
+    json_decref(seen);
+    /* what can't be is refused, with its place */
+    static const char *const bad[] = {
+        "{\"url\":\"http://example.com/\"}",
+        "{\"url\":\"https://u:p@example.com/\"}",
+        "{\"url\":\"https://example.com\",\"types\":[\"update.fail\"]}",
+        "{\"url\":\"https://example.com\",\"types\":[\"a,b\"]}",
+        "{\"url\":\"https://example.com\",\"types\":[\"\"]}",
+        "{\"url\":\"https://example.com\",\"secret\":"
+        "\"whsec_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAA!!\"}"};
+    for (size_t i = 0; i < ARRAY_LEN(bad); i++)
+        refused(x, 422, "validation_failed", "POST", "/api/v1/webhooks", NULL, bad[i]);
+    (void)str_fmt(sub, sizeof(sub), "%s/rotate", path);
+    json_t *turned = must(x, 200, "POST", sub, NULL, NULL);
+    assert_string_not_equal(json_get_str(turned, "secret", ""), json_get_str(made, "secret", ""));
+    (void)str_fmt(sub, sizeof(sub), "%s/test", path);
+    json_decref(must(x, 202, "POST", sub, NULL, NULL));
+    json_t *patched = must(x, 200, "PATCH", path, NULL, "{\"enabled\":false,\"types\":[]}");
+    assert_int_equal(json_array_size(json_object_get(patched, "types")), 0);
+    json_decref(patched);
+    refused(x, 409, "webhook_disabled", "POST", sub, NULL, NULL);
+    (void)str_fmt(sub, sizeof(sub), "%s/deliveries", path);
+    json_t *list = must(x, 200, "GET", sub, NULL, NULL);
+    assert_string_equal(json_get_str(json_array_get(json_object_get(list, "items"), 0), "type", ""),
+                        "webhook.test");
+    json_decref(list);
+    /* no secret in the audit log, and a full row of each change */
+    assert_int_equal(ask(x, "GET", "/api/v1/audit?limit=10", NULL, NULL, &a), 200);
+    assert_null(strstr(a.body.p, json_get_str(made, "secret", "?")));
+    assert_null(strstr(a.body.p, json_get_str(turned, "secret", "?")));
+    assert_non_null(strstr(a.body.p, "\"before\":{\"id\":"));
+    answer_done(&a);
+    /* a bound on how many, and gone with their project */
+    for (int i = 1; i < 20; i++)
+        json_decref(
+            must(x, 201, "POST", "/api/v1/webhooks", NULL, "{\"url\":\"https://example.com/\"}"));
+    refused(x, 409, "too_many_webhooks", "POST", "/api/v1/webhooks", NULL,
+            "{\"url\":\"https://example.com/\"}");
+    assert_null(must(x, 204, "DELETE", path, NULL, NULL));
+    refused(x, 404, "not_found", "GET", path, NULL, NULL);
+    json_t *project =
+        must(x, 201, "POST", "/api/v1/projects", NULL, "{\"key\":\"hookp\",\"name\":\"P\"}");
+    struct sbuf h = {0};
+    sbuf_fmt(&h, "Authorization: Bearer %s\r\n", json_get_str(project, "token", ""));
+    static const char hook[] = "{\"url\":\"https://example.com/\"}";
+    ask_raw(x, "POST", "/api/v1/webhooks", h.p, hook, strlen(hook), &a);
+    assert_int_equal(a.status, 201);
+    answer_done(&a);
+    sbuf_done(&h);
+    json_decref(project);
+    assert_null(must(x, 204, "DELETE", "/api/v1/projects/hookp", NULL, NULL));
+    json_decref(made);
+    json_decref(turned);
+}
+
 const struct CMUnitTest feed_tests[] = {
-    cmocka_unit_test(test_live),         cmocka_unit_test(test_resume),
-    cmocka_unit_test(test_what_is_gone), cmocka_unit_test(test_refusals),
-    cmocka_unit_test(test_tokens),
+    cmocka_unit_test(test_webhooks), cmocka_unit_test(test_live),
+    cmocka_unit_test(test_resume),   cmocka_unit_test(test_what_is_gone),
+    cmocka_unit_test(test_refusals), cmocka_unit_test(test_tokens),
 };
 const size_t feed_count = ARRAY_LEN(feed_tests);
