@@ -66,8 +66,8 @@ static void judge_success(struct update *u, enum update_state to)
     metric_add(M_UPDATES_SUSPECT, 1);
 }
 
-int life_tell(struct db *w, const struct update *u, const char *from, const char *cause,
-              const char *text, int64_t now)
+int life_record(struct db *w, const struct update *u, const char *from, const char *cause,
+                const char *text, int64_t now)
 {
     struct sbuf data = {.p = NULL};
     char type[32] = "update.";
@@ -80,7 +80,9 @@ int life_tell(struct db *w, const struct update *u, const char *from, const char
     sbuf_str(&data, ",\"text\":");
     json_add_string(&data, text);
     sbuf_fmt(&data, ",\"attempt\":%" PRId64 "}", u->attempt);
-    int rc = event_add(w, &(struct event){.at = now,
+    int rc = update_history_add(w, u->id, now, from, type + 7, cause, text);
+    if (rc == 0)
+        rc = event_add(w, &(struct event){.at = now,
                                           .project_id = u->project_id,
                                           .device_id = u->device_id,
                                           .object_id = u->id,
@@ -112,10 +114,7 @@ int life_move(struct db *w, const struct device_type *type, struct update *u, en
     judge_success(u, to);
     rc = update_store(w, u);
     if (rc == 0)
-        rc = update_history_add(w, u->id, now, update_state_name(from), update_state_name(to),
-                                cause, text);
-    if (rc == 0)
-        rc = life_tell(w, u, update_state_name(from), cause, text, now);
+        rc = life_record(w, u, update_state_name(from), cause, text, now);
     if (rc == 0)
         count_end(u);
     return rc;
