@@ -29,7 +29,7 @@ static const json_t *member(const json_t *row, const char *side, const char *nam
 static void test_before_and_after(void **state)
 {
     struct fixture *x = *state;
-    must(x, 201, "POST", "/api/v1/device-types", NULL, "{\"key\":\"aud\"}");
+    json_decref(must(x, 201, "POST", "/api/v1/device-types", NULL, "{\"key\":\"aud\"}"));
     json_t *row = newest(x);
     assert_string_equal(json_get_str(row, "action", ""), "POST /api/v1/device-types");
     assert_string_equal(json_get_str(row, "object", ""), "/api/v1/device-types/aud");
