@@ -7,6 +7,7 @@ import json
 import queue
 import signal
 import socket
+import ssl
 import subprocess
 import threading
 import time
@@ -26,7 +27,7 @@ def module_site(tmp_path_factory):
 class Receiver:
     """A webhook's other end: keeps what came; `answers` are given in turn, then 200."""
 
-    def __init__(self):
+    def __init__(self, cert=None):
         receiver = self
         self.came, self.answers = queue.Queue(), queue.Queue()
 
@@ -46,6 +47,11 @@ class Receiver:
 
         self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self.url = f"http://127.0.0.1:{self.server.server_port}/hook"
+        if cert:
+            tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            tls.load_cert_chain(cert, cert.with_suffix(".key"))
+            self.server.socket = tls.wrap_socket(self.server.socket, server_side=True)
+            self.url = self.url.replace("http:", "https:")
         threading.Thread(target=self.server.serve_forever, daemon=True).start()
 
     def next(self):
@@ -212,6 +218,54 @@ def test_private_addresses_take_a_word_of_the_configuration(make_site, receiver)
 
     assert "private" in wait(tried, "it was tried")["error"]
     assert receiver.came.empty()
+
+
+def certificate(path, name="localhost"):
+    subprocess.run(
+        ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes",
+         "-days", "2", "-subj", f"/CN={name}", "-addext", "subjectAltName=IP:127.0.0.1",
+         "-out", str(path), "-keyout", str(path.with_suffix(".key"))],
+        check=True, capture_output=True)  # fmt: skip
+    return path
+
+
+def test_certificates_are_checked_and_nobody_waits_for_the_silent(make_site, tmp_path):
+    known, stranger = certificate(tmp_path / "a.pem"), certificate(tmp_path / "b.pem")
+    site = make_site({"webhooks.allow_private": 1, "webhooks.ca": str(known),
+                      "webhooks.timeout_s": 1, "http.max_connections": 16})  # fmt: skip
+    good, bad = Receiver(known), Receiver(stranger)
+    silent = socket.create_server(("127.0.0.1", 0))
+
+    def hook(url):
+        path = f"/webhooks/{site.otad.ok('POST', '/webhooks', {'url': url})['id']}"
+        for _ in range(10):
+            site.otad.ok("POST", path + "/test")
+        return path
+
+    def error(path):
+        items = site.otad.ok("GET", path + "/deliveries")["items"]
+        return next((i["error"] for i in items if i["attempts"]), None)
+
+    quiet = hook(f"http://127.0.0.1:{silent.getsockname()[1]}/")
+    refused = hook(bad.url)
+    hook(good.url)
+    for _ in range(10):
+        good.next()
+    assert "certificate" in wait(lambda: error(refused), "it was tried")
+    assert bad.came.empty()
+    assert "time" in wait(lambda: error(quiet), "it gave up").lower()
+    # streams leave room for others
+    streams = []
+    for _ in range(8):
+        s = socket.create_connection(("127.0.0.1", site.otad.port))
+        s.sendall(f"GET /api/v1/events HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {ADMIN}\r\n\r\n".encode())
+        streams.append(s)
+    wait(lambda: site.otad.metric("otad_event_subscribers") == 8, "eight watch")
+    assert site.otad.rest("GET", "/events").status == 503
+    for s in streams:
+        s.close()
+    for one in (good, bad, silent):
+        one.close()
 
 
 def test_the_audit_log_proves_itself(make_site):
