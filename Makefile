@@ -2,7 +2,7 @@
 #   make CC=clang            another compiler           make SAN=address,undefined   sanitizers
 # Each variant has its own folder of objects, build/<variant>; the plain one links to build/.
 
-ROOMS := util crypto json conf loop db store catalog device update task dialect mqtt http api core
+ROOMS := util crypto json conf loop db store audit event catalog device update task dialect mqtt http webhook api core
 CC ?= gcc
 ifeq ($(origin CC),default)
 CC := gcc
@@ -31,7 +31,7 @@ LDHARDEN := -pie -Wl,-z,relro,-z,now
 endif
 CFLAGS_ALL = -std=gnu17 $(OPT) $(WARN) $(HARDEN) -pthread $(CFLAGS)
 LDFLAGS_ALL = $(LDHARDEN) -pthread $(LDFLAGS)
-LIBS := -luv -lmosquitto -lmicrohttpd -lsqlite3 -ljansson -lcrypto -lm
+LIBS := -luv -lmosquitto -lmicrohttpd -lsqlite3 -ljansson -lcurl -lcrypto -lm
 
 ROOM_SRC := $(foreach r,$(ROOMS),$(wildcard src/$r/*.c src/$r/*/*.c))
 ROOM_OBJ := $(ROOM_SRC:src/%.c=$(OBJ)/%.o) $(OBJ)/gen/db_queries.o
@@ -122,7 +122,7 @@ $(OBJ)/test/%.o: test/%.c $(OBJ)/flags | $(GEN)/db_queries.h
 	$(CC) $(CPPFLAGS_ALL) -Itest/lib $(CFLAGS_ALL) -MMD -MP -c -o $@ $<
 .PHONY: unit-build unit
 # The rooms with threads of their own, for SAN=thread.
-TSAN_ROOMS := $(filter loop http db mqtt api core,$(UNIT_ROOMS))
+TSAN_ROOMS := $(filter loop http db mqtt webhook api core,$(UNIT_ROOMS))
 unit-tsan-build: $(TSAN_ROOMS:%=$(OBJ)/unit/%)
 unit-list:
 	@echo $(UNIT_BIN)

@@ -36,6 +36,8 @@ struct api_env {
 
 int api_open(const struct api_env *env, struct api **ret, struct fail *f) MUST_USE;
 void api_close(struct api *api);
+/* Something was committed: whoever watches shall look. Any thread, until http has stopped. */
+void api_committed(struct api *api);
 /* For http_start: fills tables, thread_open, thread_close, before and arg. */
 void api_http_options(struct api *api, struct http_options *ret);
 

@@ -47,6 +47,12 @@ struct conf {
 
     int64_t task_keep_runs, task_keep_days; /* of each task */
 
+    int64_t webhooks_allow_private; /* 1 = loopback, private networks and http:// are fine */
+    int64_t webhooks_timeout_s;
+    const char *webhooks_ca; /* "" = the system's authorities */
+
+    int64_t events_keep, events_keep_hours; /* rows at most, and how long */
+
     enum log_level log_level;
     bool log_json;
 

@@ -20,6 +20,8 @@ struct core_options {
     uint8_t link_key[32];
     /* The watchdog: called from the loop after each turn, and at least every second. */
     void (*alive)(void *arg);
+    /* Something was committed: there may be events. The loop's thread. May be NULL. */
+    void (*committed)(void *arg);
     void *arg;
 };
 /* Opens the connections, prepares everything; mqtt connects when core_run begins. */

@@ -1,5 +1,32 @@
 -- Written by `make schema` from sql/migrations, for reading. Do not edit.
 
+CREATE TRIGGER audit_fixed BEFORE UPDATE ON audit
+  BEGIN SELECT raise(ABORT, 'the audit log is never changed'); END;
+
+CREATE TRIGGER audit_kept BEFORE DELETE ON audit
+  BEGIN SELECT raise(ABORT, 'the audit log is kept'); END;
+
+CREATE TABLE audit (
+  id         INTEGER PRIMARY KEY,
+  at         INTEGER NOT NULL,
+  project_id INTEGER NOT NULL,
+  project    TEXT NOT NULL,
+  token_id   INTEGER NOT NULL,
+  who        TEXT NOT NULL,
+  address    TEXT NOT NULL,
+  request_id TEXT NOT NULL,
+  action     TEXT NOT NULL,
+  object     TEXT NOT NULL,
+  fields     TEXT NOT NULL,
+  before     TEXT,
+  after      TEXT,
+  hash       BLOB NOT NULL
+) STRICT;
+
+CREATE INDEX audit_hash ON audit (hash);
+
+CREATE INDEX audit_project ON audit (project_id, id);
+
 CREATE TABLE counter (
   name  TEXT PRIMARY KEY,
   value INTEGER NOT NULL
@@ -92,6 +119,16 @@ CREATE TABLE device_type (
   revision            INTEGER NOT NULL DEFAULT 1, auto_create INTEGER NOT NULL DEFAULT 0
   CHECK (auto_create IN (0, 1)), max_children INTEGER NOT NULL DEFAULT 1000, parallel_updates INTEGER NOT NULL DEFAULT 1, progress TEXT, topics TEXT NOT NULL DEFAULT '[]',
   UNIQUE (project_id, key)
+) STRICT;
+
+CREATE TABLE event (
+  id         INTEGER PRIMARY KEY,
+  at         INTEGER NOT NULL,
+  project_id INTEGER NOT NULL,
+  type       TEXT NOT NULL,
+  device_id  INTEGER NOT NULL,
+  object_id  INTEGER NOT NULL,
+  data       TEXT NOT NULL
 ) STRICT;
 
 CREATE TABLE firmware (
@@ -374,3 +411,43 @@ CREATE TABLE token (
 ) STRICT;
 
 CREATE INDEX token_project ON token (project_id, id);
+
+CREATE TABLE webhook (
+  id               INTEGER PRIMARY KEY,
+  project_id       INTEGER NOT NULL REFERENCES project (id) ON DELETE CASCADE,
+  name             TEXT NOT NULL,
+  url              TEXT NOT NULL,
+  types            TEXT NOT NULL,
+  enabled          INTEGER NOT NULL DEFAULT 1 CHECK (enabled IN (0, 1)),
+  disabled_reason  TEXT NOT NULL DEFAULT '',
+  secret           TEXT NOT NULL,
+  old_secret       TEXT,
+  old_secret_until INTEGER NOT NULL DEFAULT 0,
+  cursor           INTEGER NOT NULL,
+  failing_since    INTEGER NOT NULL DEFAULT 0,
+  created_at       INTEGER NOT NULL,
+  updated_at       INTEGER NOT NULL,
+  revision         INTEGER NOT NULL DEFAULT 1
+) STRICT;
+
+CREATE INDEX webhook_project ON webhook (project_id, id);
+
+CREATE TABLE webhook_delivery (
+  id         INTEGER PRIMARY KEY AUTOINCREMENT,
+  webhook_id INTEGER NOT NULL REFERENCES webhook (id) ON DELETE CASCADE,
+  message_id TEXT NOT NULL,
+  type       TEXT NOT NULL,
+  body       TEXT NOT NULL,
+  state      TEXT NOT NULL DEFAULT 'pending' CHECK (state IN ('pending', 'delivered', 'failed')),
+  attempts   INTEGER NOT NULL DEFAULT 0,
+  status     INTEGER NOT NULL DEFAULT 0,
+  error      TEXT NOT NULL DEFAULT '',
+  created_at INTEGER NOT NULL,
+  next_at    INTEGER,
+  ended_at   INTEGER
+) STRICT;
+
+CREATE INDEX webhook_delivery_open ON webhook_delivery (webhook_id, next_at)
+  WHERE ended_at IS NULL;
+
+CREATE INDEX webhook_delivery_webhook ON webhook_delivery (webhook_id, id);

@@ -7,8 +7,10 @@ INSERT INTO counter (name, value) VALUES ($1, $2) ON CONFLICT (name) DO NOTHING;
 
 -- name: project_insert :exec writer
 -- in: key text, name text, created_at int, bootstrap text, bootstrap_create int
-INSERT INTO project (key, name, created_at, updated_at, bootstrap, bootstrap_create)
-VALUES ($1, $2, $3, $3, $4, $5);
+-- The id is new even to the audit log, which outlives projects: nobody inherits another's rows.
+INSERT INTO project (id, key, name, created_at, updated_at, bootstrap, bootstrap_create)
+VALUES (1 + max((SELECT coalesce(max(id), 0) FROM project),
+  (SELECT coalesce(max(project_id), 0) FROM audit)), $1, $2, $3, $3, $4, $5);
 
 -- name: project_update :exec writer
 -- in: id int, name text, updated_at int, bootstrap text, bootstrap_create int
@@ -257,3 +259,8 @@ WHERE firmware_id = $1 ORDER BY denied, device_id;
 -- out: as firmware_devices, of every firmware
 SELECT firmware_id, denied, device_id FROM firmware_device
 ORDER BY firmware_id, denied, device_id;
+
+-- name: firmware_told :one reader
+-- in: id int    out: project_id int, key of the type, module, version text, enabled int
+SELECT f.project_id, t.key, f.module, f.version, f.enabled
+FROM firmware f JOIN device_type t ON t.id = f.type_id WHERE f.id = $1;

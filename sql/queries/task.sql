@@ -248,3 +248,8 @@ DELETE FROM task_kept WHERE device_id = $1 AND task_id = $2;
 -- name: task_kept_devices :many reader scan
 -- out: device_id int, ascending
 SELECT DISTINCT device_id FROM task_kept ORDER BY device_id;
+
+-- name: task_run_told :one reader
+-- in: run_id int    out: project_id int, task_id int, name, cause, state, reason text
+SELECT t.project_id, t.id, t.name, r.cause, r.state, r.reason
+FROM task_run r JOIN task t ON t.id = r.task_id WHERE r.id = $1;

@@ -339,6 +339,11 @@ static int find(struct write *w, struct db *db, struct device *d)
     int rc = device_by_key(db, w->who.project_id, w->key, &w->a, d);
     if (rc == E_NOTFOUND)
         return write_not_found(w, "device");
+    if (rc < 0)
+        return rc;
+    struct catalog *c = catalog_cell_get(w->api->env.catalog);
+    rc = device_write_json(&w->before, db, c, d, w->api);
+    catalog_unref(c);
     return rc < 0 ? rc : write_if_match(w, d->revision);
 }
 

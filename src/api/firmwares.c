@@ -387,7 +387,15 @@ static int find(struct write *w, struct db *db, struct firmware *fw)
     int rc = firmware_by_id(db, w->who.project_id, w->id, &w->a, fw);
     if (rc == E_NOTFOUND)
         return write_not_found(w, "firmware");
-    return rc < 0 ? rc : write_if_match(w, fw->revision);
+    if (rc < 0)
+        return rc;
+    struct catalog *c = catalog_cell_get(w->api->env.catalog);
+    firmware_write_json(&w->before, db, c, fw);
+    catalog_unref(c);
+    rc = write_if_match(w, fw->revision);
+    if (rc < 0)
+        json_decref(fw->hardware);
+    return rc;
 }
 
 static int answer_with(struct write *w, struct db *db)

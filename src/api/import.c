@@ -9,6 +9,8 @@
  */
 #include "import.h"
 
+#include "event.h"
+
 #include <stdio.h>
 
 enum { BATCH_ROWS = 100, WAITING_MAX = 2, LISTED_MAX = 100, DROP_ROWS = 500 };
@@ -186,7 +188,14 @@ static void result_members(struct obj *o, uint64_t imported, const struct row_er
 static int run_finish(struct write *w, struct db *db)
 {
     struct import *im = w->ext;
+    char data[64];
     int rc = im->id ? device_import_finish(db, im->id) : 0;
+    (void)str_fmt(data, sizeof(data), "{\"imported\":%llu}", (unsigned long long)im->imported);
+    if (rc == 0 && im->imported)
+        rc = event_add(db, &(struct event){.at = w->now,
+                                           .project_id = w->who.project_id,
+                                           .type = "device.imported",
+                                           .data = data});
     struct obj o = obj_begin(&w->body);
     result_members(&o, im->imported, &im->errs);
     obj_end(&o);

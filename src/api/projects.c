@@ -126,6 +126,8 @@ static int find(struct write *w, struct db *db, struct project *p)
     int rc = project_by_key(db, w->key, &w->a, p);
     if (rc == E_NOTFOUND)
         return write_not_found(w, "project");
+    if (rc == 0)
+        project_json(&w->before, p);
     return rc < 0 ? rc : write_if_match(w, p->revision);
 }
 

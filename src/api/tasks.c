@@ -283,6 +283,8 @@ static int find(struct write *w, struct db *db, struct task *t)
     int rc = task_by_id(db, w->who.project_id, w->id, &w->a, t);
     if (rc == E_NOTFOUND)
         return write_not_found(w, "task");
+    if (rc == 0)
+        task_json(&w->before, db, t);
     return rc < 0 ? rc : write_if_match(w, t->revision);
 }
 

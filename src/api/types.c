@@ -215,6 +215,8 @@ static int find(struct write *w, struct db *db, struct device_type *t)
     int rc = device_type_by_key(db, w->who.project_id, w->key, &w->a, t);
     if (rc == E_NOTFOUND)
         return write_not_found(w, "device type");
+    if (rc == 0)
+        type_json(&w->before, t);
     return rc < 0 ? rc : write_if_match(w, t->revision);
 }
 

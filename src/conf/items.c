@@ -113,6 +113,20 @@ const struct item conf_items[] = {
 
     INT("db", "cache_kib", db_cache_kib, "8192", 256, 4 << 20,
         "Page cache of the database's writer, in KiB."),
+
+    INT("events", "keep", events_keep, "100000", 1000, 100000000,
+        "Events that are kept at most, for those who watch and were away."),
+    INT("events", "keep_hours", events_keep_hours, "72", 1, 8760,
+        "Hours after which an event is removed."),
+
+    INT("webhooks", "allow_private", webhooks_allow_private, "0", 0, 1,
+        "1: webhooks may go to loopback and private addresses, and over plain http://. 0: only to "
+        "the public internet, over https://."),
+    INT("webhooks", "timeout_s", webhooks_timeout_s, "15", 1, 60,
+        "Seconds that a receiver may take to answer."),
+    STRING("webhooks", "ca", webhooks_ca, RULE_ANY, "", 0,
+           "File with the authorities (PEM) that sign the receivers' certificates. Empty: the "
+           "system's."),
 };
 const size_t conf_item_count = ARRAY_LEN(conf_items);
 

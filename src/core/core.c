@@ -153,7 +153,7 @@ static void on_tick(void *arg)
         }
         if (now_ms >= c->next_expire_ms) {
             c->next_expire_ms = now_ms + EXPIRE_EVERY_MS;
-            c->expire_due = c->sweep_due = true;
+            c->expire_due = c->event_due = c->sweep_due = true;
         }
         c->task_due = true;
         c->sweep_due |= c->sweep_more; /* a slice per tick */
@@ -276,6 +276,7 @@ int core_open(const struct core_options *o, struct core **ret, struct fail *f)
     c->catalog = catalog_cell_get(o->catalog);
     memcpy(c->link_key, o->link_key, sizeof(c->link_key));
     c->alive = o->alive;
+    c->committed = o->committed;
     c->alive_arg = o->arg;
     arena_init(&c->read_arena);
     arena_init(&c->tx_arena);
@@ -313,7 +314,7 @@ void core_stop(struct core *c, void (*done)(void *arg), void *arg)
     c->stopped = done;
     c->stopped_arg = arg;
     c->seen_due = device_seen_pending(c->seen) > 0;
-    c->expire_due = c->task_due = c->sweep_due = false;
+    c->expire_due = c->event_due = c->task_due = c->sweep_due = false;
     c->stop_at_ms = clock_mono_us() / 1000 + STOP_MS;
     job_queue_close(&c->jobs);
     job_queue_close(&c->patient);

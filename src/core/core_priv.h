@@ -161,6 +161,7 @@ struct core {
     struct catalog *catalog; /* the core's own reference */
     uint8_t link_key[32];
     void (*alive)(void *arg);
+    void (*committed)(void *arg);
     void *alive_arg;
 
     struct mqtt *rx, *tx; /* takes messages, acknowledges late; sends commands */
@@ -197,7 +198,7 @@ struct core {
     struct answers tx_answers;
     struct waiting *tx_messages, **tx_last;
     struct db_job *tx_jobs, **tx_jobs_last;
-    bool tx_catalog, tx_seen;
+    bool tx_catalog, tx_seen, tx_wrote;
 
     /* what failed */
     struct stubborn stubborn;
@@ -213,7 +214,7 @@ struct core {
 
     struct task_keep keep;
     bool sweep_more;
-    bool seen_due, expire_due, task_due, task_more, sweep_due, stopping;
+    bool seen_due, expire_due, event_due, task_due, task_more, sweep_due, stopping;
     int64_t next_seen_ms, next_expire_ms, next_reload_ms, stop_at_ms;
     void (*stopped)(void *arg);
     void *stopped_arg;

@@ -10,6 +10,7 @@
  * sends it again.
  */
 #include "core_priv.h"
+#include "event.h"
 
 #define WRITE_MESSAGES_MAX 2000  /* per transaction */
 #define WRITE_MESSAGES_US  10000 /* of messages in one transaction */
@@ -19,6 +20,7 @@
 #define SEEN_SLICE         500
 #define TASK_GAP_MS        5 /* between two slices of tasks: checks come first */
 #define EXPIRE_SLICE       200
+#define EVENT_SLICE        500
 #define SWEEP_SLICE        500 /* rows */
 #define DAY_MS             INT64_C(86400000)
 
@@ -358,6 +360,11 @@ static int housekeeping(struct core *c)
         rc = update_expire(c->writer, c->catalog, clock_now_ms(), EXPIRE_SLICE, &next);
         c->expire_due = rc == EXPIRE_SLICE;
     }
+    if (rc >= 0 && c->event_due) {
+        int64_t oldest = clock_now_ms() - c->conf->events_keep_hours * 3600 * 1000;
+        rc = event_expire(c->writer, c->conf->events_keep, oldest, EVENT_SLICE);
+        c->event_due = rc == EVENT_SLICE;
+    }
     if (rc >= 0 && c->seen_due) {
         c->tx_seen = true;
         rc = device_seen_flush(c->seen, c->writer, SEEN_SLICE);
@@ -379,7 +386,7 @@ static int housekeeping(struct core *c)
 /* What fails here alone must not take messages and jobs with it. */
 static int write_housekeeping(struct core *c)
 {
-    if (!c->expire_due && !c->seen_due && !c->task_due && !c->sweep_due)
+    if (!c->expire_due && !c->event_due && !c->seen_due && !c->task_due && !c->sweep_due)
         return 0;
     int rc = db_save(c->writer);
     if (rc < 0)
@@ -392,7 +399,8 @@ static int write_housekeeping(struct core *c)
     LOG(LOG_ERROR, "core", "housekeeping failed", KV_RC(rc), KV("detail", db_error(c->writer)));
     if (c->tx_seen)
         device_seen_flushed(c->seen, false);
-    c->tx_seen = c->seen_due = c->expire_due = c->sweep_due = false; /* it is due again soon */
+    /* it is due again soon */
+    c->tx_seen = c->seen_due = c->expire_due = c->event_due = c->sweep_due = false;
     return 0;
 }
 
@@ -412,8 +420,8 @@ static bool is_due(struct core *c)
 {
     size_t patient = job_queue_count(&c->patient);
 
-    return c->wait_first || c->seen_due || c->expire_due || c->task_due || c->sweep_due ||
-           job_queue_count(&c->jobs) > 0 || patient >= PATIENT_MAX ||
+    return c->wait_first || c->seen_due || c->expire_due || c->event_due || c->task_due ||
+           c->sweep_due || job_queue_count(&c->jobs) > 0 || patient >= PATIENT_MAX ||
            (patient > 0 && c->patient_due);
 }
 
@@ -480,6 +488,8 @@ static void finish(struct core *c, int rc)
         job->done(job, rc < 0 && job->rc == 0 ? rc : job->rc);
     }
     arena_reset(&c->tx_arena);
+    if (rc == 0 && c->tx_wrote && c->committed)
+        c->committed(c->alive_arg);
 }
 
 void turn_write(struct core *c)
@@ -510,7 +520,8 @@ void turn_write(struct core *c)
             break; /* the next turn tries again; a full disk must not make this one spin */
         }
         c->committing = true;
-        if (db_total_changes(c->writer) != before) {
+        c->tx_wrote = rc == 0 && db_total_changes(c->writer) != before;
+        if (c->tx_wrote) {
             db_committer_give(c->committer);
             break;
         }

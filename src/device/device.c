@@ -5,6 +5,8 @@
 #include "crypto.h"
 #include "device_priv.h"
 
+#include "event.h"
+
 #include <inttypes.h>
 
 #define KEY_TRIES      4
@@ -197,6 +199,29 @@ static int device_fail(struct db *db, int rc, const char *what, struct fail *f)
 }
 
 /* ---- writing ---- */
+/* The event, with the key: a device may be gone when it is read. */
+int device_tell(struct db *w, int64_t id, const char *type, int64_t now)
+{
+    struct event e = {.at = now, .device_id = id, .object_id = id, .type = type};
+    struct sbuf data = {.p = NULL};
+    struct device d = {0};
+    struct arena a;
+
+    arena_init(&a);
+    int rc = device_by_id(w, id, &a, &d);
+    if (rc == 0) {
+        sbuf_str(&data, "{\"device\":");
+        json_add_string(&data, d.key);
+        sbuf_str(&data, "}");
+        e.project_id = d.project_id;
+        e.data = data.p;
+        rc = event_add(w, &e);
+    }
+    sbuf_done(&data);
+    arena_done(&a);
+    return rc == E_NOTFOUND ? 0 : rc;
+}
+
 int device_insert(struct db *w, struct device *d, struct fail *f)
 {
     AUTO(db_reset) struct db_stmt *q = db_use(w, Q_DEVICE_INSERT);
@@ -236,7 +261,8 @@ int device_insert(struct db *w, struct device *d, struct fail *f)
     d->id = db_last_id(w);
     d->updated_at = d->created_at;
     d->revision = 1;
-    return 0;
+    /* An import tells of all its devices at once. */
+    return d->import_id ? 0 : device_tell(w, d->id, "device.created", d->created_at);
 }
 
 int device_create_named(struct db *w, struct device *d, const char *prefix, size_t n,
@@ -283,7 +309,9 @@ int device_update(struct db *w, const struct device *d, struct fail *f)
         return fail(f, rc, "there is no such gateway");
     if (rc < 0)
         return device_fail(w, rc, "cannot store the device", f);
-    return db_changed(w) ? 0 : fail(f, E_NOTFOUND, "there is no such device");
+    if (!db_changed(w))
+        return fail(f, E_NOTFOUND, "there is no such device");
+    return device_tell(w, d->id, "device.changed", d->updated_at);
 }
 
 /* What stands in the way of deleting a device: 0 when nothing. */
@@ -321,6 +349,8 @@ int device_delete(struct db *w, int64_t id, struct fail *f)
     AUTO(db_reset) struct db_stmt *q = db_use(w, Q_DEVICE_DELETE);
     int rc = check_unneeded(w, id, f);
 
+    if (rc == 0)
+        rc = device_tell(w, id, "device.deleted", clock_now_ms());
     if (rc < 0)
         return rc;
     db_bind_int(updates, 1, id);

@@ -67,6 +67,7 @@ enum conn_phase {
     CONN_UPLOAD,  /* a streamed body: must not stall */
     CONN_HELD,    /* deferred or paused: we hold it */
     CONN_REPLY,   /* an answer is under way: must not stall */
+    CONN_STREAM,  /* an answer without a known end has nothing to say now */
 };
 
 struct conn {
@@ -186,7 +187,8 @@ struct http_request {
     struct MHD_Response *held; /* the answer that waits for the body to be drained */
     unsigned held_status;
 
-    struct track *track; /* of a file's bytes */
+    struct track *track;   /* of a file's bytes */
+    struct stream *stream; /* the answer comes in pieces */
 };
 
 /* thread.c */
@@ -223,6 +225,15 @@ void hold_cut(struct http_request *r);      /* on the thread: drop it, handles s
 void reply_queue(struct http_request *r, int status, struct MHD_Response *resp);
 /* fd is taken over. */
 void reply_fd(struct http_request *r, int status, int fd, uint64_t first, uint64_t count);
+
+/* Counts, dresses and queues the answer of a stream. */
+void reply_stream(struct http_request *r, int status, struct MHD_Response *resp);
+
+/* stream.c; all on the thread */
+
+void stream_completed(struct http_request *r); /* the request ends before its answer is freed */
+void stream_stop(struct http_request *r);      /* the server stops: what waits is at its end */
+void stream_cut(struct http_request *r);       /* no byte more */
 
 /* file.c */
 struct track;

@@ -180,6 +180,13 @@ void reply_fd(struct http_request *r, int status, int fd, uint64_t first, uint64
     reply_queue(r, status, resp);
 }
 
+void reply_stream(struct http_request *r, int status, struct MHD_Response *resp)
+{
+    count_status(status);
+    dress(r, resp);
+    reply_queue(r, status, resp);
+}
+
 void http_reply_json(struct http_request *r, int status, const json_t *j)
 {
     AUTO(sbuf_done) struct sbuf out = {0};

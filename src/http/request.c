@@ -58,6 +58,7 @@ void request_on_completed(void *cls UNUSED, struct MHD_Connection *mhd UNUSED, v
         r->resume_fn = NULL;
         fn(NULL, r->resume_arg);
     }
+    stream_completed(r);
     body_drop(r);
     r->conn->request = NULL;
     conn_phase(r->conn, CONN_IDLE);

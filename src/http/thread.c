@@ -57,6 +57,9 @@ static void stop_accepting(struct http_thread *t)
         if (fd != MHD_INVALID_SOCKET)
             close(fd);
     }
+    for (struct conn *c = t->conns; c; c = c->next)
+        if (c->request)
+            stream_stop(c->request);
 }
 
 static void pump_all(struct http_thread *t)
@@ -106,8 +109,10 @@ static void on_wake(void *arg)
 static void cut_all(struct http_thread *t)
 {
     for (struct conn *c = t->conns; c; c = c->next) {
-        if (c->request)
+        if (c->request) {
+            stream_cut(c->request);
             hold_cut(c->request);
+        }
         conn_cut(c);
     }
     pump_all(t);
