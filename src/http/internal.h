@@ -75,8 +75,10 @@ struct conn {
     struct conn *prev, *next;
     struct http_request *request;
     enum conn_phase phase;
-    int64_t since_us; /* of the phase, or of its last progress */
-    uint64_t acked;   /* tcpi_bytes_acked when last looked at, in CONN_REPLY */
+    int64_t since_us;  /* of the phase, or of its last progress */
+    uint64_t acked;    /* tcpi_bytes_acked when last looked at, in CONN_REPLY */
+    uint64_t file_end; /* where the file on its way stops being sent; 0: there is none */
+    int file_fd;
     int fd;
     int linger_fd; /* a second descriptor that keeps the socket until its rest is read; or -1 */
     bool cut, corked;
@@ -105,7 +107,8 @@ struct http_thread {
     struct listener listeners[LISTEN__COUNT];
     struct conn *conns;
     struct lingering *lingers;
-    void *arg; /* of thread_open */
+    struct map sending; /* send.c's */
+    void *arg;          /* of thread_open */
     uint64_t id_base, id_next;
     bool stopping;
     int64_t stop_at_us;
@@ -223,6 +226,12 @@ void hold_cut(struct http_request *r);      /* on the thread: drop it, handles s
 void reply_queue(struct http_request *r, int status, struct MHD_Response *resp);
 /* fd is taken over. */
 void reply_fd(struct http_request *r, int status, int fd, uint64_t first, uint64_t count);
+
+/* send.c: larger pieces of files than the library asks for. On the thread. */
+extern _Atomic uint64_t send_large;      /* so many were; for the tests' sake */
+void send_thread(struct http_thread *t); /* NULL at its end */
+void send_begin(struct conn *c, int file_fd, uint64_t end);
+void send_end(struct conn *c);
 
 /* file.c */
 struct track;
