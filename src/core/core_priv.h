@@ -191,7 +191,10 @@ struct core {
     bool patient_due;
 
     /* the transaction under way */
-    bool committing;
+    bool open;       /* begun, and not all that it takes is in it */
+    bool committing; /* the committer has it */
+    int64_t tx_began_us, tx_spent_us, tx_changes;
+    int tx_count; /* messages */
     struct arena tx_arena;
     struct answers tx_answers;
     struct waiting *tx_messages, **tx_last;

@@ -2,17 +2,20 @@
  * The turn. A message is first run on the reading connection: if it needs no write, its answer
  * leaves at once. Otherwise it waits, with everything later of the same device, for the writer.
  * A transaction takes messages and jobs, each in a savepoint, and goes to the committer's thread;
- * while that waits for the disk, reading goes on. Answers of a transaction, HTTP replies and the
- * PUBACKs of its messages leave only after its commit. PUBACKs can't be picked out of the
- * library's queue one by one, so they leave when nothing that was taken is unsettled; if that
- * moment does not come by itself, intake pauses until it does. What can't be settled (the commit
- * failed, the answer had no way out) is not acknowledged: the session is cut, and the broker
- * sends it again.
+ * while that waits for the disk, reading goes on, and it goes on between slices of a transaction
+ * that takes many messages: what writes nothing does not wait for what does. Answers of a
+ * transaction, HTTP replies and the PUBACKs of its messages leave only after its commit. PUBACKs
+ * can't be picked out of the library's queue one by one, so they leave when nothing that was taken
+ * is unsettled; if that moment does not come by itself, intake pauses until it does. What can't be
+ * settled (the commit failed, the answer had no way out) is not acknowledged: the session is cut,
+ * and the broker sends it again.
  */
 #include "core_priv.h"
 
 #define WRITE_MESSAGES_MAX 2000  /* per transaction */
 #define WRITE_MESSAGES_US  10000 /* of messages in one transaction */
+#define WRITE_SLICE_US     2000  /* of messages between two looks at what else there is to read */
+#define WRITE_OPEN_US      25000 /* from the transaction's begin to its last slice */
 #define WRITE_JOBS_US      1000  /* of jobs in one transaction: imports come in slices this long */
 #define WRITE_PATIENT_US   5000  /* of jobs that nobody waits for */
 #define WRITE_ROUNDS_MAX   4     /* transactions that changed nothing, before others' turn */
@@ -282,13 +285,14 @@ static int write_job(struct core *c, struct db_job *job)
     return db_release(c->writer);
 }
 
+/* A slice. */
 static int write_messages(struct core *c)
 {
     int64_t start = clock_mono_us();
     size_t devices = c->tx_answers.n_seen; /* one message may be about hundreds */
     int n = 0, rc = 0;
 
-    while (c->wait_first && n < WRITE_MESSAGES_MAX && rc == 0) {
+    while (c->wait_first && c->tx_count < WRITE_MESSAGES_MAX && rc == 0) {
         struct waiting *w = c->wait_first;
         c->wait_first = w->next;
         if (!c->wait_first)
@@ -299,13 +303,22 @@ static int write_messages(struct core *c)
         *c->tx_last = w;
         c->tx_last = &w->next;
         rc = write_message(c, w);
+        c->tx_count++;
         if ((++n & 15) != 0 && c->tx_answers.n_seen - devices < 16)
             continue;
         devices = c->tx_answers.n_seen;
-        if (clock_mono_us() - start > WRITE_MESSAGES_US)
+        if (clock_mono_us() - start > WRITE_SLICE_US)
             break;
     }
+    c->tx_spent_us += clock_mono_us() - start;
     return rc;
+}
+
+/* Another slice of the same transaction? */
+static bool has_more(const struct core *c)
+{
+    return c->wait_first && c->tx_count < WRITE_MESSAGES_MAX &&
+           c->tx_spent_us < WRITE_MESSAGES_US && clock_mono_us() - c->tx_began_us < WRITE_OPEN_US;
 }
 
 /* A job that changes the catalog ends the transaction: what follows decides by the new one. */
@@ -365,15 +378,11 @@ static int write_housekeeping(struct core *c)
     return 0;
 }
 
-/* What a download served comes before what its device says next: first the bytes, then success. */
-static int write_all(struct core *c)
+/* What comes behind the messages. */
+static int write_rest(struct core *c)
 {
-    int rc = write_jobs(c, &c->patient, WRITE_PATIENT_US);
+    int rc = write_jobs(c, &c->jobs, WRITE_JOBS_US);
 
-    if (rc == 0)
-        rc = write_messages(c);
-    if (rc == 0)
-        rc = write_jobs(c, &c->jobs, WRITE_JOBS_US);
     return rc < 0 || c->tx_catalog ? rc : write_housekeeping(c);
 }
 
@@ -419,7 +428,7 @@ static void finish(struct core *c, int rc)
 {
     struct db_job *job = c->tx_jobs, *next;
 
-    c->committing = false;
+    c->committing = c->open = false;
     if (rc == 0 && c->tx_catalog)
         turn_reload(c);
     if (c->tx_seen)
@@ -450,40 +459,63 @@ static void finish(struct core *c, int rc)
     arena_reset(&c->tx_arena);
 }
 
+/* What a download served comes before what its device says next: first the bytes, then success. */
+static int begin(struct core *c)
+{
+    answers_init(&c->tx_answers, &c->tx_arena);
+    c->tx_messages = NULL;
+    c->tx_last = &c->tx_messages;
+    c->tx_jobs = NULL;
+    c->tx_jobs_last = &c->tx_jobs;
+    c->tx_catalog = c->tx_seen = false;
+    c->tx_count = 0;
+    c->tx_spent_us = 0;
+    c->tx_began_us = clock_mono_us();
+    c->tx_changes = db_total_changes(c->writer);
+    c->patient_due = false;
+    c->open = true;
+    int rc = db_begin(c->writer);
+    return rc == 0 ? write_jobs(c, &c->patient, WRITE_PATIENT_US) : rc;
+}
+
+/* True when the transaction stays open, until the loop has looked at what can be read. */
+static bool write_slice(struct core *c)
+{
+    int rc = c->open ? 0 : begin(c);
+
+    if (rc == 0)
+        rc = write_messages(c);
+    if (rc == 0 && has_more(c)) {
+        loop_wake_send(c->job_wake);
+        return true;
+    }
+    if (rc == 0)
+        rc = write_rest(c);
+    if (rc < 0) {
+        db_rollback(c->writer);
+        metric_add(M_COMMIT_FAILED, 1);
+        finish(c, rc);
+        return true; /* the next turn tries again; a full disk must not make this one spin */
+    }
+    c->committing = true;
+    if (db_total_changes(c->writer) != c->tx_changes) {
+        db_committer_give(c->committer);
+    } else {
+        rc = db_commit(c->writer); /* nothing was written: no disk, no wait */
+        finish(c, rc);
+    }
+    return false;
+}
+
 void turn_write(struct core *c)
 {
-    for (int round = 0; !c->committing; round++) {
-        if (!is_due(c))
-            break;
+    for (int round = 0; !c->committing && (c->open || is_due(c)); round++) {
         if (round == WRITE_ROUNDS_MAX) {
             loop_wake_send(c->job_wake);
             break;
         }
-        answers_init(&c->tx_answers, &c->tx_arena);
-        c->tx_messages = NULL;
-        c->tx_last = &c->tx_messages;
-        c->tx_jobs = NULL;
-        c->tx_jobs_last = &c->tx_jobs;
-        c->tx_catalog = c->tx_seen = false;
-
-        int64_t before = db_total_changes(c->writer);
-        int rc = db_begin(c->writer);
-        c->patient_due = false;
-        if (rc == 0)
-            rc = write_all(c);
-        if (rc < 0) {
-            db_rollback(c->writer);
-            metric_add(M_COMMIT_FAILED, 1);
-            finish(c, rc);
-            break; /* the next turn tries again; a full disk must not make this one spin */
-        }
-        c->committing = true;
-        if (db_total_changes(c->writer) != before) {
-            db_committer_give(c->committer);
+        if (write_slice(c))
             break;
-        }
-        rc = db_commit(c->writer); /* nothing was written: no disk, no wait */
-        finish(c, rc);
     }
     metric_set(M_QUEUE_DEPTH,
                (int64_t)(c->n_waiting + job_queue_count(&c->jobs) + job_queue_count(&c->patient)));
