@@ -3,9 +3,9 @@
  * next connection: eight rounds for a MiB, each of which wakes the client, which costs twice the
  * CPU of sending it in one go (measured). It has no setting for that, but it calls sendfile64 by
  * name, and a program's own definition comes before libc's: this one hands the kernel what is left
- * of the answer, bounded so that one fast client does not hold up the others for long. The library
- * takes whatever number comes back. Where its call does not come here, as in a program linked
- * statically, its own pieces are sent.
+ * of the answer, bounded so that neither a fast client nor a slow disk holds up the others for
+ * long. The library takes whatever number comes back. Where its call does not come here, as in a
+ * program linked statically, its own pieces are sent.
  */
 #include "internal.h"
 
@@ -13,7 +13,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-enum { PIECE_MAX = 2 * 1024 * 1024 };
+enum { PIECE_MAX = 1024 * 1024 };
 
 #ifdef SYS_sendfile64
 enum { SENDFILE = SYS_sendfile64 };
