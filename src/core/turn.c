@@ -66,6 +66,8 @@ void turn_answers_send(struct core *c, struct answers *out)
         metric_add(M_CHECK_NOTHING, out->nothing);
     if (out->bad_versions)
         metric_add(M_BAD_VERSION, out->bad_versions);
+    if (out->bad_progress)
+        metric_add(M_BAD_PROGRESS, out->bad_progress);
     if (out->without_rule)
         metric_add(M_EVENT_NO_RULE, out->without_rule);
 }

@@ -74,6 +74,7 @@ static int write_message(struct core *c, struct waiting *w)
     all->repeated += out.repeated;
     all->nothing += out.nothing;
     all->bad_versions += out.bad_versions;
+    all->bad_progress += out.bad_progress;
     all->without_rule += out.without_rule;
     all->n_seen += out.n_seen;
     return 0;
