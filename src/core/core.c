@@ -73,7 +73,7 @@ static void on_published(void *arg, int mid)
 {
     struct core *c = arg;
     (void)mid;
-    if (c->n_waiting == 0 && !c->committing && mqtt_unacked(c->rx) == 0)
+    if (c->n_waiting == 0 && !c->open && !c->committing && mqtt_unacked(c->rx) == 0)
         turn_intake(c);
 }
 
@@ -119,7 +119,7 @@ static void stop_step(struct core *c)
     bool late = clock_mono_us() / 1000 > c->stop_at_ms;
     bool answering = c->tx_up && mqtt_in_flight(c->tx) > 0;
 
-    if (c->committing || broker_files_busy(c->files))
+    if (c->open || c->committing || broker_files_busy(c->files))
         return; /* these can't be left half-way */
     if (!late && (!settled(c) || answering))
         return;

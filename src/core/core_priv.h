@@ -153,7 +153,7 @@ struct stubborn {
 bool stubborn_failed(struct stubborn *s, const struct waiting *w, int64_t now);
 void stubborn_done(struct stubborn *s);
 
-/* ---- core.c, turn.c ---- */
+/* ---- core.c, turn.c, write.c, intake.c ---- */
 struct core {
     const struct conf *conf;
     struct loop *loop;
@@ -193,7 +193,10 @@ struct core {
     bool patient_due;
 
     /* the transaction under way */
-    bool committing;
+    bool open;       /* begun, and not all that it takes is in it */
+    bool committing; /* the committer has it */
+    int64_t tx_began_us, tx_spent_us, tx_changes;
+    int tx_count; /* messages */
     struct arena tx_arena;
     struct answers tx_answers;
     struct waiting *tx_messages, **tx_last;
@@ -224,11 +227,23 @@ struct core {
 #define PATIENT_MAX       64         /* jobs nobody waits for: so many are worth a transaction */
 
 /* turn.c */
+/* Decode with the first dialect that knows the topic, and handle. Whatever was refused stands in
+ * out; it is counted when the message is done with, not when it has to be run again. */
+struct dialect_in turn_in(const struct core *c, const char *topic, const char *user,
+                          const void *payload, size_t n);
+int turn_run_message(struct core *c, struct db *db, struct arena *arena,
+                     const struct dialect_in *in, struct answers *out);
+void turn_answers_init(struct answers *out, struct arena *a);
+bool turn_has_check(const struct answers *out);
+void turn_note_refused(struct core *c, const struct answers *out);
+void turn_answers_send(struct core *c, struct answers *out);
 void turn_message(struct core *c, const struct mqtt_message *m);
 void turn_batch_end(struct core *c);
-void turn_write(struct core *c);     /* start a transaction if there is anything for it */
+/* write.c */
+void turn_write(struct core *c);     /* start or go on with a transaction if there is need */
 void turn_committed(struct core *c); /* the committer gave word */
-void turn_lost(struct core *c);      /* the broker's session broke: its messages come again */
 void turn_reload(struct core *c);    /* the snapshot of the catalog, from the database */
 void turn_forget(struct core *c);    /* the messages that wait: nothing of them was acknowledged */
-void turn_intake(struct core *c);    /* hold or take messages, acknowledge what is settled */
+/* intake.c */
+void turn_lost(struct core *c);   /* the broker's session broke: its messages come again */
+void turn_intake(struct core *c); /* hold or take messages, acknowledge what is settled */

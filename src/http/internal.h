@@ -76,8 +76,10 @@ struct conn {
     struct conn *prev, *next;
     struct http_request *request;
     enum conn_phase phase;
-    int64_t since_us; /* of the phase, or of its last progress */
-    uint64_t acked;   /* tcpi_bytes_acked when last looked at, in CONN_REPLY */
+    int64_t since_us;  /* of the phase, or of its last progress */
+    uint64_t acked;    /* tcpi_bytes_acked when last looked at, in CONN_REPLY */
+    uint64_t file_end; /* where the file on its way stops being sent; 0: there is none */
+    int file_fd;
     int fd;
     int linger_fd; /* a second descriptor that keeps the socket until its rest is read; or -1 */
     bool cut, corked;
@@ -106,7 +108,8 @@ struct http_thread {
     struct listener listeners[LISTEN__COUNT];
     struct conn *conns;
     struct lingering *lingers;
-    void *arg; /* of thread_open */
+    struct map sending; /* send.c's */
+    void *arg;          /* of thread_open */
     uint64_t id_base, id_next;
     bool stopping;
     int64_t stop_at_us;
@@ -234,6 +237,11 @@ void reply_stream(struct http_request *r, int status, struct MHD_Response *resp)
 void stream_completed(struct http_request *r); /* the request ends before its answer is freed */
 void stream_stop(struct http_request *r);      /* the server stops: what waits is at its end */
 void stream_cut(struct http_request *r);       /* no byte more */
+/* send.c: larger pieces of files than the library asks for. On the thread. */
+extern _Atomic uint64_t send_large;      /* so many were; for the tests' sake */
+void send_thread(struct http_thread *t); /* NULL at its end */
+void send_begin(struct conn *c, int file_fd, uint64_t end);
+void send_end(struct conn *c);
 
 /* file.c */
 struct track;

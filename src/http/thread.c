@@ -142,6 +142,7 @@ static void thread_main(void *arg)
     struct http_thread *t = (struct http_thread *)arg;
     const struct http_options *o = &t->server->o;
 
+    send_thread(t);
     if (o->thread_open)
         t->arg = o->thread_open(o->arg, t->index, t->loop);
     for (size_t i = 0; i < LISTEN__COUNT; i++) {
@@ -162,6 +163,8 @@ static void thread_main(void *arg)
     close_queue(t);
     if (o->thread_close)
         o->thread_close(o->arg, t->arg);
+    send_thread(NULL);
+    map_done(&t->sending);
     loop_free(t->loop);
     t->loop = NULL;
 }

@@ -156,6 +156,32 @@ static void test_a_check_waits_for_the_report_before_it(void **state UNUSED)
     site_close(&s);
 }
 
+/* A transaction that takes many messages lets others be read in between. */
+static void test_plain_checks_do_not_wait_for_many_reports(void **state UNUSED)
+{
+    struct site s;
+    char text[64];
+
+    site_open(&s);
+    for (unsigned i = 1; i <= 2000; i++) {
+        (void)str_fmt(text, sizeof(text), "{\"version\":\"1.0.%u\",\"n\":%u}", i, i);
+        site_inject(&s, "attributes/D1", text);
+    }
+    turn_batch_end(s.core);
+    assert_true(s.core->open && !s.core->committing);
+    int64_t nothing = metric_get(M_CHECK_NOTHING);
+    site_inject(&s, "event_report/D2", CHECK_TEXT);
+    assert_int_equal(metric_get(M_CHECK_NOTHING), nothing + 1);
+    site_inject(&s, "attributes_get/D1", "{\"keys\":[\"n\"]}");
+    assert_true(s.core->open && s.core->n_waiting > 1); /* behind its reports */
+    turn_batch_end(s.core);
+    UNTIL(&s, s.answers >= 2);
+    assert_non_null(strstr(s.text, "{\"n\":2000}"));
+    UNTIL(&s, !s.core->open && !s.core->committing && s.core->n_waiting == 0);
+    assert_true(site_version_is(&s, "D1", "1.0.2000"));
+    site_close(&s);
+}
+
 /* The same through the broker, many times over: every check sees the report before it. */
 static void test_order_through_the_broker(void **state UNUSED)
 {
@@ -412,6 +438,7 @@ int run_turn_tests(void)
         cmocka_unit_test(test_a_failing_job_is_undone_alone),
         cmocka_unit_test(test_a_check_waits_for_the_report_before_it),
         cmocka_unit_test(test_order_through_the_broker),
+        cmocka_unit_test(test_plain_checks_do_not_wait_for_many_reports),
         cmocka_unit_test(test_a_question_comes_again_when_its_answer_is_lost),
         cmocka_unit_test(test_a_stubborn_message_is_left_out),
         cmocka_unit_test(test_a_long_message_is_not_kept),
