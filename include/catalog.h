@@ -44,11 +44,6 @@ struct firmware_file {
     struct digests digests; /* size inside */
 };
 
-struct id_list { /* sorted ascending, no doubles */
-    int64_t *ids;
-    size_t n;
-};
-
 struct firmware {
     int64_t id, project_id, type_id, created_at, updated_at, revision;
     const char *module, *version, *name, *notes;

@@ -7,7 +7,6 @@
 #include <stdio.h>
 
 #define DEVICES_MAX 1000
-#define DAY_S       86400
 
 static const struct json_field fields[] = {
     {"id", JK_INT, JF_READ_ONLY, 0, 0, NULL, NULL, "Number of the task."},

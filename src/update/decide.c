@@ -58,18 +58,6 @@ static struct verdict check_device(const struct decide_context *x)
 }
 
 /* ---- rules 4 to 6 ---- */
-static int compare_ids(const void *a, const void *b)
-{
-    int64_t x = *(const int64_t *)a, y = *(const int64_t *)b;
-
-    return (x > y) - (x < y);
-}
-
-static bool list_has(const struct id_list *list, int64_t id)
-{
-    return list->n > 0 && bsearch(&id, list->ids, list->n, sizeof(id), compare_ids) != NULL;
-}
-
 static bool source_matches(const struct decide_context *x, const struct firmware *fw)
 {
     for (size_t i = 0; i < fw->n_sources; i++)
@@ -157,9 +145,9 @@ static enum reason check_firmware(const struct decide_context *x, const struct f
 
     if (!fw->enabled)
         return REASON_FIRMWARE_DISABLED;
-    if (fw->devices.n > 0 && !list_has(&fw->devices, device_id))
+    if (fw->devices.n > 0 && !id_list_has(&fw->devices, device_id))
         return REASON_NOT_IN_DEVICE_LIST;
-    if (list_has(&fw->denied, device_id))
+    if (id_list_has(&fw->denied, device_id))
         return REASON_DENIED;
     if (fw->n_sources > 0 && !source_matches(x, fw))
         return REASON_SOURCE_VERSION_MISMATCH;
