@@ -41,6 +41,37 @@ static int64_t deadline_of(const struct device_type *t, const struct update *u, 
     return 0;
 }
 
+const struct device_type *life_rules(const struct catalog *c, const struct device_type *type,
+                                     const struct update *u, struct device_type *buf)
+{
+    const struct campaign *by = u->campaign_id ? catalog_campaign(c, u->campaign_id) : NULL;
+
+    if (!by || u->phase == CAMPAIGN_ROLLBACK)
+        return type;
+    *buf = *type;
+    buf->accept_timeout_s = by->accept_s ? by->accept_s : type->accept_timeout_s;
+    buf->download_timeout_s = by->download_s ? by->download_s : type->download_timeout_s;
+    buf->install_timeout_s = by->install_s ? by->install_s : type->install_timeout_s;
+    buf->verify_timeout_s = by->verify_s ? by->verify_s : type->verify_timeout_s;
+    buf->attempts = by->attempts ? by->attempts : type->attempts;
+    return buf;
+}
+
+static enum campaign_end end_of(const struct update *u)
+{
+    static const enum campaign_end ends[UPDATE__COUNT] = {
+        [UPDATE_VERIFIED] = CAMPAIGN_END_VERIFIED,
+        [UPDATE_REJECTED] = CAMPAIGN_END_REJECTED,
+        [UPDATE_FAILED] = CAMPAIGN_END_FAILED,
+        [UPDATE_ROLLED_BACK] = CAMPAIGN_END_ROLLED_BACK,
+        [UPDATE_TIMED_OUT] = CAMPAIGN_END_TIMED_OUT,
+        [UPDATE_UNVERIFIED] = CAMPAIGN_END_TIMED_OUT,
+        [UPDATE_CANCELED] = CAMPAIGN_END_CANCELED,
+    };
+
+    return u->state == UPDATE_VERIFIED && u->suspect ? CAMPAIGN_END_SUSPECT : ends[u->state];
+}
+
 static void count_end(const struct update *u)
 {
     static const enum metric ends[UPDATE__COUNT] = {
@@ -89,6 +120,9 @@ int life_move(struct db *w, const struct device_type *type, struct update *u, en
     if (rc == 0)
         rc = update_history_add(w, u->id, now, update_state_name(from), update_state_name(to),
                                 cause, text);
+    if (rc == 0 && u->campaign_id)
+        rc = campaign_moved(w, u->campaign_id, u->phase, update_state_name(from),
+                            update_state_name(to), end_of(u), now);
     if (rc == 0)
         count_end(u);
     return rc;
@@ -177,6 +211,7 @@ int update_moved(struct db *w, const struct catalog *c, const struct device *d, 
 {
     const struct device_type *type = decide_type(c, d);
     const char *words = text && *text ? text : "the device says so";
+    struct device_type own;
     struct update u = {0};
     int rc = update_by_id(w, update_id, a, &u);
 
@@ -184,6 +219,7 @@ int update_moved(struct db *w, const struct catalog *c, const struct device *d, 
         return rc;
     if (u.device_id != d->id)
         return E_NOTFOUND;
+    type = life_rules(c, type, &u, &own);
     percent = percent > 100 ? 100 : percent;
     if (update_is_final(u.state) || !may_say(to))
         return illegal();
@@ -267,6 +303,7 @@ static int expire(struct db *w, const struct catalog *c, int64_t update_id, int6
                   struct arena *a)
 {
     const struct device_type *type;
+    struct device_type own;
     struct device d = {0};
     struct update u = {0};
     enum update_state end;
@@ -277,7 +314,7 @@ static int expire(struct db *w, const struct catalog *c, int64_t update_id, int6
         rc = device_by_id(w, u.device_id, a, &d);
     if (rc < 0)
         return rc;
-    type = decide_type(c, &d);
+    type = life_rules(c, decide_type(c, &d), &u, &own);
     end = u.state >= UPDATE_DOWNLOADED ? UPDATE_UNVERIFIED : UPDATE_TIMED_OUT;
     /* What waits as planned failed when it was counted last. */
     if (u.state != UPDATE_PLANNED) {
@@ -325,4 +362,22 @@ int update_expire(struct db *w, const struct catalog *c, int64_t now, int max, i
         return rc;
     *ret_next = rc == 0 ? db_int(q, 0) : 0;
     return (int)n;
+}
+
+/* ---- campaigns ---- */
+int update_campaigns(struct db *w, int64_t now, int max)
+{
+    int64_t ids[64];
+    struct fail f;
+    int due = campaign_tick(w, now, (int)ARRAY_LEN(ids));
+    int n = due < 0
+                ? due
+                : campaign_leftovers(w, ids, max < (int)ARRAY_LEN(ids) ? max : (int)ARRAY_LEN(ids));
+
+    for (int i = 0; i < n; i++) {
+        int rc = update_cancel(w, ids[i], "campaign_ended", "its campaign has ended", now, &f);
+        if (rc < 0)
+            return rc;
+    }
+    return n < 0 ? n : n > 0 || due == (int)ARRAY_LEN(ids);
 }
