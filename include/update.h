@@ -165,8 +165,8 @@ int update_history(struct db *db, int64_t id, int (*row)(void *arg, const struct
                    void *arg) MUST_USE;
 struct update_filter {
     int64_t project_id, device_id, firmware_id; /* 0 = any (but project) */
-    int64_t campaign_id;                        /* 0 = any */
     int state;                                  /* -1 = any, -2 = any that is not final */
+    int64_t campaign_id;                        /* 0 = any */
 };
 int update_list(struct db *db, const struct update_filter *flt, int64_t before, int limit,
                 int (*row)(void *arg, const struct update *u),

@@ -433,16 +433,16 @@ static void lists_filter(void **state UNUSED)
         struct update_filter flt;
         int64_t n;
     } cases[] = {
-        {{l.d.project, 0, 0, -1}, 6},
-        {{l.d.project + 1, 0, 0, -1}, 0},
-        {{l.d.project, l.dev, 0, -1}, 1},
-        {{l.d.project, l.dev, 0, -2}, 0},
-        {{l.d.project, 0, l.fw, -1}, 6},
-        {{l.d.project, 0, l.fw + 1, -1}, 0},
-        {{l.d.project, 0, 0, UPDATE_OFFERED}, 5},
-        {{l.d.project, 0, l.fw, UPDATE_REJECTED}, 1},
-        {{l.d.project, 0, 0, -2}, 5},
-        {{l.d.project, 0, l.fw, -2}, 5},
+        {{l.d.project, 0, 0, -1, 0}, 6},
+        {{l.d.project + 1, 0, 0, -1, 0}, 0},
+        {{l.d.project, l.dev, 0, -1, 0}, 1},
+        {{l.d.project, l.dev, 0, -2, 0}, 0},
+        {{l.d.project, 0, l.fw, -1, 0}, 6},
+        {{l.d.project, 0, l.fw + 1, -1, 0}, 0},
+        {{l.d.project, 0, 0, UPDATE_OFFERED, 0}, 5},
+        {{l.d.project, 0, l.fw, UPDATE_REJECTED, 0}, 1},
+        {{l.d.project, 0, 0, -2, 0}, 5},
+        {{l.d.project, 0, l.fw, -2, 0}, 5},
     };
     for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
         assert_int_equal(update_count(l.d.w, &cases[i].flt), cases[i].n);
