@@ -25,7 +25,8 @@
 enum habit { GOOD, FAILS, ROLLS_BACK, REFUSES, SILENT };
 struct unit {
     int64_t id, offer;
-    int version; /* 1 runs 1.0, 2 runs 2.0 */
+    int64_t counted, attempt; /* the last offer that was counted: what it repeats is none */
+    int version;              /* 1 runs 1.0, 2 runs 2.0 */
     enum habit habit;
     bool had_bad; /* 2.0 from the campaign */
 };
@@ -221,9 +222,11 @@ static void hear_ask(struct world *w, struct unit *u, const struct device *dev)
     HOLDS(w, campaign_share_of(w->campaign, dev->id) < w->c.phases[got.phase - 1].share);
     HOLDS(w, !id_list_has(&w->c.denied, dev->id));
     HOLDS(w, got.state >= UPDATE_ACCEPTED || in_window(w)); /* what was begun may end */
-    if (!repeated && got.state == UPDATE_OFFERED && got.updated_at == w->now &&
+    if (got.state == UPDATE_OFFERED && (u->counted != got.id || u->attempt != got.attempt) &&
         w->n_offers < OFFERS_MAX)
         w->offers[w->n_offers++] = w->steady;
+    u->counted = got.id;
+    u->attempt = got.attempt;
 }
 
 /* 0, or what a refused word is: that the update has gone on without it. */
