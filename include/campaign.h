@@ -13,7 +13,7 @@
 #define CAMPAIGN_PHASES_MAX   20
 #define CAMPAIGN_WINDOWS_MAX  32
 #define CAMPAIGN_TAGS_MAX     32
-#define CAMPAIGN_DEVICES_MAX  10000 /* of one list */
+#define CAMPAIGN_DEVICES_MAX  1000 /* of one list; more go by tags */
 #define CAMPAIGN_QUERY_MAX    1024
 #define CAMPAIGN_SHARE        10000 /* the whole: shares are hundredths of a percent */
 #define CAMPAIGN_VERIFICATION 0     /* phase number of the named test devices */

@@ -578,7 +578,7 @@ static const struct op op_dry_run = {
     .status = 200};
 
 #define PATH     "/api/v1/campaigns"
-#define BODY_MAX (1024 * 1024)
+#define BODY_MAX (256 * 1024)
 #define MOVE(name, op)                                                                             \
     {                                                                                              \
         "POST", PATH "/:id/" name, HTTP_BODY_WHOLE, 65536, handle_move, OP(op), OPERATOR           \

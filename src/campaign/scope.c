@@ -113,7 +113,7 @@ bool campaign_window_open(const struct campaign *c, const char *zone, int64_t no
     if (!z) /* not known on this machine any more: better late than at a wrong time */
         return false;
     int64_t today = floor_div(at + zone_offset(z, at), DAY_S);
-    for (int64_t day = today - 1; day <= today + LOOK_DAYS; day++)
+    for (int64_t day = today - 1; day <= today + LOOK_DAYS && !opens; day++)
         for (size_t i = 0; i < c->n_windows; i++) {
             if (!span(&c->windows[i], z, day, &from, &to))
                 continue;
