@@ -35,7 +35,7 @@ CREATE INDEX campaign_project ON campaign (project_id, id);
 
 CREATE INDEX campaign_rollback ON campaign (rollback_id) WHERE rollback_id IS NOT NULL;
 
-CREATE INDEX campaign_sweep ON campaign (id) WHERE sweep = 1;
+CREATE INDEX campaign_sweep ON campaign (sweep, id) WHERE sweep = 1;
 
 CREATE INDEX campaign_type ON campaign (type_id);
 

@@ -32,7 +32,7 @@ CREATE INDEX campaign_type ON campaign (type_id);
 CREATE INDEX campaign_firmware ON campaign (firmware_id);
 CREATE INDEX campaign_rollback ON campaign (rollback_id) WHERE rollback_id IS NOT NULL;
 CREATE INDEX campaign_next ON campaign (next_at) WHERE next_at IS NOT NULL;
-CREATE INDEX campaign_sweep ON campaign (id) WHERE sweep = 1;
+CREATE INDEX campaign_sweep ON campaign (sweep, id) WHERE sweep = 1;
 
 -- Shares are in hundredths of a percent. since_…: since the campaign was last started or resumed,
 -- for the thresholds; the gate looks at all of ended and verified.

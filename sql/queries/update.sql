@@ -48,6 +48,13 @@ SELECT id, project_id, device_id, firmware_id, module, from_version, to_version,
   deadline_at, created_at, updated_at, ended_at, campaign_id, phase
 FROM ota_update WHERE device_id = $1 AND module = $2 AND ended_at IS NULL;
 
+-- name: update_fell_back :one reader
+-- in: device_id int, module text, from_version text, since int
+-- out: id of the module's last update, when it was verified since then and began at that version
+SELECT id FROM (SELECT id, state, from_version, ended_at FROM ota_update
+  WHERE device_id = $1 AND module = $2 ORDER BY id DESC LIMIT 1)
+WHERE state = 'verified' AND from_version = $3 AND ended_at > $4;
+
 -- name: update_past :many reader
 -- in: device_id int, since int    out: firmware_id, attempt, ended_at, state, cause
 SELECT firmware_id, attempt, ended_at, state, cause FROM ota_update

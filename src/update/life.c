@@ -250,18 +250,43 @@ static bool is_beyond(const struct catalog *c, const struct device_type *type,
     return fw && fw->id > u->firmware_id;
 }
 
+/* Verified, and back again within a day: the device does not hold what it installs. Each time is a
+ * failure, so that target, old, target … ends in quarantine and not in an endless loop. */
+static int note_fall_back(struct db *w, const struct device_type *type, const struct device *d,
+                          const char *module, const char *version, int64_t now)
+{
+    bool quarantined;
+    {
+        AUTO(db_reset) struct db_stmt *q = db_use(w, Q_UPDATE_FELL_BACK);
+        db_bind_int(q, 1, d->id);
+        db_bind_text(q, 2, module);
+        db_bind_text(q, 3, version);
+        db_bind_int(q, 4, now - DAY_MS);
+        int rc = db_row(q);
+        if (rc < 0)
+            return rc == E_NOTFOUND ? 0 : rc;
+    }
+    return life_count_failure(w, type, d, now, &quarantined);
+}
+
 int update_reported(struct db *w, const struct catalog *c, const struct device *d,
                     const char *module, const char *version, int64_t now, struct arena *a)
 {
     const struct device_type *type = decide_type(c, d);
+    char before[VERSION_MAX + 1];
     struct update u = {0};
-    int rc = device_version_set(w, d->id, module, version, now);
+    int rc = device_version(w, d->id, module, before, NULL);
 
+    if (rc < 0 && rc != E_NOTFOUND)
+        return rc;
+    bool changed = rc == 0 && strcmp(before, version) != 0;
+    rc = device_version_set(w, d->id, module, version, now);
+    if (rc == 0)
+        rc = update_active_of(w, d->id, module, a, &u);
+    if (rc == E_NOTFOUND)
+        return changed ? note_fall_back(w, type, d, module, version, now) : 0;
     if (rc < 0)
         return rc;
-    rc = update_active_of(w, d->id, module, a, &u);
-    if (rc < 0)
-        return rc == E_NOTFOUND ? 0 : rc;
     if (version_compare(type->scheme, version, u.to_version) == 0)
         return life_move(w, type, &u, UPDATE_VERIFIED, "report",
                          arena_printf(a, "the device reports %s", version), now);

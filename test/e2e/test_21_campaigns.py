@@ -257,3 +257,33 @@ def test_the_release_is_taken_back(ground):
     rows = otad.ok("GET", f"/updates?campaign={c['id']}&state=verified")["items"]
     assert sorted(u["phase"] for u in rows) == [1, 1000]
     assert otad.rest("DELETE", f"/firmwares/{good['id']}").status == 409
+
+
+def test_a_task_pushes_what_the_campaign_allows(ground):
+    """To devices that do not ask; the pace is the campaign's, the next run brings the next."""
+    site, otad = ground.site, ground.site.otad
+    kind = site.type()
+    firmware = otad.firmware(kind, "2.0.0", ("c.bin", noise("push")), release="campaign")
+    devices = [site.device(kind, "1.0.0") for _ in range(3)]
+    c = otad.ok("POST", "/campaigns", {"name": "push", "firmware": firmware["id"],
+                                       "pacing": {"in_progress": 2}})  # fmt: skip
+    move(ground, c, "start")
+    task = otad.ok("POST", "/tasks", {"name": "push", "target": {"device_type": kind}, "action": {
+        "kind": "ota_push", "version_attribute": "version", "module": "main"}})  # fmt: skip
+
+    def push():
+        path = f"/tasks/{task['id']}/run"
+        number = otad.rest("POST", path, {}).json()["run_id"]
+        run = f"/tasks/{task['id']}/runs/{number}"
+        wait(lambda: otad.ok("GET", run)["ended_at"], "the run ends")
+        rows = otad.ok("GET", f"{run}/devices")["items"]
+        return {r["device"]: (r["result"], r["reason"]) for r in rows}
+
+    assert sorted(push().values()) == [("nothing", "paced"), ("offered", ""), ("offered", "")]
+    first = devices[0].receive()
+    assert otad.ok("GET", f"/updates/{first['id']}")["campaign"] == c["id"]
+    request(otad.port, "GET", path_of(first["params"]["url"]))
+    devices[0].report(version="2.0.0")
+    otad.wait_state(devices[0].key, "verified")
+    assert push()[devices[2].key] == ("offered", "")
+    move(ground, c, "abort")
