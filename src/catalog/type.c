@@ -70,6 +70,7 @@ void device_type_row(struct db_stmt *s, struct arena *a, struct device_type *ret
         .auto_create = db_int(s, 22) != 0,
         .max_children = db_int(s, 23),
         .parallel_updates = db_int(s, 24),
+        .progress_text = arena_strdup(a, db_text(s, 25)),
     };
 }
 
@@ -95,6 +96,9 @@ static int bind_type(struct db_stmt *q, int i, const struct device_type *t)
     db_bind_int(q, i++, t->auto_create);
     db_bind_int(q, i++, t->max_children);
     db_bind_int(q, i++, t->parallel_updates);
+    if (t->progress_text)
+        db_bind_text(q, i, t->progress_text);
+    i++;
     return i;
 }
 

@@ -74,6 +74,8 @@ static void answers_send(struct core *c, struct answers *out)
         metric_add(M_CHECK_NOTHING, out->nothing);
     if (out->bad_versions)
         metric_add(M_BAD_VERSION, out->bad_versions);
+    if (out->bad_progress)
+        metric_add(M_BAD_PROGRESS, out->bad_progress);
     if (out->without_rule)
         metric_add(M_EVENT_NO_RULE, out->without_rule);
 }
@@ -263,6 +265,7 @@ static int write_message(struct core *c, struct waiting *w)
     all->repeated += out.repeated;
     all->nothing += out.nothing;
     all->bad_versions += out.bad_versions;
+    all->bad_progress += out.bad_progress;
     all->without_rule += out.without_rule;
     all->n_seen += out.n_seen;
     return 0;
