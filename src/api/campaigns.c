@@ -381,6 +381,8 @@ static int find(struct write *w, struct db *db, struct campaign *c, struct campa
     int rc = campaign_by_id(db, w->who.project_id, w->id, &w->a, c, s);
     if (rc == E_NOTFOUND)
         return write_not_found(w, "campaign");
+    if (rc == 0)
+        rc = campaign_json(&w->before, db, c, s);
     return rc < 0 ? rc : write_if_match(w, c->revision);
 }
 

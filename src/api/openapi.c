@@ -71,7 +71,7 @@ static void add_query(json_t *list, const char *words)
         bool number = strcmp(name, "limit") == 0 || strcmp(name, "firmware") == 0 ||
                       strcmp(name, "campaign") == 0;
         bool flag = strcmp(name, "total") == 0 || strcmp(name, "enabled") == 0 ||
-                    strcmp(name, "partial") == 0;
+                    strcmp(name, "partial") == 0 || strcmp(name, "all") == 0;
         json_array_append_new(list, parameter(name, "query", false,
                                               number ? "integer"
                                               : flag ? "boolean"
@@ -145,6 +145,11 @@ static json_t *responses(const struct op *op)
     if (op->out)
         set(fine, "content",
             content("application/json", op->list ? page_schema(op) : schema_ref(op->out, "")));
+    if (op->answer) {
+        json_t *text = json_object();
+        set(text, "type", json_string("string"));
+        set(fine, "content", content(op->answer, text));
+    }
     set(all, status, fine);
     set(problem, "description", json_string("A problem (RFC 9457)"));
     set(problem, "content", content("application/problem+json", ref("Problem", "")));
@@ -229,6 +234,9 @@ static json_t *components(void)
         &campaign_approve_table,
         &dry_run_request_table,
         &dry_run_table,
+        &audit_table,
+        &webhook_table,
+        &webhook_delivery_table,
     };
     json_t *c = json_object(), *schemas = json_object(), *security = json_object(),
            *bearer = json_object();

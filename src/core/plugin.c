@@ -59,6 +59,15 @@ void plugin_files_written(void *arg)
     mqtt_flush(c->tx);
 }
 
+/* Its place among foreign topics, also while its type has none: what was told stands against the
+ * files for a while, and the type may get some meanwhile. */
+static const char *place_of(const struct device *d, struct arena *a)
+{
+    if (!topic_sn_ok(d->sn, strlen(d->sn)))
+        return arena_printf(a, "place %s\n", d->key);
+    return arena_printf(a, "place %s %lld/%s\n", d->key, (long long)d->type_id, d->sn);
+}
+
 void plugin_tell_login(struct core *c, const char *key)
 {
     struct device d;
@@ -70,8 +79,9 @@ void plugin_tell_login(struct core *c, const char *key)
     int rc = device_by_key(c->reader, 0, key, &a, &d);
     bool may = rc == 0 && d.enabled && d.password_hash;
     if (rc == 0 || rc == E_NOTFOUND)
-        rc = tell(c, may ? arena_printf(&a, "set %s %s\n", d.key, d.password_hash)
-                         : arena_printf(&a, "revoke %s\n", key))
+        rc = tell(c,
+                  may ? arena_printf(&a, "set %s %s\n%s", d.key, d.password_hash, place_of(&d, &a))
+                      : arena_printf(&a, "revoke %s\n", key))
                  ? 0
                  : E_UNAVAILABLE;
     c->plugin_reload |= rc < 0;

@@ -53,9 +53,7 @@ static int pass_downloading(struct db *w, struct update *u, int64_t now)
                  ? campaign_moved(w, u->campaign_id, u->phase, from,
                                   update_state_name(UPDATE_DOWNLOADING), CAMPAIGN_END_NONE, now)
                  : 0;
-    return rc < 0 ? rc
-                  : update_history_add(w, u->id, now, from, update_state_name(UPDATE_DOWNLOADING),
-                                       "download", first_bytes);
+    return rc < 0 ? rc : life_record(w, u, from, "download", first_bytes, now);
 }
 
 static int note_bytes(struct db *w, const struct device_type *type, struct update *u, int64_t now)

@@ -547,6 +547,8 @@ static void the_cell_hands_out_the_newest(void **state UNUSED)
     domain_done(&d);
 }
 
+int run_topics_tests(void);
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -566,5 +568,5 @@ int main(void)
         cmocka_unit_test(the_cell_hands_out_the_newest),
     };
 
-    return cmocka_run_group_tests_name("catalog", tests, NULL, NULL);
+    return cmocka_run_group_tests_name("catalog", tests, NULL, NULL) + run_topics_tests();
 }
