@@ -2,7 +2,7 @@
 #   make CC=clang            another compiler           make SAN=address,undefined   sanitizers
 # Each variant has its own folder of objects, build/<variant>; the plain one links to build/.
 
-ROOMS := util crypto json conf loop db store audit event catalog device update task dialect mqtt http webhook api core
+ROOMS := util crypto json conf loop db store audit event campaign catalog device update task dialect mqtt http webhook api core
 CC ?= gcc
 ifeq ($(origin CC),default)
 CC := gcc

@@ -6,6 +6,7 @@
  */
 #pragma once
 
+#include "campaign.h"
 #include "crypto.h"
 #include "db.h"
 #include "json.h"
@@ -108,11 +109,6 @@ struct device_type {
     struct type_topics topics;       /* filled in the snapshot alone */
 };
 
-struct id_list { /* sorted ascending, no doubles */
-    int64_t *ids;
-    size_t n;
-};
-
 struct rule {
     int64_t id, project_id, type_id, device_id; /* one of type_id and device_id is 0 */
     int64_t created_at, updated_at, revision;
@@ -201,8 +197,8 @@ int firmware_insert(struct db *w, struct firmware *fw,
                     struct fail *f) MUST_USE; /* all but id; sets id */
 int firmware_update(struct db *w, const struct firmware *fw,
                     struct fail *f) MUST_USE; /* only what may change */
-/* E_CONFLICT while an update under way needs it. The row stays for the history of ended updates
- * (deleted_at), but no list, snapshot or firmware_uses() knows it any more. */
+/* E_CONFLICT while an update under way or a campaign needs it. The row stays for the history of
+ * ended updates (deleted_at), but no list, snapshot or firmware_uses() knows it any more. */
 int firmware_delete(struct db *w, int64_t id, int64_t now, struct fail *f) MUST_USE;
 int firmware_by_id(struct db *db, int64_t project_id, int64_t id, struct arena *a,
                    struct firmware *ret) MUST_USE;
@@ -253,6 +249,14 @@ size_t catalog_module_rules(const struct catalog *c, int64_t type_id, int64_t de
 size_t catalog_candidates(const struct catalog *c, int64_t type_id, const char *module,
                           const struct firmware *const **ret);
 
+/* NULL: there is none, or it was deleted. */
+const struct campaign *catalog_campaign(const struct catalog *c, int64_t campaign_id);
+/* The campaigns of a firmware, newest first: those that release it, or for which it is the declared
+ * rollback. */
+size_t catalog_campaigns(const struct catalog *c, int64_t firmware_id, bool rollback,
+                         const struct campaign *const **ret);
+/* A campaign may offer what is not newer, for this type and module. */
+bool catalog_goes_back(const struct catalog *c, int64_t type_id, const char *module);
 /* The foreign topics that devices publish, of all types; how many. */
 size_t catalog_topics(const struct catalog *c, const struct type_topic *const **ret);
 /* The one that a topic fits; *ret_sn: the serial number in it, part of topic. NULL: none. */

@@ -43,6 +43,7 @@ enum json_kind {
     JK_TEXT,   /* as JK_STRING but line breaks and tabs are fine */
     JK_KEY,    /* str_is_key() */
     JK_INT,    /* min/max bound the value */
+    JK_NUMBER, /* the same, with or without a fraction */
     JK_BOOL,
     JK_ENUM,    /* one of words, "a|b|c" */
     JK_TIME,    /* RFC 3339 */

@@ -10,23 +10,6 @@
 #include "device.h"
 #include "update.h"
 
-/* ---- time zones: RFC 8536 files of the system ---- */
-struct zone;
-/* A zone by its IANA name; E_NOTFOUND when the system has none such. Reads one small file. */
-int zone_load(const char *name, struct zone **ret) MUST_USE;
-/* From the bytes of a file (TZif, version 2 and later): E_PROTO. Pure. */
-int zone_parse(const void *p, size_t n, struct zone **ret) MUST_USE;
-void zone_free(struct zone *z);
-static inline void auto_zone_free(struct zone **z)
-{
-    zone_free(*z);
-}
-/* Seconds east of UTC at an instant (seconds UTC). */
-int32_t zone_offset(const struct zone *z, int64_t utc_s);
-/* The instant at which clocks on the wall show local_s (seconds since 1970-01-01 00:00 there).
- * Twice (clocks were set back): the first. Never (set ahead): the first instant after the gap. */
-int64_t zone_instant(const struct zone *z, int64_t local_s);
-
 /* ---- schedules ---- */
 enum schedule_kind {
     SCHEDULE_MANUAL,

@@ -48,6 +48,12 @@ enum reason {
     REASON_SIGNAL_LOW,
     REASON_NO_SPACE,
     REASON_CAMPAIGN_NOT_STARTED,
+    REASON_PHASE_NOT_OPEN,
+    REASON_AWAITING_APPROVAL,
+    REASON_WINDOW_CLOSED,
+    REASON_PACED,
+    REASON_CAMPAIGN_PAUSED,
+    REASON_CAMPAIGN_ENDED,
     REASON_ATTEMPTS_EXHAUSTED,
     REASON_BACKING_OFF,
     REASON_UPDATE_IN_PROGRESS,
@@ -76,6 +82,9 @@ struct device_facts {
     const struct active_update *beside; /* offered to or in progress on others behind the same
                                          * gateway */
     size_t n_beside;
+    /* Where a campaign stands, as to this device; asked only when one names a firmware that is
+     * considered. */
+    const struct campaign_now *(*campaign)(void *arg, const struct campaign *c);
     int64_t gateway_type_id; /* the type of the gateway that they share; 0 = there are none */
     /* What it last reported; asked only when a firmware has conditions. NULL = not reported. */
     const json_t *(*attribute)(void *arg, const char *name);
@@ -90,6 +99,8 @@ struct reason_row {
 struct decision {
     const struct firmware *firmware; /* NULL = nothing */
     enum reason reason;              /* ELIGIBLE, or of the highest firmware / the device */
+    const struct campaign *campaign; /* that offers the firmware; NULL = none */
+    int phase;                       /* the device's in it */
     int64_t retry_at;                /* when backing off, quarantined: not before this; else 0 */
     struct reason_row *rows;         /* filled when asked for; from the arena */
     size_t n_rows;
@@ -97,10 +108,16 @@ struct decision {
 /* Pure. rows: also say why for each firmware of the type and module (costs text). */
 void decide(const struct catalog *c, const struct device_facts *facts, int64_t now, bool rows,
             struct arena *a, struct decision *ret);
+struct update;
 /* The same rules for one firmware, without attempts and other updates: may an update under way
- * still be offered? */
+ * still be offered? u: that update. */
 enum reason decide_still(const struct catalog *c, const struct device_facts *facts,
-                         const struct firmware *fw, int64_t now);
+                         const struct firmware *fw, const struct update *u, int64_t now);
+/* What a campaign would do with the device once all its phases are open and nothing is paced: the
+ * phase that the device belongs to when ELIGIBLE. offered: as in campaign_phase_of. Pure. */
+enum reason decide_dry(const struct catalog *c, const struct device_facts *facts,
+                       const struct campaign *campaign,
+                       const int64_t offered[CAMPAIGN_PHASES_MAX + 1], int64_t now, int *ret_phase);
 
 /* ---- facts from the database ---- */
 /* Everything decide needs for one device and module; from the arena. ret must stay where it is
@@ -109,6 +126,8 @@ struct facts_load {
     struct device_facts facts;
     struct update *active; /* NULL when none */
     struct db *db;         /* for the attributes, read at the first question */
+    struct arena *arena;
+    struct campaign_seen *campaigns; /* that were asked for */
     json_t *attributes;
     int rc; /* how that reading went */
 };
@@ -134,6 +153,8 @@ struct update {
     int64_t attempt, bytes_total, bytes_served, percent;
     const char *coverage; /* per file, see coverage.c */
     bool suspect;
+    int64_t campaign_id; /* 0 = none */
+    int phase;           /* of the campaign */
     int64_t link_until, retry_at, deadline_at, created_at, updated_at, ended_at; /* 0 = none */
 };
 struct update_event { /* one row of history */
@@ -146,6 +167,7 @@ int update_history(struct db *db, int64_t id, int (*row)(void *arg, const struct
 struct update_filter {
     int64_t project_id, device_id, firmware_id; /* 0 = any (but project) */
     int state;                                  /* -1 = any, -2 = any that is not final */
+    int64_t campaign_id;                        /* 0 = any */
 };
 int update_list(struct db *db, const struct update_filter *flt, int64_t before, int limit,
                 int (*row)(void *arg, const struct update *u),
@@ -218,6 +240,10 @@ int update_cancel(struct db *w, int64_t update_id, const char *cause, const char
  * the next deadline (0 = none). */
 int update_expire(struct db *w, const struct catalog *c, int64_t now, int max,
                   int64_t *ret_next) MUST_USE;
+
+/* What is due of campaigns: begin, open phases, end, and cancel what waits of those that ended, up
+ * to max updates. 1 = there may be more at once. */
+int update_campaigns(struct db *w, int64_t now, int max) MUST_USE;
 
 /* ---- download links ---- */
 #define LINK_TOKEN_MAX 48

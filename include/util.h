@@ -1,6 +1,6 @@
 /*
  * util: what every room needs and libc lacks. Errors, memory, strings, numbers, maps, clocks,
- * version comparison, logging and metrics. Depends on libc alone.
+ * time zones, version comparison, logging and metrics. Depends on libc alone.
  */
 #pragma once
 
@@ -156,16 +156,58 @@ void *map_del(struct map *m, const void *key, size_t n);              /* returns
 /* Walk: size_t it = 0; while (map_next(m, &it, &key, &n, &value)) …; no change while walking. */
 bool map_next(const struct map *m, size_t *it, const void **key, size_t *n, void **value);
 
+/* ---- sets of ids ---- */
+struct id_list { /* sorted ascending, no doubles */
+    int64_t *ids;
+    size_t n;
+};
+bool id_list_has(const struct id_list *list, int64_t id);
+
 /* ---- clocks: ms UTC for what is stored, monotonic for what is measured ---- */
 int64_t clock_now_ms(void);  /* wall clock, ms UTC */
 int64_t clock_mono_us(void); /* monotonic, microseconds */
 /* For tests: clock_now_ms() answers this from now on; 0 gives the real clock back. */
 void clock_fake_ms(int64_t ms);
+/* Starts as the wall clock and then never jumps, whoever sets that: for rates. ms. Any thread. */
+int64_t clock_steady_ms(void);
+void clock_fake_steady_ms(int64_t ms); /* for tests; 0 gives the real one back */
 #define TIME_TEXT_MAX 32
 /* RFC 3339 UTC with milliseconds, "2024-08-08T09:37:20.093Z". Returns buf. Any thread. */
 const char *time_text(int64_t ms, char buf[TIME_TEXT_MAX]);
 /* RFC 3339 with any offset and 0-9 fraction digits -> ms UTC; -EINVAL. */
 int time_parse(const char *s, int64_t *ret_ms) MUST_USE;
+
+/* ---- calendar and time zones (RFC 8536 files of the system) ---- */
+#define DAY_S 86400
+/* Days since 1970-01-01 of a date, and back. */
+int64_t civil_days(int64_t year, int month, int day);
+void civil_date(int64_t days, int64_t *ret_year, int *ret_month, int *ret_day);
+static inline int64_t floor_div(int64_t a, int64_t b)
+{
+    return a / b - (a % b != 0 && (a % b < 0) != (b < 0));
+}
+static inline int civil_weekday(int64_t days) /* Sunday is 0 */
+{
+    return (int)(((days + 4) % 7 + 7) % 7);
+}
+struct zone;
+/* A zone by its IANA name; E_NOTFOUND when the system has none such. Reads one small file. */
+int zone_load(const char *name, struct zone **ret) MUST_USE;
+/* From the bytes of a file (TZif, version 2 and later): E_PROTO. Pure. */
+int zone_parse(const void *p, size_t n, struct zone **ret) MUST_USE;
+void zone_free(struct zone *z);
+static inline void auto_zone_free(struct zone **z)
+{
+    zone_free(*z);
+}
+/* Seconds east of UTC at an instant (seconds UTC). */
+int32_t zone_offset(const struct zone *z, int64_t utc_s);
+/* The instant at which clocks on the wall show local_s (seconds since 1970-01-01 00:00 there).
+ * Twice (clocks were set back): the first. Never (set ahead): the first instant after the gap. */
+int64_t zone_instant(const struct zone *z, int64_t local_s);
+/* A zone by its name, loaded once and kept for good; NULL when the system has none such. Any
+ * thread. */
+const struct zone *zone_named(const char *name);
 
 /* ---- versions (rules: 1–64 printable characters, at least one letter or digit) ---- */
 #define VERSION_MAX 64

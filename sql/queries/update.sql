@@ -12,7 +12,7 @@ UPDATE counter SET value = value + 1 WHERE name = $1 RETURNING value;
 -- in: id int    out: update
 SELECT id, project_id, device_id, firmware_id, module, from_version, to_version, cause, state,
   attempt, bytes_total, bytes_served, percent, coverage, suspect, link_until, retry_at,
-  deadline_at, created_at, updated_at, ended_at
+  deadline_at, created_at, updated_at, ended_at, campaign_id, phase
 FROM ota_update WHERE id = $1;
 
 -- name: update_linked :one reader
@@ -26,7 +26,7 @@ WHERE u.id = $1;
 -- The bound on module keeps the planner to index ota_update_active: the others hold the ended too.
 SELECT id, project_id, device_id, firmware_id, module, from_version, to_version, cause, state,
   attempt, bytes_total, bytes_served, percent, coverage, suspect, link_until, retry_at,
-  deadline_at, created_at, updated_at, ended_at
+  deadline_at, created_at, updated_at, ended_at, campaign_id, phase
 FROM ota_update WHERE device_id IN ($1, $2) AND module >= '' AND ended_at IS NULL;
 
 -- name: update_around :many reader
@@ -65,8 +65,15 @@ WHERE gateway_id = $1 AND ended_at IS NULL
 -- in: device_id int, module text    out: update
 SELECT id, project_id, device_id, firmware_id, module, from_version, to_version, cause, state,
   attempt, bytes_total, bytes_served, percent, coverage, suspect, link_until, retry_at,
-  deadline_at, created_at, updated_at, ended_at
+  deadline_at, created_at, updated_at, ended_at, campaign_id, phase
 FROM ota_update WHERE device_id = $1 AND module = $2 AND ended_at IS NULL;
+
+-- name: update_fell_back :one reader
+-- in: device_id int, module text, from_version text, since int
+-- out: id of the module's last update, when it was verified since then and began at that version
+SELECT id FROM (SELECT id, state, from_version, ended_at FROM ota_update
+  WHERE device_id = $1 AND module = $2 ORDER BY id DESC LIMIT 1)
+WHERE state = 'verified' AND from_version = $3 AND ended_at > $4;
 
 -- name: update_past :many reader
 -- in: device_id int, since int    out: firmware_id, attempt, ended_at, state, cause
@@ -75,10 +82,11 @@ WHERE device_id = $1 AND ended_at > $2 AND state <> 'verified';
 
 -- name: update_insert :exec writer
 -- in: id, project_id, device_id, module, firmware_id, from_version, to_version, state, cause,
---     bytes_total, link_until, deadline_at, created_at (also updated_at)
+--     bytes_total, link_until, deadline_at, created_at (also updated_at), campaign_id, phase
 INSERT INTO ota_update (id, project_id, device_id, module, firmware_id, from_version, to_version,
-  state, cause, bytes_total, link_until, deadline_at, created_at, updated_at, gateway_id)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $13,
+  state, cause, bytes_total, link_until, deadline_at, created_at, updated_at, campaign_id, phase,
+  gateway_id)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $13, $14, $15,
   (WITH RECURSIVE up (id, gateway_id) AS (SELECT id, gateway_id FROM device WHERE id = $3
      UNION SELECT d.id, d.gateway_id FROM up JOIN device d ON d.id = up.gateway_id)
    SELECT id FROM up WHERE gateway_id IS NULL AND id <> $3));
@@ -128,7 +136,7 @@ ORDER BY deadline_at LIMIT 1;
 -- name: update_list :many reader
 SELECT id, project_id, device_id, firmware_id, module, from_version, to_version, cause, state,
   attempt, bytes_total, bytes_served, percent, coverage, suspect, link_until, retry_at,
-  deadline_at, created_at, updated_at, ended_at
+  deadline_at, created_at, updated_at, ended_at, campaign_id, phase
 FROM ota_update
 WHERE project_id = $1 AND ($2 = 0 OR device_id = $2) AND ($3 = 0 OR firmware_id = $3)
   AND ($4 = '' OR state = $4) AND ($5 = 0 OR ended_at IS NULL) AND id < $6
@@ -137,7 +145,7 @@ ORDER BY id DESC LIMIT $7;
 -- name: update_list_device :many reader
 SELECT id, project_id, device_id, firmware_id, module, from_version, to_version, cause, state,
   attempt, bytes_total, bytes_served, percent, coverage, suspect, link_until, retry_at,
-  deadline_at, created_at, updated_at, ended_at
+  deadline_at, created_at, updated_at, ended_at, campaign_id, phase
 FROM ota_update
 WHERE +project_id = $1 AND device_id = $2 AND ($3 = 0 OR firmware_id = $3)
   AND ($4 = '' OR state = $4) AND ($5 = 0 OR ended_at IS NULL) AND id < $6
@@ -146,7 +154,7 @@ ORDER BY id DESC LIMIT $7;
 -- name: update_list_firmware :many reader
 SELECT id, project_id, device_id, firmware_id, module, from_version, to_version, cause, state,
   attempt, bytes_total, bytes_served, percent, coverage, suspect, link_until, retry_at,
-  deadline_at, created_at, updated_at, ended_at
+  deadline_at, created_at, updated_at, ended_at, campaign_id, phase
 FROM ota_update
 WHERE +project_id = $1 AND ($2 = 0 OR device_id = $2) AND firmware_id = $3
   AND ($4 = '' OR state = $4) AND ($5 = 0 OR ended_at IS NULL) AND id < $6
@@ -155,7 +163,7 @@ ORDER BY id DESC LIMIT $7;
 -- name: update_list_state :many reader
 SELECT id, project_id, device_id, firmware_id, module, from_version, to_version, cause, state,
   attempt, bytes_total, bytes_served, percent, coverage, suspect, link_until, retry_at,
-  deadline_at, created_at, updated_at, ended_at
+  deadline_at, created_at, updated_at, ended_at, campaign_id, phase
 FROM ota_update
 WHERE project_id = $1 AND ($2 = 0 OR device_id = $2) AND ($3 = 0 OR firmware_id = $3)
   AND state = $4 AND ($5 = 0 OR ended_at IS NULL) AND id < $6
@@ -164,10 +172,30 @@ ORDER BY id DESC LIMIT $7;
 -- name: update_list_open :many reader
 SELECT id, project_id, device_id, firmware_id, module, from_version, to_version, cause, state,
   attempt, bytes_total, bytes_served, percent, coverage, suspect, link_until, retry_at,
-  deadline_at, created_at, updated_at, ended_at
+  deadline_at, created_at, updated_at, ended_at, campaign_id, phase
 FROM ota_update
 WHERE project_id = $1 AND ($2 = 0 OR device_id = $2) AND ($3 = 0 OR firmware_id = $3)
   AND ($4 = '' OR state = $4) AND $5 = 1 AND ended_at IS NULL AND id < $6
+ORDER BY id DESC LIMIT $7;
+
+-- Of a campaign: $8 is its id.
+
+-- name: update_list_campaign :many reader
+SELECT id, project_id, device_id, firmware_id, module, from_version, to_version, cause, state,
+  attempt, bytes_total, bytes_served, percent, coverage, suspect, link_until, retry_at,
+  deadline_at, created_at, updated_at, ended_at, campaign_id, phase
+FROM ota_update
+WHERE +project_id = $1 AND campaign_id = $8 AND ($2 = 0 OR +device_id = $2) AND ($3 = 0 OR firmware_id = $3)
+  AND ($4 = '' OR +state = $4) AND ($5 = 0 OR ended_at IS NULL) AND id < $6
+ORDER BY id DESC LIMIT $7;
+
+-- name: update_list_campaign_state :many reader
+SELECT id, project_id, device_id, firmware_id, module, from_version, to_version, cause, state,
+  attempt, bytes_total, bytes_served, percent, coverage, suspect, link_until, retry_at,
+  deadline_at, created_at, updated_at, ended_at, campaign_id, phase
+FROM ota_update
+WHERE +project_id = $1 AND campaign_id = $8 AND ($2 = 0 OR +device_id = $2) AND ($3 = 0 OR firmware_id = $3)
+  AND state = $4 AND ($5 = 0 OR ended_at IS NULL) AND id < $6
 ORDER BY id DESC LIMIT $7;
 
 -- name: update_count :one reader
@@ -194,3 +222,8 @@ WHERE project_id = $1 AND ($2 = 0 OR device_id = $2) AND ($3 = 0 OR firmware_id 
 SELECT count(*) FROM ota_update
 WHERE project_id = $1 AND ($2 = 0 OR device_id = $2) AND ($3 = 0 OR firmware_id = $3)
   AND ($4 = '' OR state = $4) AND $5 = 1 AND ended_at IS NULL;
+
+-- name: update_count_campaign :one reader
+SELECT count(*) FROM ota_update
+WHERE +project_id = $1 AND campaign_id = $6 AND ($2 = 0 OR +device_id = $2) AND ($3 = 0 OR firmware_id = $3)
+  AND ($4 = '' OR state = $4) AND ($5 = 0 OR ended_at IS NULL);

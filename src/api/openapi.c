@@ -68,7 +68,8 @@ static void add_query(json_t *list, const char *words)
     while (words && *words) {
         size_t n = strcspn(words, "|");
         (void)str_fmt(name, sizeof(name), "%.*s", (int)n, words);
-        bool number = strcmp(name, "limit") == 0 || strcmp(name, "firmware") == 0;
+        bool number = strcmp(name, "limit") == 0 || strcmp(name, "firmware") == 0 ||
+                      strcmp(name, "campaign") == 0;
         bool flag = strcmp(name, "total") == 0 || strcmp(name, "enabled") == 0 ||
                     strcmp(name, "partial") == 0 || strcmp(name, "all") == 0;
         json_array_append_new(list, parameter(name, "query", false,
@@ -215,10 +216,27 @@ static json_t *problem_schema(void)
 static json_t *components(void)
 {
     static const struct table *const tables[] = {
-        &project_table,    &token_table,    &type_table,        &device_table,
-        &rule_table,       &firmware_table, &update_table,      &explain_table,
-        &import_table,     &task_table,     &run_request_table, &run_table,
-        &run_device_table, &audit_table,    &webhook_table,     &webhook_delivery_table,
+        &project_table,
+        &token_table,
+        &type_table,
+        &device_table,
+        &rule_table,
+        &firmware_table,
+        &update_table,
+        &explain_table,
+        &import_table,
+        &task_table,
+        &run_request_table,
+        &run_table,
+        &run_device_table,
+        &campaign_table,
+        &campaign_abort_table,
+        &campaign_approve_table,
+        &dry_run_request_table,
+        &dry_run_table,
+        &audit_table,
+        &webhook_table,
+        &webhook_delivery_table,
     };
     json_t *c = json_object(), *schemas = json_object(), *security = json_object(),
            *bearer = json_object();

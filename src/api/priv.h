@@ -40,11 +40,12 @@ struct op {
 extern const struct table project_table, token_table, type_table, device_table, rule_table,
     firmware_table, update_table, explain_table, import_table, task_table, run_request_table,
     run_table, run_device_table, connect_table, certificate_table, audit_table, webhook_table,
-    webhook_delivery_table;
+    webhook_delivery_table, campaign_table, campaign_abort_table, campaign_approve_table,
+    dry_run_request_table, dry_run_table;
 extern const struct http_route project_routes[], token_routes[], type_routes[], device_routes[],
     rule_routes[], firmware_routes[], update_routes[], task_routes[], run_routes[], open_routes[],
     download_routes[], hook_routes[], connect_routes[], audit_routes[], event_routes[],
-    webhook_routes[];
+    webhook_routes[], campaign_routes[];
 extern const struct http_route *const api_tables[]; /* all of them, NULL-terminated */
 
 /* ---- state ---- */
@@ -244,6 +245,7 @@ int device_write_json(struct sbuf *b, struct db *db, const struct catalog *c,
                       const struct device *d, const struct api *api) MUST_USE;
 void device_import_handle(struct http_request *r, void *arg);
 void device_explain_handle(struct http_request *r, void *arg);
+void campaign_dry_run_handle(struct http_request *r, void *arg);
 void firmware_write_json(struct sbuf *b, struct db *db, const struct catalog *c,
                          const struct firmware *fw);
 void firmware_upload_handle(struct http_request *r, void *arg);

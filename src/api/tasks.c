@@ -8,7 +8,6 @@
 
 #define DEVICES_MAX    1000
 #define DELETE_AT_ONCE 1000 /* rows; the rest follows */
-#define DAY_S          86400
 
 static const struct json_field fields[] = {
     {"id", JK_INT, JF_READ_ONLY, 0, 0, NULL, NULL, "Number of the task."},

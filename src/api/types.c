@@ -4,7 +4,6 @@
  */
 #include "priv.h"
 
-#define DAY_S (24 * 3600)
 #define STAGE 60, 365 * DAY_S, NULL
 
 static const struct json_field fields[] = {

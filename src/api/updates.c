@@ -8,6 +8,9 @@ static const struct json_field fields[] = {
     {"device", JK_STRING, JF_READ_ONLY, 0, 0, NULL, NULL, "Key of the device."},
     {"module", JK_STRING, JF_READ_ONLY, 0, 0, NULL, NULL, "The module that is upgraded."},
     {"firmware", JK_INT, JF_READ_ONLY, 0, 0, NULL, NULL, "Number of the firmware."},
+    {"campaign", JK_INT, JF_READ_ONLY | JF_NULLABLE, 0, 0, NULL, NULL, "Number of its campaign."},
+    {"phase", JK_INT, JF_READ_ONLY | JF_NULLABLE, 0, 0, NULL, NULL,
+     "Of the campaign; 0 is verification, 1000 the rollback."},
     {"from_version", JK_STRING, JF_READ_ONLY, 0, 0, NULL, NULL, "What the device ran before."},
     {"to_version", JK_STRING, JF_READ_ONLY, 0, 0, NULL, NULL, "What it is to run."},
     {"state", JK_STRING, JF_READ_ONLY, 0, 0, NULL, NULL, "Where it stands."},
@@ -43,6 +46,13 @@ static void write_members(struct obj *o, struct db *db, const struct update *u)
     obj_str(o, "device", d.key);
     obj_str(o, "module", u->module);
     obj_int(o, "firmware", u->firmware_id);
+    if (u->campaign_id) {
+        obj_int(o, "campaign", u->campaign_id);
+        obj_int(o, "phase", u->phase);
+    } else {
+        obj_str(o, "campaign", NULL);
+        obj_str(o, "phase", NULL);
+    }
     obj_str(o, "from_version", u->from_version);
     obj_str(o, "to_version", u->to_version);
     obj_str(o, "state", update_state_name(u->state));
@@ -142,6 +152,7 @@ static void handle_list(struct http_request *r, void *arg)
     int rc = 0;
     (void)arg;
     if (read_state(r, &flt.state) < 0 ||
+        input_query_int(r, "campaign", 1, INT64_MAX, 0, &flt.campaign_id) < 0 ||
         input_query_int(r, "firmware", 1, INT64_MAX, 0, &flt.firmware_id) < 0 ||
         list_begin(r, &p.l) < 0)
         return;
@@ -226,7 +237,7 @@ static void handle_cancel(struct http_request *r, void *arg)
 static const struct op op_list = {
     .summary = "List updates, newest first; state=active: all that are under way",
     .out = &update_table,
-    .query = LIST_QUERY "|device|state|firmware",
+    .query = LIST_QUERY "|device|state|firmware|campaign",
     .status = 200,
     .list = true};
 static const struct op op_get = {

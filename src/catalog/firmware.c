@@ -414,6 +414,11 @@ int firmware_delete(struct db *w, int64_t id, int64_t now, struct fail *f)
                     db_int(used, 0));
     if (rc != E_NOTFOUND)
         return catalog_fail(w, rc, "cannot delete the firmware", f);
+    int64_t campaign = campaign_needs(w, id);
+    if (campaign > 0)
+        return fail(f, E_CONFLICT, "campaign %" PRId64 " needs this firmware", campaign);
+    if (campaign < 0)
+        return catalog_fail(w, (int)campaign, "cannot delete the firmware", f);
     db_bind_int(q, 1, id);
     db_bind_int(q, 2, now);
     rc = db_run(q);

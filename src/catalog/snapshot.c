@@ -18,6 +18,12 @@ struct candidates {
     const struct firmware **list;
     size_t n, cap;
     enum version_scheme scheme;
+    bool goes_back; /* a campaign may offer what is not newer */
+};
+
+struct campaigns {
+    const struct campaign **list; /* newest first */
+    size_t n, cap;
 };
 
 struct catalog {
@@ -29,6 +35,9 @@ struct catalog {
     struct map type_rules;   /* type id -> struct rules */
     struct map device_rules; /* device id -> struct rules */
     struct map candidates;   /* type id and module -> struct candidates */
+    struct map campaigns;    /* id -> struct campaign */
+    struct map released_by;  /* firmware id -> struct campaigns */
+    struct map rollback_of;  /* firmware id -> struct campaigns */
     struct map topics; /* pattern with "+" for {sn} -> struct type_topic, of those that go up */
     const struct type_topic **topic_list; /* the same */
     size_t n_topics, cap_topics;
@@ -280,6 +289,50 @@ static int load_rule_devices(struct db *db, struct catalog *c)
     return rc;
 }
 
+/* ---- campaigns ---- */
+static void note_campaign(struct catalog *c, struct map *m, int64_t firmware_id,
+                          const struct campaign *campaign)
+{
+    struct campaigns *l = id_get(m, firmware_id);
+
+    if (!l) {
+        l = arena_alloc(&c->arena, sizeof(*l));
+        map_put(m, &firmware_id, sizeof(firmware_id), l);
+    }
+    grow(&c->arena, &l->list, l->n, &l->cap, sizeof(*l->list));
+    memmove(l->list + 1, l->list, l->n * sizeof(*l->list));
+    l->list[0] = campaign;
+    l->n++;
+}
+
+static void note_back(struct catalog *c, int64_t firmware_id)
+{
+    const struct firmware *fw = id_get(&c->firmwares, firmware_id);
+    struct candidates *list = NULL;
+    struct module_key k;
+
+    if (fw && module_key(&k, fw->type_id, fw->module))
+        list = map_get(&c->candidates, k.bytes, k.n);
+    if (list)
+        list->goes_back = true;
+}
+
+static void add_campaign(void *arg, struct campaign *campaign)
+{
+    struct catalog *c = arg;
+
+    map_put(&c->campaigns, &campaign->id, sizeof(campaign->id), campaign);
+    note_campaign(c, &c->released_by, campaign->firmware_id, campaign);
+    if (campaign->state == CAMPAIGN_COMPLETED)
+        return; /* for good */
+    if (campaign->rollback_id)
+        note_campaign(c, &c->rollback_of, campaign->rollback_id, campaign);
+    if (campaign->rollback_id)
+        note_back(c, campaign->rollback_id);
+    if (campaign->allow_downgrade || campaign->allow_reinstall)
+        note_back(c, campaign->firmware_id);
+}
+
 /* ---- order ---- */
 static int by_version(const void *a, const void *b, void *arg)
 {
@@ -324,6 +377,8 @@ int catalog_load(struct db *db, struct catalog **ret, struct fail *f)
         rc = load_files(db, c);
     if (rc == 0)
         rc = load_devices(db, c);
+    if (rc == 0)
+        rc = campaign_load_all(db, &c->arena, add_campaign, c);
     if (rc < 0) {
         catalog_unref(c);
         return catalog_fail(db, rc, "cannot read the catalog", f);
@@ -351,6 +406,9 @@ void catalog_unref(struct catalog *c)
     map_done(&c->type_rules);
     map_done(&c->device_rules);
     map_done(&c->candidates);
+    map_done(&c->campaigns);
+    map_done(&c->released_by);
+    map_done(&c->rollback_of);
     map_done(&c->topics);
     arena_done(&c->arena);
     free(c);
@@ -367,17 +425,9 @@ const struct firmware *catalog_firmware(const struct catalog *c, int64_t firmwar
     return id_get(&c->firmwares, firmware_id);
 }
 
-static int compare_ids(const void *a, const void *b)
-{
-    int64_t x = *(const int64_t *)a, y = *(const int64_t *)b;
-
-    return (x > y) - (x < y);
-}
-
 bool rule_is_for(const struct rule *r, int64_t device_id)
 {
-    return r->devices.n == 0 ||
-           bsearch(&device_id, r->devices.ids, r->devices.n, sizeof(device_id), compare_ids);
+    return r->devices.n == 0 || id_list_has(&r->devices, device_id);
 }
 
 size_t catalog_rules(const struct catalog *c, int64_t type_id, int64_t device_id, const char *event,
@@ -455,6 +505,30 @@ size_t catalog_candidates(const struct catalog *c, int64_t type_id, const char *
         list = map_get(&c->candidates, k.bytes, k.n);
     *ret = list ? list->list : NULL;
     return list ? list->n : 0;
+}
+
+const struct campaign *catalog_campaign(const struct catalog *c, int64_t campaign_id)
+{
+    return id_get(&c->campaigns, campaign_id);
+}
+
+size_t catalog_campaigns(const struct catalog *c, int64_t firmware_id, bool rollback,
+                         const struct campaign *const **ret)
+{
+    const struct campaigns *l = id_get(rollback ? &c->rollback_of : &c->released_by, firmware_id);
+
+    *ret = l ? l->list : NULL;
+    return l ? l->n : 0;
+}
+
+bool catalog_goes_back(const struct catalog *c, int64_t type_id, const char *module)
+{
+    const struct candidates *list = NULL;
+    struct module_key k;
+
+    if (module_key(&k, type_id, module))
+        list = map_get(&c->candidates, k.bytes, k.n);
+    return list && list->goes_back;
 }
 
 size_t catalog_topics(const struct catalog *c, const struct type_topic *const **ret)

@@ -15,8 +15,6 @@
         section, key, ITEM_INT, RULE_ANY, AT(member), initial, min, max, false, help               \
     }
 
-#define DAY_S INT64_C(86400)
-
 const struct item conf_items[] = {
     STRING("", "data_dir", data_dir, RULE_SOME, "/var/lib/otad", 0,
            "Folder of the database, the firmware files and the generated admin token."),

@@ -25,6 +25,8 @@ int pushes_load(struct pushes *p, struct db *w)
 
     if (rc == 0)
         rc = task_recover(w);
+    if (rc == 0)
+        rc = campaign_recover(w);
     if (rc < 0) {
         db_rollback(w);
         return rc;

@@ -159,6 +159,9 @@ static int housekeeping(struct core *c)
     if (c->expire_due) {
         rc = update_expire(c->writer, c->catalog, clock_now_ms(), EXPIRE_SLICE, &next);
         c->expire_due = rc == EXPIRE_SLICE;
+        if (rc >= 0)
+            rc = update_campaigns(c->writer, clock_now_ms(), EXPIRE_SLICE);
+        c->expire_due |= rc == 1;
     }
     if (rc >= 0 && c->event_due) {
         int64_t oldest = clock_now_ms() - c->conf->events_keep_hours * 3600 * 1000;

@@ -353,6 +353,9 @@ int device_delete(struct db *w, int64_t id, struct fail *f)
         rc = device_tell(w, id, "device.deleted", clock_now_ms());
     if (rc < 0)
         return rc;
+    rc = campaign_forget_device(w, id);
+    if (rc < 0)
+        return device_fail(w, rc, "cannot delete the device", f);
     db_bind_int(updates, 1, id);
     rc = db_run(updates);
     if (rc < 0)

@@ -29,6 +29,7 @@ void field_bounds(const struct json_field *f, int64_t *ret_min, int64_t *ret_max
         *ret_max = ELEMENTS_MAX;
         break;
     case JK_INT:
+    case JK_NUMBER:
     case JK_BOOL:
     case JK_ENUM:
     case JK_TIME:
@@ -156,6 +157,9 @@ static bool is_type(enum json_kind kind, const json_t *v, const char **ret_name)
     case JK_INT:
         *ret_name = "an integer";
         return json_is_integer(v);
+    case JK_NUMBER:
+        *ret_name = "a number";
+        return json_is_number(v);
     case JK_BOOL:
         *ret_name = "true or false";
         return json_is_boolean(v);
@@ -189,6 +193,11 @@ static void check_value(const struct json_field *f, const char *pointer, const j
         break;
     case JK_INT:
         if (json_integer_value(v) < min || json_integer_value(v) > max)
+            json_error_add(errs, pointer, "out_of_range", "%s must be from %lld to %lld", f->name,
+                           (long long)min, (long long)max);
+        break;
+    case JK_NUMBER:
+        if (json_number_value(v) < (double)min || json_number_value(v) > (double)max)
             json_error_add(errs, pointer, "out_of_range", "%s must be from %lld to %lld", f->name,
                            (long long)min, (long long)max);
         break;

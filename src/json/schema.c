@@ -29,6 +29,8 @@ static const char *type_of(enum json_kind kind)
         return "string";
     case JK_INT:
         return "integer";
+    case JK_NUMBER:
+        return "number";
     case JK_BOOL:
         return "boolean";
     case JK_STRINGS:
@@ -55,6 +57,7 @@ static json_t *initial(const struct json_field *f)
     int64_t v;
     switch (f->kind) {
     case JK_INT:
+    case JK_NUMBER:
         return num_parse(f->initial, INT64_MIN, INT64_MAX, &v) == 0 ? json_integer(v) : json_null();
     case JK_BOOL:
         return json_boolean(strcmp(f->initial, "true") == 0);
@@ -87,6 +90,7 @@ static void add_bounds(json_t *s, const struct json_field *f)
         set_bound(s, "maxLength", max, INT64_MAX);
         break;
     case JK_INT:
+    case JK_NUMBER:
         set_bound(s, "minimum", min, INT64_MIN);
         set_bound(s, "maximum", max, INT64_MAX);
         break;

@@ -3,38 +3,6 @@
 
 #include "task.h"
 
-#define DAY_S 86400
-
-/* ---- civil.c ---- */
-/* Days since 1970-01-01 of a date, and back. */
-int64_t civil_days(int64_t year, int month, int day);
-void civil_date(int64_t days, int64_t *ret_year, int *ret_month, int *ret_day);
-static inline int civil_weekday(int64_t days) /* Sunday is 0 */
-{
-    return (int)(((days + 4) % 7 + 7) % 7);
-}
-static inline int64_t floor_div(int64_t a, int64_t b)
-{
-    return a / b - (a % b != 0 && (a % b < 0) != (b < 0));
-}
-
-/* ---- posix_tz.c: the rule for instants after the last one that a file names ---- */
-struct tz_date { /* when clocks change */
-    char kind;   /* 'M' month.week.weekday, 'J' day without leap days, 'N' day from 0 */
-    int month, week, day;
-    int32_t time_s; /* on the wall; may be negative, or beyond a day */
-};
-struct tz_rule {
-    int32_t standard, daylight; /* seconds east of UTC */
-    bool has_daylight;
-    struct tz_date start, end;
-};
-/* "EST5EDT,M3.2.0,M11.1.0": 0, or E_PROTO. */
-int tz_rule_parse(const char *text, size_t n, struct tz_rule *ret) MUST_USE;
-/* Instants (seconds UTC) of year at which it begins and ends. */
-void tz_rule_year(const struct tz_rule *r, int64_t year, int64_t *ret_start, int64_t *ret_end);
-int32_t tz_rule_offset(const struct tz_rule *r, int64_t utc_s);
-
 /* ---- schedule.c ---- */
 /* json_check() of a create request, with pointers below `at`. */
 int check_object(const json_t *in, const char *at, const struct json_field *fields, size_t n,

@@ -10,9 +10,10 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 
 # A room may include the doors of rooms with a lower rank, and its own.
 RANK = {
-    "util": 0, "crypto": 1, "json": 1, "conf": 2, "loop": 2, "db": 3, "store": 4, "audit": 4, "event": 4, "catalog": 5,
-    "device": 6, "update": 7, "task": 8, "dialect": 9, "mqtt": 10, "http": 10, "webhook": 10, "api": 11,
-    "core": 12, "daemon": 13, "sim": 13, "cli": 13, "plugin": 13,
+    "util": 0, "crypto": 1, "json": 1, "conf": 2, "loop": 2, "db": 3, "store": 4, "audit": 4,
+    "event": 4, "campaign": 5, "catalog": 6, "device": 7, "update": 8, "task": 9, "dialect": 10,
+    "mqtt": 11, "http": 11, "webhook": 11, "api": 12, "core": 13, "daemon": 14, "sim": 14,
+    "cli": 14, "plugin": 14,
 }  # fmt: skip
 DOOR_OF = {"db_queries.h": "db", "util_metrics.def": "util", "device_topics.def": "device"}
 LIBRARY = {

@@ -12,7 +12,8 @@ struct check {
     const struct catalog *catalog;
     const struct device *device;
     const struct device_type *type;
-    const char *cause; /* who asks */
+    struct device_type own; /* the type with what a campaign says instead */
+    const char *cause;      /* who asks */
     int64_t now, link_lifetime_ms;
     struct arena *arena;
     struct facts_load facts;
@@ -23,8 +24,12 @@ struct check {
 
 /* ---- an update under way ---- */
 /* What passes by itself withholds the offer, it does not end the update. */
-static bool passes_by(enum reason r)
+static bool passes_by(enum reason r, const struct update *u)
 {
+    if (r == REASON_CAMPAIGN_ENDED) /* what the device has begun it may end */
+        return update_is_in_progress(u->state);
+    if (r == REASON_CAMPAIGN_PAUSED || r == REASON_WINDOW_CLOSED || r == REASON_PACED)
+        return true;
     return r == REASON_DEVICE_DISABLED || r == REASON_QUARANTINED || r == REASON_VERSION_UNKNOWN ||
            r == REASON_BATTERY_LOW || r == REASON_SIGNAL_LOW || r == REASON_NO_SPACE;
 }
@@ -95,6 +100,8 @@ static int offer_again(struct check *k, struct update *u, const struct firmware 
         if (rc == 0)
             rc = life_move(k->db, k->type, u, UPDATE_OFFERED, k->cause,
                            arena_printf(k->arena, "attempt %" PRId64, u->attempt), k->now);
+        if (rc == 0 && u->campaign_id)
+            rc = campaign_offered(k->db, u->campaign_id);
     } else if (u->link_until - k->now < k->link_lifetime_ms / 4) {
         rc = extend_link(k, u);
     } else {
@@ -115,14 +122,15 @@ static int check_active(struct check *k)
     struct update *u = k->facts.active;
     const struct firmware *fw = catalog_firmware(k->catalog, u->firmware_id);
     const struct device_facts *facts = &k->facts.facts;
-    enum reason r = fw ? decide_still(k->catalog, facts, fw, k->now) : REASON_FIRMWARE_DISABLED;
+    enum reason r = fw ? decide_still(k->catalog, facts, fw, u, k->now) : REASON_FIRMWARE_DISABLED;
     bool waits =
         u->state == UPDATE_PLANNED || u->state == UPDATE_OFFERED || u->state == UPDATE_DEFERRED;
     int rc;
 
+    k->type = life_rules(k->catalog, k->type, u, &k->own);
     if (k->facts.rc < 0)
         return k->facts.rc;
-    if (passes_by(r))
+    if (passes_by(r, u))
         return nothing(k, r, r == REASON_QUARANTINED ? k->device->quarantined_until : 0);
     if (r != REASON_ELIGIBLE) {
         rc = life_move(k->db, k->type, u, UPDATE_CANCELED, reason_code(r),
@@ -162,6 +170,7 @@ int update_ids_skip(struct db *w, int64_t n)
 
 static int begin(struct check *k, const struct firmware *fw)
 {
+    const struct decision *by = k->ret_decision;
     struct update u = {
         .project_id = k->device->project_id,
         .device_id = k->device->id,
@@ -175,16 +184,24 @@ static int begin(struct check *k, const struct firmware *fw)
         .bytes_total = (int64_t)fw->bytes_total,
         .coverage = "",
         .link_until = k->now + k->link_lifetime_ms,
-        .deadline_at = k->now + k->type->accept_timeout_s * 1000,
+        .campaign_id = by->campaign ? by->campaign->id : 0,
+        .phase = by->phase,
         .created_at = k->now,
         .updated_at = k->now,
     };
     int rc = take_place(k);
 
+    k->type = life_rules(k->catalog, decide_type(k->catalog, k->device), &u, &k->own);
+    u.deadline_at = k->now + k->type->accept_timeout_s * 1000;
     if (rc == 0)
         rc = update_next_id(k->db, &u.id);
     if (rc == 0)
         rc = update_insert(k->db, &u);
+    if (rc == 0 && u.campaign_id)
+        rc = campaign_moved(k->db, u.campaign_id, u.phase, NULL, update_state_name(u.state),
+                            CAMPAIGN_END_NONE, k->now);
+    if (rc == 0 && u.campaign_id)
+        rc = campaign_offered(k->db, u.campaign_id);
     if (rc == 0)
         rc = update_history_add(
             k->db, u.id, k->now, "", update_state_name(UPDATE_PLANNED), k->cause,

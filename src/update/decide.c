@@ -44,32 +44,25 @@ static struct decide_context context_of(const struct catalog *c, const struct de
 }
 
 /* ---- rules 1 and 2: the device ---- */
+static struct verdict of(enum reason r)
+{
+    return (struct verdict){.reason = r};
+}
+
 static struct verdict check_device(const struct decide_context *x)
 {
     const struct device *d = x->facts->device;
 
     if (!d->enabled)
-        return (struct verdict){REASON_DEVICE_DISABLED, 0};
+        return of(REASON_DEVICE_DISABLED);
     if (d->quarantined_until > x->now)
-        return (struct verdict){REASON_QUARANTINED, d->quarantined_until};
+        return (struct verdict){.reason = REASON_QUARANTINED, .retry_at = d->quarantined_until};
     if (!x->facts->version)
-        return (struct verdict){REASON_VERSION_UNKNOWN, 0};
-    return (struct verdict){REASON_ELIGIBLE, 0};
+        return of(REASON_VERSION_UNKNOWN);
+    return of(REASON_ELIGIBLE);
 }
 
 /* ---- rules 4 to 6 ---- */
-static int compare_ids(const void *a, const void *b)
-{
-    int64_t x = *(const int64_t *)a, y = *(const int64_t *)b;
-
-    return (x > y) - (x < y);
-}
-
-static bool list_has(const struct id_list *list, int64_t id)
-{
-    return list->n > 0 && bsearch(&id, list->ids, list->n, sizeof(id), compare_ids) != NULL;
-}
-
 static bool source_matches(const struct decide_context *x, const struct firmware *fw)
 {
     for (size_t i = 0; i < fw->n_sources; i++)
@@ -80,6 +73,17 @@ static bool source_matches(const struct decide_context *x, const struct firmware
 
 /* Opaque versions have the order of their upload. A current version that was never uploaded has
  * no place in it: then only a firmware that names it explicitly is newer. */
+int decide_order(const struct decide_context *x, const struct firmware *fw)
+{
+    if (x->type->scheme != VERSION_OPAQUE)
+        return version_compare(x->type->scheme, fw->version, x->facts->version);
+    if (x->current)
+        return fw->id == x->current->id ? 0 : fw->id > x->current->id ? 1 : -1;
+    if (version_compare(x->type->scheme, fw->version, x->facts->version) == 0)
+        return 0;
+    return fw->n_sources > 0 && source_matches(x, fw) ? 1 : -1;
+}
+
 static bool is_newer(const struct decide_context *x, const struct firmware *fw)
 {
     if (x->type->scheme != VERSION_OPAQUE)
@@ -92,7 +96,8 @@ static bool is_newer(const struct decide_context *x, const struct firmware *fw)
 /* All that follow in the candidates' order are not newer either. */
 static bool ends_here(const struct decide_context *x, const struct firmware *fw)
 {
-    return (x->type->scheme != VERSION_OPAQUE || x->current) && !is_newer(x, fw);
+    return (x->type->scheme != VERSION_OPAQUE || x->current) && !is_newer(x, fw) &&
+           !catalog_goes_back(x->catalog, x->facts->device->type_id, x->facts->module);
 }
 
 /* ---- rules 11 and 12 ---- */
@@ -109,27 +114,29 @@ static bool is_own(const struct device_facts *facts, const struct active_update 
     return u->device_id == facts->device->id && strcmp(u->module, facts->module) == 0;
 }
 
-static struct verdict check_attempts(const struct decide_context *x, const struct firmware *fw)
+static struct verdict check_attempts(const struct decide_context *x, const struct firmware *fw,
+                                     const struct campaign *campaign)
 {
+    int64_t allowed = campaign && campaign->attempts ? campaign->attempts : x->type->attempts;
     const struct past_attempt *past = decide_past(x->facts, fw->id);
 
     /* An operator who cancels an update means it for the day. */
-    if (past && (past->canceled || past->attempts >= x->type->attempts))
-        return (struct verdict){REASON_ATTEMPTS_EXHAUSTED, 0};
+    if (past && (past->canceled || past->attempts >= allowed))
+        return of(REASON_ATTEMPTS_EXHAUSTED);
     if (past && past->attempts > 0) {
         int64_t retry_at = past->last_ended_at + backoff_ms(x->type, past->attempts);
 
         if (retry_at > x->now)
-            return (struct verdict){REASON_BACKING_OFF, retry_at};
+            return (struct verdict){.reason = REASON_BACKING_OFF, .retry_at = retry_at};
     }
     for (size_t i = 0; i < x->facts->n_active; i++) {
         const struct active_update *u = &x->facts->active[i];
 
         if (is_own(x->facts, u) && u->firmware_id == fw->id && u->state == UPDATE_PLANNED &&
             u->retry_at > x->now)
-            return (struct verdict){REASON_BACKING_OFF, u->retry_at};
+            return (struct verdict){.reason = REASON_BACKING_OFF, .retry_at = u->retry_at};
     }
-    return (struct verdict){REASON_ELIGIBLE, 0};
+    return of(REASON_ELIGIBLE);
 }
 
 int64_t decide_parallel(const struct catalog *c, const struct device_facts *facts)
@@ -191,19 +198,20 @@ const struct active_update *decide_busy(const struct catalog *c, const struct de
 }
 
 /* ---- the rules of one firmware, in order ---- */
-static enum reason check_firmware(const struct decide_context *x, const struct firmware *fw)
+static enum reason check_firmware(const struct decide_context *x, const struct firmware *fw,
+                                  bool may_go_back)
 {
     int64_t device_id = x->facts->device->id;
 
     if (!fw->enabled)
         return REASON_FIRMWARE_DISABLED;
-    if (fw->devices.n > 0 && !list_has(&fw->devices, device_id))
+    if (fw->devices.n > 0 && !id_list_has(&fw->devices, device_id))
         return REASON_NOT_IN_DEVICE_LIST;
-    if (list_has(&fw->denied, device_id))
+    if (id_list_has(&fw->denied, device_id))
         return REASON_DENIED;
     if (fw->n_sources > 0 && !source_matches(x, fw))
         return REASON_SOURCE_VERSION_MISMATCH;
-    if (!is_newer(x, fw))
+    if (!is_newer(x, fw) && !may_go_back && !govern_goes_back(x, fw))
         return REASON_NOT_NEWER;
     if (fw->hardware && conditions_hardware(x->facts, fw))
         return REASON_HARDWARE_MISMATCH;
@@ -212,34 +220,74 @@ static enum reason check_firmware(const struct decide_context *x, const struct f
 
 static struct verdict check_release(const struct decide_context *x, const struct firmware *fw)
 {
-    struct verdict v;
+    bool governed;
+    struct verdict by = govern(x, fw, &governed), v;
 
-    if (fw->campaign_only)
-        return (struct verdict){REASON_CAMPAIGN_NOT_STARTED, 0};
-    v = check_attempts(x, fw);
+    if (by.reason != REASON_ELIGIBLE && (governed || fw->campaign_only || !is_newer(x, fw)))
+        return by;
+    if (by.reason != REASON_ELIGIBLE)
+        by = of(REASON_ELIGIBLE); /* open, and no campaign minds */
+    v = check_attempts(x, fw, by.campaign);
     if (v.reason == REASON_ELIGIBLE && decide_busy(x->catalog, x->facts, x->now))
         v.reason = REASON_UPDATE_IN_PROGRESS;
+    v.campaign = by.campaign;
+    v.phase = by.phase;
     return v;
 }
 
 static struct verdict check_all(const struct decide_context *x, const struct firmware *fw)
 {
-    enum reason r = check_firmware(x, fw);
+    enum reason r = check_firmware(x, fw, false);
 
-    return r == REASON_ELIGIBLE ? check_release(x, fw) : (struct verdict){r, 0};
+    return r == REASON_ELIGIBLE ? check_release(x, fw) : of(r);
 }
 
 enum reason decide_still(const struct catalog *c, const struct device_facts *facts,
-                         const struct firmware *fw, int64_t now)
+                         const struct firmware *fw, const struct update *u, int64_t now)
 {
     struct decide_context x = context_of(c, facts, now);
+    const struct campaign *by = u && u->campaign_id ? catalog_campaign(c, u->campaign_id) : NULL;
+    bool back = by && (u->phase == CAMPAIGN_ROLLBACK || by->allow_downgrade || by->allow_reinstall);
     struct verdict v = check_device(&x);
 
     if (v.reason != REASON_ELIGIBLE)
         return v.reason;
-    v.reason = check_firmware(&x, fw);
-    return v.reason == REASON_ELIGIBLE && fw->campaign_only ? REASON_CAMPAIGN_NOT_STARTED
-                                                            : v.reason;
+    v.reason = check_firmware(&x, fw, back);
+    if (v.reason != REASON_ELIGIBLE)
+        return v.reason;
+    if (u && u->campaign_id)
+        return govern_still(&x, u);
+    return fw->campaign_only ? REASON_CAMPAIGN_NOT_STARTED : REASON_ELIGIBLE;
+}
+
+enum reason decide_dry(const struct catalog *c, const struct device_facts *facts,
+                       const struct campaign *campaign,
+                       const int64_t offered[CAMPAIGN_PHASES_MAX + 1], int64_t now, int *ret_phase)
+{
+    const struct firmware *fw = catalog_firmware(c, campaign->firmware_id);
+    struct decide_context x = context_of(c, facts, now);
+    const struct device *d = facts->device;
+    const struct campaign_device of_campaign = {d->id, d->tags, facts->attribute, facts->arg};
+    struct verdict v = check_device(&x);
+    enum campaign_match match = campaign_targets(campaign, &of_campaign, 0);
+
+    if (match != CAMPAIGN_TARGET)
+        return match == CAMPAIGN_DENIED ? REASON_DENIED : REASON_NOT_IN_DEVICE_LIST;
+    if (v.reason != REASON_ELIGIBLE)
+        return v.reason;
+    if (!fw)
+        return REASON_FIRMWARE_DISABLED;
+    int order = decide_order(&x, fw);
+    v.reason =
+        check_firmware(&x, fw, order < 0 ? campaign->allow_downgrade : campaign->allow_reinstall);
+    if (v.reason != REASON_ELIGIBLE)
+        return v.reason;
+    *ret_phase = campaign_phase_of(campaign, d->id, (int)campaign->n_phases, offered);
+    if (*ret_phase < 0)
+        return REASON_PHASE_NOT_OPEN;
+    v = check_attempts(&x, fw, campaign);
+    return v.reason == REASON_ELIGIBLE && decide_busy(c, facts, now) ? REASON_UPDATE_IN_PROGRESS
+                                                                     : v.reason;
 }
 
 /* ---- the choice ---- */
@@ -333,8 +381,11 @@ void decide(const struct catalog *c, const struct device_facts *facts, int64_t n
             verdicts[i] = v;
         note_retry(ret, &v);
         if (v.reason == REASON_ELIGIBLE &&
-            (!ret->firmware || is_better(&x, list[i], ret->firmware)))
+            (!ret->firmware || is_better(&x, list[i], ret->firmware))) {
             ret->firmware = list[i];
+            ret->campaign = v.campaign;
+            ret->phase = v.phase;
+        }
         if (!rows && ends_here(&x, list[i]))
             break;
     }

@@ -23,6 +23,12 @@ static const char *const codes[REASON__COUNT] = {
     [REASON_SIGNAL_LOW] = "signal_low",
     [REASON_NO_SPACE] = "no_space",
     [REASON_CAMPAIGN_NOT_STARTED] = "campaign_not_started",
+    [REASON_PHASE_NOT_OPEN] = "phase_not_open",
+    [REASON_AWAITING_APPROVAL] = "awaiting_approval",
+    [REASON_WINDOW_CLOSED] = "window_closed",
+    [REASON_PACED] = "paced",
+    [REASON_CAMPAIGN_PAUSED] = "campaign_paused",
+    [REASON_CAMPAIGN_ENDED] = "campaign_ended",
     [REASON_ATTEMPTS_EXHAUSTED] = "attempts_exhausted",
     [REASON_BACKING_OFF] = "backing_off",
     [REASON_UPDATE_IN_PROGRESS] = "update_in_progress",
@@ -205,9 +211,17 @@ static void explain_firmware(const struct decide_context *x, const struct verdic
         say(r, "the firmware is disabled");
         break;
     case REASON_NOT_IN_DEVICE_LIST:
+        if (v->campaign) {
+            govern_explain(x, v, r);
+            break;
+        }
         say(r, "the firmware is for %zu listed devices, and this is none of them", fw->devices.n);
         break;
     case REASON_DENIED:
+        if (v->campaign) {
+            govern_explain(x, v, r);
+            break;
+        }
         say(r, "the firmware's deny list holds the device");
         break;
     case REASON_SOURCE_VERSION_MISMATCH:
@@ -227,7 +241,18 @@ static void explain_firmware(const struct decide_context *x, const struct verdic
         explain_minimum(x, fw, r);
         break;
     case REASON_CAMPAIGN_NOT_STARTED:
-        say(r, "it is released by campaign only, and none is running");
+        if (!v->campaign)
+            say(r, "it is released by campaign only, and none is running");
+        else
+            govern_explain(x, v, r);
+        break;
+    case REASON_PHASE_NOT_OPEN:
+    case REASON_AWAITING_APPROVAL:
+    case REASON_WINDOW_CLOSED:
+    case REASON_PACED:
+    case REASON_CAMPAIGN_PAUSED:
+    case REASON_CAMPAIGN_ENDED:
+        govern_explain(x, v, r);
         break;
     case REASON_ATTEMPTS_EXHAUSTED:
     case REASON_BACKING_OFF:

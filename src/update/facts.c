@@ -160,15 +160,39 @@ static const json_t *attribute(void *arg, const char *name)
     return json_object_get(l->attributes, name);
 }
 
+struct campaign_seen {
+    struct campaign_seen *next;
+    const struct campaign *campaign;
+    struct campaign_now now;
+};
+
+static const struct campaign_now *campaign(void *arg, const struct campaign *c)
+{
+    struct facts_load *l = arg;
+    struct campaign_seen *s = l->campaigns;
+
+    while (s && s->campaign != c)
+        s = s->next;
+    if (!s) {
+        s = arena_alloc(l->arena, sizeof(*s));
+        s->campaign = c;
+        s->next = l->campaigns;
+        l->campaigns = s;
+        int rc = campaign_now_load(l->db, c, l->facts.device->id, &s->now);
+        l->rc = l->rc < 0 ? l->rc : rc;
+    }
+    return &s->now;
+}
+
 int facts_load(struct db *db, const struct device *d, const char *module, int64_t now,
                struct arena *a, struct facts_load *ret)
 {
     char version[VERSION_MAX + 1];
     int rc;
 
-    *ret = (struct facts_load){.db = db};
-    ret->facts =
-        (struct device_facts){.device = d, .module = module, .attribute = attribute, .arg = ret};
+    *ret = (struct facts_load){.db = db, .arena = a};
+    ret->facts = (struct device_facts){
+        .device = d, .module = module, .attribute = attribute, .campaign = campaign, .arg = ret};
     rc = device_version(db, d->id, module, version, NULL);
     if (rc < 0 && rc != E_NOTFOUND)
         return rc;

@@ -42,6 +42,37 @@ static int64_t deadline_of(const struct device_type *t, const struct update *u, 
     return 0;
 }
 
+const struct device_type *life_rules(const struct catalog *c, const struct device_type *type,
+                                     const struct update *u, struct device_type *buf)
+{
+    const struct campaign *by = u->campaign_id ? catalog_campaign(c, u->campaign_id) : NULL;
+
+    if (!by || u->phase == CAMPAIGN_ROLLBACK)
+        return type;
+    *buf = *type;
+    buf->accept_timeout_s = by->accept_s ? by->accept_s : type->accept_timeout_s;
+    buf->download_timeout_s = by->download_s ? by->download_s : type->download_timeout_s;
+    buf->install_timeout_s = by->install_s ? by->install_s : type->install_timeout_s;
+    buf->verify_timeout_s = by->verify_s ? by->verify_s : type->verify_timeout_s;
+    buf->attempts = by->attempts ? by->attempts : type->attempts;
+    return buf;
+}
+
+static enum campaign_end end_of(const struct update *u)
+{
+    static const enum campaign_end ends[UPDATE__COUNT] = {
+        [UPDATE_VERIFIED] = CAMPAIGN_END_VERIFIED,
+        [UPDATE_REJECTED] = CAMPAIGN_END_REJECTED,
+        [UPDATE_FAILED] = CAMPAIGN_END_FAILED,
+        [UPDATE_ROLLED_BACK] = CAMPAIGN_END_ROLLED_BACK,
+        [UPDATE_TIMED_OUT] = CAMPAIGN_END_TIMED_OUT,
+        [UPDATE_UNVERIFIED] = CAMPAIGN_END_TIMED_OUT,
+        [UPDATE_CANCELED] = CAMPAIGN_END_CANCELED,
+    };
+
+    return u->state == UPDATE_VERIFIED && u->suspect ? CAMPAIGN_END_SUSPECT : ends[u->state];
+}
+
 static void count_end(const struct update *u)
 {
     static const enum metric ends[UPDATE__COUNT] = {
@@ -115,6 +146,9 @@ int life_move(struct db *w, const struct device_type *type, struct update *u, en
     rc = update_store(w, u);
     if (rc == 0)
         rc = life_record(w, u, update_state_name(from), cause, text, now);
+    if (rc == 0 && u->campaign_id)
+        rc = campaign_moved(w, u->campaign_id, u->phase, update_state_name(from),
+                            update_state_name(to), end_of(u), now);
     if (rc == 0)
         count_end(u);
     return rc;
@@ -203,6 +237,7 @@ int update_moved(struct db *w, const struct catalog *c, const struct device *d, 
 {
     const struct device_type *type = decide_type(c, d);
     const char *words = text && *text ? text : "the device says so";
+    struct device_type own;
     struct update u = {0};
     int rc = update_by_id(w, update_id, a, &u);
 
@@ -210,6 +245,7 @@ int update_moved(struct db *w, const struct catalog *c, const struct device *d, 
         return rc;
     if (u.device_id != d->id)
         return E_NOTFOUND;
+    type = life_rules(c, type, &u, &own);
     percent = percent > 100 ? 100 : percent;
     if (update_is_final(u.state) || !may_say(to))
         return illegal();
@@ -240,18 +276,43 @@ static bool is_beyond(const struct catalog *c, const struct device_type *type,
     return fw && fw->id > u->firmware_id;
 }
 
+/* Verified, and back again within a day: the device does not hold what it installs. Each time is a
+ * failure, so that target, old, target … ends in quarantine and not in an endless loop. */
+static int note_fall_back(struct db *w, const struct device_type *type, const struct device *d,
+                          const char *module, const char *version, int64_t now)
+{
+    bool quarantined;
+    {
+        AUTO(db_reset) struct db_stmt *q = db_use(w, Q_UPDATE_FELL_BACK);
+        db_bind_int(q, 1, d->id);
+        db_bind_text(q, 2, module);
+        db_bind_text(q, 3, version);
+        db_bind_int(q, 4, now - DAY_MS);
+        int rc = db_row(q);
+        if (rc < 0)
+            return rc == E_NOTFOUND ? 0 : rc;
+    }
+    return life_count_failure(w, type, d, now, &quarantined);
+}
+
 int update_reported(struct db *w, const struct catalog *c, const struct device *d,
                     const char *module, const char *version, int64_t now, struct arena *a)
 {
     const struct device_type *type = decide_type(c, d);
+    char before[VERSION_MAX + 1];
     struct update u = {0};
-    int rc = device_version_set(w, d->id, module, version, now);
+    int rc = device_version(w, d->id, module, before, NULL);
 
+    if (rc < 0 && rc != E_NOTFOUND)
+        return rc;
+    bool changed = rc == 0 && strcmp(before, version) != 0;
+    rc = device_version_set(w, d->id, module, version, now);
+    if (rc == 0)
+        rc = update_active_of(w, d->id, module, a, &u);
+    if (rc == E_NOTFOUND)
+        return changed ? note_fall_back(w, type, d, module, version, now) : 0;
     if (rc < 0)
         return rc;
-    rc = update_active_of(w, d->id, module, a, &u);
-    if (rc < 0)
-        return rc == E_NOTFOUND ? 0 : rc;
     if (version_compare(type->scheme, version, u.to_version) == 0)
         return life_move(w, type, &u, UPDATE_VERIFIED, "report",
                          arena_printf(a, "the device reports %s", version), now);
@@ -293,6 +354,7 @@ static int expire(struct db *w, const struct catalog *c, int64_t update_id, int6
                   struct arena *a)
 {
     const struct device_type *type;
+    struct device_type own;
     struct device d = {0};
     struct update u = {0};
     enum update_state end;
@@ -303,7 +365,7 @@ static int expire(struct db *w, const struct catalog *c, int64_t update_id, int6
         rc = device_by_id(w, u.device_id, a, &d);
     if (rc < 0)
         return rc;
-    type = decide_type(c, &d);
+    type = life_rules(c, decide_type(c, &d), &u, &own);
     end = u.state >= UPDATE_DOWNLOADED ? UPDATE_UNVERIFIED : UPDATE_TIMED_OUT;
     /* What waits as planned failed when it was counted last. */
     if (u.state != UPDATE_PLANNED) {
@@ -351,4 +413,22 @@ int update_expire(struct db *w, const struct catalog *c, int64_t now, int max, i
         return rc;
     *ret_next = rc == 0 ? db_int(q, 0) : 0;
     return (int)n;
+}
+
+/* ---- campaigns ---- */
+int update_campaigns(struct db *w, int64_t now, int max)
+{
+    int64_t ids[64];
+    struct fail f;
+    int due = campaign_tick(w, now, (int)ARRAY_LEN(ids));
+    int n = due < 0
+                ? due
+                : campaign_leftovers(w, ids, max < (int)ARRAY_LEN(ids) ? max : (int)ARRAY_LEN(ids));
+
+    for (int i = 0; i < n; i++) {
+        int rc = update_cancel(w, ids[i], "campaign_ended", "its campaign has ended", now, &f);
+        if (rc < 0)
+            return rc;
+    }
+    return n < 0 ? n : n > 0 || due == (int)ARRAY_LEN(ids);
 }

@@ -31,6 +31,8 @@ void update_row(struct db_stmt *s, struct arena *a, struct update *ret)
         .created_at = db_int(s, 18),
         .updated_at = db_int(s, 19),
         .ended_at = db_int(s, 20),
+        .campaign_id = db_int(s, 21),
+        .phase = (int)db_int(s, 22),
     };
 }
 
@@ -107,11 +109,13 @@ int update_history(struct db *db, int64_t id, int (*row)(void *arg, const struct
 /* ---- lists ---- */
 /* The queries of a kind differ in nothing but the index they walk. */
 struct by_filter {
-    enum db_query project, device, firmware, state, open;
+    enum db_query project, device, firmware, state, open, campaign, campaign_state;
 };
 
 static enum db_query choose(const struct by_filter *q, const struct update_filter *flt)
 {
+    if (flt->campaign_id)
+        return flt->state >= 0 ? q->campaign_state : q->campaign;
     if (flt->device_id)
         return q->device;
     if (flt->state == -2)
@@ -135,9 +139,13 @@ static void bind_filter(struct db_stmt *q, const struct update_filter *flt)
 int update_list(struct db *db, const struct update_filter *flt, int64_t before, int limit,
                 int (*row)(void *arg, const struct update *u), void *arg)
 {
-    static const struct by_filter queries = {Q_UPDATE_LIST, Q_UPDATE_LIST_DEVICE,
-                                             Q_UPDATE_LIST_FIRMWARE, Q_UPDATE_LIST_STATE,
-                                             Q_UPDATE_LIST_OPEN};
+    static const struct by_filter queries = {Q_UPDATE_LIST,
+                                             Q_UPDATE_LIST_DEVICE,
+                                             Q_UPDATE_LIST_FIRMWARE,
+                                             Q_UPDATE_LIST_STATE,
+                                             Q_UPDATE_LIST_OPEN,
+                                             Q_UPDATE_LIST_CAMPAIGN,
+                                             Q_UPDATE_LIST_CAMPAIGN_STATE};
     AUTO(db_reset) struct db_stmt *q = db_use(db, choose(&queries, flt));
     struct arena a;
     struct update u = {0};
@@ -147,6 +155,8 @@ int update_list(struct db *db, const struct update_filter *flt, int64_t before, 
     bind_filter(q, flt);
     db_bind_int(q, 6, before > 0 ? before : INT64_MAX);
     db_bind_int(q, 7, limit);
+    if (flt->campaign_id)
+        db_bind_int(q, 8, flt->campaign_id);
     while ((rc = db_step(q)) == 1) {
         arena_reset(&a);
         update_row(q, &a, &u);
@@ -160,13 +170,15 @@ int update_list(struct db *db, const struct update_filter *flt, int64_t before, 
 
 int64_t update_count(struct db *db, const struct update_filter *flt)
 {
-    static const struct by_filter queries = {Q_UPDATE_COUNT, Q_UPDATE_COUNT_DEVICE,
-                                             Q_UPDATE_COUNT_FIRMWARE, Q_UPDATE_COUNT_STATE,
-                                             Q_UPDATE_COUNT_OPEN};
+    static const struct by_filter queries = {
+        Q_UPDATE_COUNT,      Q_UPDATE_COUNT_DEVICE,   Q_UPDATE_COUNT_FIRMWARE, Q_UPDATE_COUNT_STATE,
+        Q_UPDATE_COUNT_OPEN, Q_UPDATE_COUNT_CAMPAIGN, Q_UPDATE_COUNT_CAMPAIGN};
     AUTO(db_reset) struct db_stmt *q = db_use(db, choose(&queries, flt));
     int rc;
 
     bind_filter(q, flt);
+    if (flt->campaign_id)
+        db_bind_int(q, 6, flt->campaign_id);
     rc = db_row(q);
     return rc < 0 ? rc : db_int(q, 0);
 }
@@ -197,6 +209,11 @@ int update_insert(struct db *w, const struct update *u)
     db_bind_int(q, 11, u->link_until);
     bind_time(q, 12, u->deadline_at);
     db_bind_int(q, 13, u->created_at);
+    if (u->campaign_id)
+        db_bind_int(q, 14, u->campaign_id);
+    else
+        db_bind_null(q, 14);
+    db_bind_int(q, 15, u->phase);
     return db_run(q);
 }
 

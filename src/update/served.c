@@ -49,7 +49,11 @@ static int pass_downloading(struct db *w, struct update *u, int64_t now)
     const char *from = update_state_name(u->state);
 
     u->state = UPDATE_DOWNLOADING;
-    return life_record(w, u, from, "download", first_bytes, now);
+    int rc = u->campaign_id
+                 ? campaign_moved(w, u->campaign_id, u->phase, from,
+                                  update_state_name(UPDATE_DOWNLOADING), CAMPAIGN_END_NONE, now)
+                 : 0;
+    return rc < 0 ? rc : life_record(w, u, from, "download", first_bytes, now);
 }
 
 static int note_bytes(struct db *w, const struct device_type *type, struct update *u, int64_t now)
@@ -73,6 +77,7 @@ int update_served(struct db *w, const struct catalog *c, int64_t update_id, int 
                   uint64_t from, uint64_t to, bool starts, int64_t now, struct arena *a)
 {
     const struct device_type *type;
+    struct device_type own;
     const struct firmware *fw;
     struct device d = {0};
     struct update u = {0};
@@ -88,7 +93,7 @@ int update_served(struct db *w, const struct catalog *c, int64_t update_id, int 
     rc = device_by_id(w, u.device_id, a, &d);
     if (rc < 0)
         return rc;
-    type = decide_type(c, &d);
+    type = life_rules(c, decide_type(c, &d), &u, &own);
     if (u.state == UPDATE_DOWNLOADED && starts) {
         rc = begin_again(w, type, &d, &u, now, a);
         if (rc < 0 || update_is_final(u.state))

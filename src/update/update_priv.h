@@ -26,7 +26,9 @@ bool conditions_text(const json_t *value, char *ret, size_t cap);
 /* ---- decide.c ---- */
 struct verdict {
     enum reason reason;
-    int64_t retry_at; /* BACKING_OFF, QUARANTINED */
+    int64_t retry_at; /* BACKING_OFF, QUARANTINED, and what campaigns know */
+    const struct campaign *campaign;
+    int phase;
 };
 struct decide_context {
     const struct catalog *catalog;
@@ -57,6 +59,22 @@ const struct device_type *decide_type(const struct catalog *c, const struct devi
 /* Opaque: the newest upload with this version, NULL. */
 const struct firmware *decide_locate(const struct catalog *c, int64_t type_id, const char *module,
                                      const char *version);
+
+/* How a firmware stands to what runs: <0 older, 0 the same, >0 newer. */
+int decide_order(const struct decide_context *x, const struct firmware *fw);
+
+/* ---- govern.c: rule 10, campaigns ---- */
+/* The verdict of the campaigns of the firmware; ELIGIBLE: one of them admits the device.
+ * *ret_governed: the firmware is for this device only by campaign, even if it is open. */
+struct verdict govern(const struct decide_context *x, const struct firmware *fw,
+                      bool *ret_governed);
+/* A campaign that is going on lets it be installed although it is not newer. */
+bool govern_goes_back(const struct decide_context *x, const struct firmware *fw);
+/* An update under way of a campaign. */
+enum reason govern_still(const struct decide_context *x, const struct update *u);
+/* What the reason's sentence needs: the campaign's numbers. */
+void govern_explain(const struct decide_context *x, const struct verdict *v,
+                    struct reason_row *ret);
 
 /* ---- explain.c: text and parameters of one row, from the values that decided ---- */
 void explain_row(const struct decide_context *x, const struct verdict *v, const struct firmware *fw,
@@ -94,6 +112,9 @@ int update_history_add(struct db *w, int64_t id, int64_t now, const char *from, 
                        const char *cause, const char *text) MUST_USE;
 
 /* ---- life.c ---- */
+/* The type's deadlines and attempts, or those of the update's campaign; buf is the caller's. */
+const struct device_type *life_rules(const struct catalog *c, const struct device_type *type,
+                                     const struct update *u, struct device_type *buf);
 /* One legal transition: the row, its deadline, one row of history, the metrics. An illegal one is
  * counted and returns E_CONFLICT; nothing is written then. */
 int life_move(struct db *w, const struct device_type *type, struct update *u, enum update_state to,

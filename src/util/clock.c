@@ -31,6 +31,26 @@ int64_t clock_mono_us(void)
     return (int64_t)ts.tv_sec * 1000000 + ts.tv_nsec / 1000;
 }
 
+static _Atomic int64_t fake_steady_ms, steady_base_ms;
+
+void clock_fake_steady_ms(int64_t ms)
+{
+    atomic_store(&fake_steady_ms, ms);
+}
+
+int64_t clock_steady_ms(void)
+{
+    int64_t fake = atomic_load_explicit(&fake_steady_ms, memory_order_relaxed);
+    if (fake)
+        return fake;
+    int64_t mono = clock_mono_us() / 1000, base = atomic_load(&steady_base_ms);
+    if (!base) { /* whoever is first says */
+        int64_t own = clock_now_ms() - mono;
+        base = atomic_compare_exchange_strong(&steady_base_ms, &base, own) ? own : base;
+    }
+    return base + mono;
+}
+
 #define DAY_MS  INT64_C(86400000)
 #define TIME_LO INT64_C(-62167219200000) /* 0000-01-01T00:00:00.000Z */
 #define TIME_HI INT64_C(253402300799999) /* 9999-12-31T23:59:59.999Z */

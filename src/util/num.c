@@ -127,3 +127,15 @@ int b64url_decode(const char *s, size_t n, void *ret, size_t cap)
     }
     return bits ? -EINVAL : (int)len;
 }
+
+static int compare_ids(const void *a, const void *b)
+{
+    int64_t x = *(const int64_t *)a, y = *(const int64_t *)b;
+
+    return (x > y) - (x < y);
+}
+
+bool id_list_has(const struct id_list *list, int64_t id)
+{
+    return list->n > 0 && bsearch(&id, list->ids, list->n, sizeof(id), compare_ids) != NULL;
+}

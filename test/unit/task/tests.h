@@ -10,6 +10,5 @@
 #include <cmocka.h>
 /* clang-format on */
 
-int test_zone(void);
 int test_schedule(void);
 int test_task(void);

@@ -138,6 +138,25 @@ static void zero_bytes_are_suspect(void **state UNUSED)
     domain_done(&l.d);
 }
 
+static void to_and_fro_ends_in_quarantine(void **state UNUSED)
+{
+    struct life l;
+
+    life_init(&l);
+    for (int i = 1; i <= 6; i++) {
+        assert_int_equal(the_device(&l.d, l.dev).quarantined_until, 0);
+        served(&l.d, l.u.id, 0, 1000, T0 + i);
+        report(&l.d, l.dev, "2.0", T0 + i);
+        assert_int_equal(state_of(&l), UPDATE_VERIFIED);
+        report(&l.d, l.dev, "1.0", T0 + i); /* it fell back by itself */
+        report(&l.d, l.dev, "1.0", T0 + i); /* said again, it is no news */
+        l.u = check(&l.d, l.dev, T0 + i, NULL);
+        assert_int_equal(l.u.id != 0, i < 6);
+    }
+    assert_true(the_device(&l.d, l.dev).quarantined_until > T0);
+    domain_done(&l.d);
+}
+
 static void an_earlier_attempts_bytes_count(void **state UNUSED)
 {
     struct life l;
@@ -463,16 +482,16 @@ static void lists_filter(void **state UNUSED)
         struct update_filter flt;
         int64_t n;
     } cases[] = {
-        {{l.d.project, 0, 0, -1}, 6},
-        {{l.d.project + 1, 0, 0, -1}, 0},
-        {{l.d.project, l.dev, 0, -1}, 1},
-        {{l.d.project, l.dev, 0, -2}, 0},
-        {{l.d.project, 0, l.fw, -1}, 6},
-        {{l.d.project, 0, l.fw + 1, -1}, 0},
-        {{l.d.project, 0, 0, UPDATE_OFFERED}, 5},
-        {{l.d.project, 0, l.fw, UPDATE_REJECTED}, 1},
-        {{l.d.project, 0, 0, -2}, 5},
-        {{l.d.project, 0, l.fw, -2}, 5},
+        {{l.d.project, 0, 0, -1, 0}, 6},
+        {{l.d.project + 1, 0, 0, -1, 0}, 0},
+        {{l.d.project, l.dev, 0, -1, 0}, 1},
+        {{l.d.project, l.dev, 0, -2, 0}, 0},
+        {{l.d.project, 0, l.fw, -1, 0}, 6},
+        {{l.d.project, 0, l.fw + 1, -1, 0}, 0},
+        {{l.d.project, 0, 0, UPDATE_OFFERED, 0}, 5},
+        {{l.d.project, 0, l.fw, UPDATE_REJECTED, 0}, 1},
+        {{l.d.project, 0, 0, -2, 0}, 5},
+        {{l.d.project, 0, l.fw, -2, 0}, 5},
     };
     for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
         assert_int_equal(update_count(l.d.w, &cases[i].flt), cases[i].n);
@@ -492,6 +511,7 @@ int test_life(void)
         cmocka_unit_test(only_the_report_verifies),
         cmocka_unit_test(the_target_at_any_time_verifies),
         cmocka_unit_test(zero_bytes_are_suspect),
+        cmocka_unit_test(to_and_fro_ends_in_quarantine),
         cmocka_unit_test(an_earlier_attempts_bytes_count),
         cmocka_unit_test(the_old_version_again_is_rolled_back),
         cmocka_unit_test(beyond_the_target_is_superseded),

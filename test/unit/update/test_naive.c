@@ -286,7 +286,7 @@ static void one_case(struct domain *d, const int64_t *devices, struct firmware *
     check_rows(&x, &dn);
     /* What decide() offers may still be offered in the same breath. */
     if (dn.firmware)
-        assert_int_equal(decide_still(d->catalog, &facts, dn.firmware, T0), REASON_ELIGIBLE);
+        assert_int_equal(decide_still(d->catalog, &facts, dn.firmware, NULL, T0), REASON_ELIGIBLE);
 }
 
 static void one_catalog(struct domain *d, const int64_t *devices)

@@ -160,7 +160,7 @@ static void promises_hold(struct walk *w, bool all)
     /* The newest always, everything now and then. */
     MUST(update_list(w->d.w, &flt, 0, all ? 1000000 : 3, judge, w));
     for (int i = 0; i < DEVICES; i++) {
-        struct update_filter open = {w->d.project, w->devices[i], 0, -2};
+        struct update_filter open = {w->d.project, w->devices[i], 0, -2, 0};
         int n[2] = {0};
 
         MUST(update_list(w->d.w, &open, 0, 100, count_active, &n));

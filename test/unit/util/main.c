@@ -3,6 +3,6 @@
 
 int main(void)
 {
-    return test_basics() + test_text() + test_map() + test_time() + test_version() + test_log() +
-           test_metric();
+    return test_basics() + test_text() + test_map() + test_time() + test_zone() + test_version() +
+           test_log() + test_metric();
 }

@@ -22,6 +22,7 @@ int test_basics(void);
 int test_text(void);
 int test_map(void);
 int test_time(void);
+int test_zone(void);
 int test_version(void);
 int test_log(void);
 int test_metric(void);

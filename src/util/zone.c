@@ -2,9 +2,10 @@
  * Time zones from the system's files (RFC 8536): the 64-bit block of transitions, and the rule
  * that holds after the last of them. Leap seconds are passed over: POSIX time has none.
  */
-#include "task_priv.h"
+#include "zone.h"
 
 #include <fcntl.h>
+#include <pthread.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -211,4 +212,19 @@ int64_t zone_instant(const struct zone *z, int64_t local_s)
             return t;
     }
     return to;
+}
+
+const struct zone *zone_named(const char *name)
+{
+    static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+    static struct map known; /* only what there is: as many as the system has files */
+    size_t n = strlen(name);
+    struct zone *z;
+
+    pthread_mutex_lock(&lock);
+    z = map_get(&known, name, n);
+    if (!z && zone_load(name, &z) == 0)
+        map_put(&known, name, n, z);
+    pthread_mutex_unlock(&lock);
+    return z;
 }

@@ -1,5 +1,5 @@
 /* Dates of the Gregorian calendar and numbers of days. */
-#include "task_priv.h"
+#include "util.h"
 
 /* The year starts in March, so that the leap day is its last. */
 int64_t civil_days(int64_t year, int month, int day)

@@ -1,12 +1,18 @@
-/* Time zones against test/golden/task/zones.txt, which comes from another implementation. */
+/* Time zones against test/golden/util/zones.txt, which comes from another implementation. */
+#include "util.h"
+
+#include <stdio.h>
+
 #include "tests.h"
+
+#define MUST(x) assert_int_equal(x, 0)
 
 static const char *golden(void)
 {
     static char path[512];
     const char *dir = getenv("GOLDEN_DIR");
 
-    (void)str_fmt(path, sizeof(path), "%s/task/zones.txt", dir ? dir : "test/golden");
+    (void)str_fmt(path, sizeof(path), "%s/util/zones.txt", dir ? dir : "test/golden");
     return path;
 }
 

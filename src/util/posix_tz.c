@@ -2,7 +2,7 @@
  * The rule at the end of a time zone file (RFC 8536 3.3: POSIX TZ, with hours from -167 to 167):
  * standard time, and daylight saving between two dates of each year.
  */
-#include "task_priv.h"
+#include "zone.h"
 
 #include <ctype.h>
 

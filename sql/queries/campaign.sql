@@ -1,0 +1,245 @@
+-- Queries of the campaign room. Column lists stand in the order in which the room's row.c reads
+-- them.
+
+-- name: campaign_insert :exec writer
+-- in: project_id, type_id, firmware_id, rollback_id, name, definition, starts_at, ends_at,
+--     created_at (also updated_at)
+INSERT INTO campaign (project_id, type_id, firmware_id, rollback_id, name, definition, state,
+  starts_at, ends_at, created_at, updated_at)
+VALUES ($1, $2, $3, $4, $5, $6, 'draft', $7, $8, $9, $9);
+
+-- name: campaign_update :exec writer
+-- in: id, type_id, firmware_id, rollback_id, name, definition, starts_at, ends_at, updated_at,
+--     state: next_at follows from these
+UPDATE campaign SET type_id = $2, firmware_id = $3, rollback_id = $4, name = $5, definition = $6,
+  starts_at = $7, ends_at = $8, updated_at = $9, revision = revision + 1,
+  next_at = CASE WHEN state IN ('scheduled', 'running', 'paused') THEN $9 ELSE NULL END
+WHERE id = $1;
+
+-- name: campaign_delete :exec writer
+-- in: id int, now int
+UPDATE campaign SET deleted_at = $2, next_at = NULL WHERE id = $1;
+
+-- name: campaign_by_id :one reader
+-- in: project_id int, id int    out: campaign
+SELECT id, project_id, type_id, firmware_id, rollback_id, name, definition, state, starts_at,
+  ends_at, created_at, updated_at, revision, reason, phase, approval, rolling_back, active,
+  started_at, ended_at
+FROM campaign WHERE id = $2 AND ($1 = 0 OR project_id = $1) AND deleted_at IS NULL;
+
+-- name: campaign_list :many reader
+-- in: project_id int, after int, limit int    out: campaign
+SELECT id, project_id, type_id, firmware_id, rollback_id, name, definition, state, starts_at,
+  ends_at, created_at, updated_at, revision, reason, phase, approval, rolling_back, active,
+  started_at, ended_at
+FROM campaign WHERE project_id = $1 AND id > $2 AND deleted_at IS NULL ORDER BY id LIMIT $3;
+
+-- name: campaign_all :many reader scan
+-- out: campaign
+SELECT id, project_id, type_id, firmware_id, rollback_id, name, definition, state, starts_at,
+  ends_at, created_at, updated_at, revision, reason, phase, approval, rolling_back, active,
+  started_at, ended_at
+FROM campaign WHERE deleted_at IS NULL ORDER BY id;
+
+-- name: campaign_total :one reader
+-- in: project_id int
+SELECT count(*) FROM campaign WHERE project_id = $1 AND deleted_at IS NULL;
+
+-- name: campaign_needs :one reader
+-- in: firmware_id int    out: id of one that has not ended
+SELECT id FROM campaign WHERE firmware_id = $1 AND deleted_at IS NULL
+  AND (rolling_back = 1 OR state NOT IN ('completed', 'aborted'))
+UNION ALL SELECT id FROM campaign WHERE rollback_id = $1 AND deleted_at IS NULL
+  AND (rolling_back = 1 OR state NOT IN ('completed', 'aborted'))
+LIMIT 1;
+
+-- ---- lists of devices ----
+
+-- name: campaign_device_add :exec writer
+-- in: campaign_id, list, device_id
+INSERT INTO campaign_device (campaign_id, list, device_id) VALUES ($1, $2, $3)
+ON CONFLICT DO NOTHING;
+
+-- name: campaign_device_clear :exec writer
+-- in: campaign_id
+DELETE FROM campaign_device WHERE campaign_id = $1;
+
+-- name: campaign_devices :many reader
+-- in: campaign_id    out: list, device_id
+SELECT list, device_id FROM campaign_device WHERE campaign_id = $1 ORDER BY list, device_id;
+
+-- name: campaign_device_keys :many reader
+-- in: campaign_id, list    out: key
+SELECT d.key FROM campaign_device l JOIN device d ON d.id = l.device_id
+WHERE l.campaign_id = $1 AND l.list = $2 ORDER BY l.device_id;
+
+-- ---- phases and thresholds ----
+
+-- name: campaign_phase_put :exec writer
+-- in: campaign_id, no, gate_share, gate_sample, soak_s, approval
+INSERT INTO campaign_phase (campaign_id, no, gate_share, gate_sample, soak_s, approval)
+VALUES ($1, $2, $3, $4, $5, $6)
+ON CONFLICT (campaign_id, no) DO UPDATE SET gate_share = $3, gate_sample = $4, soak_s = $5,
+  approval = $6;
+
+-- name: campaign_phase_cut :exec writer
+-- in: campaign_id, first, last: those outside go
+DELETE FROM campaign_phase WHERE campaign_id = $1 AND (no < $2 OR no > $3);
+
+-- name: campaign_threshold_put :exec writer
+-- in: campaign_id, kind, share, sample, action
+INSERT INTO campaign_threshold (campaign_id, kind, share, sample, action)
+VALUES ($1, $2, $3, $4, $5);
+
+-- name: campaign_threshold_clear :exec writer
+-- in: campaign_id
+DELETE FROM campaign_threshold WHERE campaign_id = $1;
+
+-- name: campaign_phase_list :many reader
+-- in: campaign_id    out: no, opened_at, gate_at, offered, ended, verified
+SELECT no, opened_at, gate_at, offered, ended, verified FROM campaign_phase
+WHERE campaign_id = $1 ORDER BY no;
+
+-- name: campaign_phase_open :exec writer
+-- in: campaign_id, no, now
+UPDATE campaign_phase SET opened_at = $3, gate_at = NULL WHERE campaign_id = $1 AND no = $2;
+
+-- name: campaign_phase_gate :one reader
+-- in: campaign_id, no    out: gate_share, gate_sample, soak_s, approval, gate_at, ended, verified,
+--     the number of the last phase
+SELECT p.gate_share, p.gate_sample, p.soak_s, p.approval, p.gate_at, p.ended, p.verified,
+  (SELECT max(l.no) FROM campaign_phase l WHERE l.campaign_id = $1)
+FROM campaign_phase p WHERE p.campaign_id = $1 AND p.no = $2;
+
+-- name: campaign_phase_gate_at :exec writer
+-- in: campaign_id, no, gate_at (NULL = not met)
+UPDATE campaign_phase SET gate_at = $3 WHERE campaign_id = $1 AND no = $2;
+
+-- name: campaign_phase_since :exec writer
+-- in: campaign_id: the thresholds count from here on
+UPDATE campaign_phase SET since_ended = 0, since_failed = 0, since_rolled_back = 0,
+  since_timed_out = 0, since_rejected = 0
+WHERE campaign_id = $1;
+
+-- name: campaign_phase_offered :exec writer
+-- in: campaign_id, no
+UPDATE campaign_phase SET offered = offered + 1 WHERE campaign_id = $1 AND no = $2;
+
+-- name: campaign_phase_ended :exec writer
+-- in: campaign_id, no, 1 for the one that it came to: verified, failed, rolled_back, timed_out,
+--     rejected
+UPDATE campaign_phase SET ended = ended + 1, verified = verified + $3,
+  since_ended = since_ended + 1, since_failed = since_failed + $4,
+  since_rolled_back = since_rolled_back + $5, since_timed_out = since_timed_out + $6,
+  since_rejected = since_rejected + $7
+WHERE campaign_id = $1 AND no = $2;
+
+-- name: campaign_crossed :one reader
+-- in: campaign_id, no    out: kind, action of a threshold that is crossed
+SELECT t.kind, t.action FROM campaign_threshold t JOIN campaign_phase p
+  ON p.campaign_id = t.campaign_id AND p.no = $2
+WHERE t.campaign_id = $1 AND p.since_ended >= t.sample
+  AND CASE t.kind WHEN 'failed' THEN p.since_failed WHEN 'rolled_back' THEN p.since_rolled_back
+    WHEN 'timed_out' THEN p.since_timed_out ELSE p.since_rejected END * 10000
+    > t.share * p.since_ended
+ORDER BY CASE t.action WHEN 'rollback' THEN 0 WHEN 'abort' THEN 1 ELSE 2 END LIMIT 1;
+
+-- ---- counters ----
+
+-- name: campaign_count_add :exec writer
+-- in: campaign_id, phase, state, n
+INSERT INTO campaign_count (campaign_id, phase, state, n) VALUES ($1, $2, $3, $4)
+ON CONFLICT (campaign_id, phase, state) DO UPDATE SET n = n + $4;
+
+-- name: campaign_counts :many reader
+-- in: campaign_id    out: phase, state, n
+SELECT phase, state, n FROM campaign_count WHERE campaign_id = $1 AND n <> 0 ORDER BY phase, state;
+
+-- name: campaign_active_add :exec writer
+-- in: id, n
+UPDATE campaign SET active = active + $2 WHERE id = $1;
+
+-- name: campaign_of_device :many reader
+-- in: device_id    out: campaign_id, phase, state, 1 while under way, of the device's updates
+SELECT campaign_id, phase, state, ended_at IS NULL FROM ota_update
+WHERE device_id = $1 AND campaign_id IS NOT NULL;
+
+-- name: campaign_pace_add :exec writer
+-- in: campaign_id, second
+INSERT INTO campaign_pace (campaign_id, second, n) VALUES ($1, $2, 1)
+ON CONFLICT (campaign_id, second) DO UPDATE SET n = n + 1;
+
+-- name: campaign_pace_drop :exec writer
+-- in: campaign_id, second: older ones go
+DELETE FROM campaign_pace WHERE campaign_id = $1 AND second < $2;
+
+-- name: campaign_pace_list :many reader
+-- in: campaign_id, second    out: second, n of those after it
+SELECT second, n FROM campaign_pace WHERE campaign_id = $1 AND second > $2 ORDER BY second;
+
+-- name: campaign_pace_shift :exec writer scan
+-- in: second: all of the last minute counts as of then
+INSERT INTO campaign_pace (campaign_id, second, n)
+SELECT campaign_id, $1, sum(n) FROM campaign_pace WHERE second <> $1 GROUP BY campaign_id
+ON CONFLICT (campaign_id, second) DO UPDATE SET n = n + excluded.n;
+
+-- name: campaign_pace_forget :exec writer scan
+-- in: second: all others go
+DELETE FROM campaign_pace WHERE second <> $1;
+
+-- ---- where it stands ----
+
+-- name: campaign_now :one reader
+-- in: id    out: state, phase, approval, rolling_back, device_max, active
+SELECT state, phase, approval, rolling_back, device_max, active FROM campaign WHERE id = $1;
+
+-- name: campaign_phase_counts :many reader
+-- in: campaign_id    out: no, offered
+SELECT no, offered FROM campaign_phase WHERE campaign_id = $1;
+
+-- name: campaign_device_past :one reader
+-- in: campaign_id, device_id, state    out: how many updates, how many of them in that state
+SELECT count(*), coalesce(sum(state = $3), 0) FROM ota_update
+WHERE campaign_id = $1 AND device_id = $2;
+
+-- name: campaign_begin :exec writer
+-- in: id, state, now, phase, started_at (NULL: it stays), next_at. Devices of now are those of a
+--     frozen one.
+UPDATE campaign SET state = $2, reason = '', updated_at = $3, revision = revision + 1, phase = $4,
+  started_at = coalesce($5, started_at), next_at = $6, approval = 0,
+  device_max = CASE WHEN $5 IS NULL THEN device_max
+    ELSE (SELECT coalesce(max(id), 0) FROM device) END
+WHERE id = $1;
+
+-- name: campaign_move :exec writer
+-- in: id, state, reason, now, ended_at (NULL = not ended), rolling_back, next_at
+UPDATE campaign SET state = $2, reason = $3, updated_at = $4, revision = revision + 1,
+  ended_at = $5, rolling_back = $6, next_at = $7, sweep = $5 IS NOT NULL
+WHERE id = $1;
+
+-- name: campaign_phase_set :exec writer
+-- in: id, phase, approval, now, next_at
+UPDATE campaign SET phase = $2, approval = $3, updated_at = $4, revision = revision + 1,
+  next_at = $5
+WHERE id = $1;
+
+-- name: campaign_next_set :exec writer
+-- in: id, next_at
+UPDATE campaign SET next_at = $2 WHERE id = $1;
+
+-- name: campaign_due :many reader
+-- in: now, limit    out: id
+SELECT id FROM campaign WHERE next_at <= $1 ORDER BY next_at LIMIT $2;
+
+-- name: campaign_leftover :one reader
+-- out: id of a campaign that ended and may have updates that wait
+SELECT id FROM campaign WHERE sweep = 1 ORDER BY id LIMIT 1;
+
+-- name: campaign_leftovers :many reader
+-- in: campaign_id, limit    out: update id
+SELECT id FROM ota_update WHERE campaign_id = $1 AND state IN ('planned', 'offered', 'deferred')
+  AND phase <> 1000 LIMIT $2;
+
+-- name: campaign_swept :exec writer
+-- in: id
+UPDATE campaign SET sweep = 0 WHERE id = $1;

@@ -1,0 +1,603 @@
+/*
+ * /api/v1/campaigns: what is declared, where it stands, what is counted. What the members of a
+ * declaration may hold is the campaign room's to check; keys become numbers here, and back.
+ */
+#include "priv.h"
+
+static const struct json_field fields[] = {
+    {"id", JK_INT, JF_READ_ONLY, 0, 0, NULL, NULL, "Number of the campaign."},
+    {"name", JK_STRING, JF_REQUIRED, 1, 255, NULL, NULL, "What people read."},
+    {"firmware", JK_INT, JF_REQUIRED, 1, INT64_MAX, NULL, NULL, "Number of the firmware."},
+    {"rollback_firmware", JK_INT, JF_NULLABLE, 1, INT64_MAX, NULL, "null",
+     "What devices get back that got the bad version; of the same type and module."},
+    {"targets", JK_OBJECT, 0, 0, 0, NULL, "{}",
+     "All of the type, or those that are of all that is given: {tags: [any of them], devices: "
+     "[keys], query: \"battery=gt=30;hw==B,site==lab\"}; deny: [keys] wins; frozen: true keeps "
+     "devices out that are registered later. Not in lists."},
+    {"phases", JK_ARRAY, 0, 0, 0, NULL, "[{percent: 100}]",
+     "{percent (with the phases before), count or devices, one of them; success_percent (90), "
+     "min_sample (1), soak_s, approval: what opens the next one}. Not in lists."},
+    {"verification", JK_OBJECT, JF_NULLABLE, 0, 0, NULL, "null",
+     "{devices: [keys], soak_s, approval}: all of these are verified before phase 1."},
+    {"windows", JK_OBJECT, JF_NULLABLE, 0, 0, NULL, "null",
+     "{timezone: IANA name or device, slots: [{days: [mon, …], from: hh:mm, to: hh:mm}]}: nothing "
+     "is offered outside of them."},
+    {"pacing", JK_OBJECT, 0, 0, 0, NULL, "{}",
+     "{offers_per_minute, in_progress (offered and not ended)}; 0 = no bound."},
+    {"thresholds", JK_OBJECT, 0, 0, 0, NULL, "{}",
+     "{failed|rolled_back|timed_out|rejected: {percent, min_sample, action: "
+     "pause|abort|rollback}}: "
+     "per phase, since the last resume; more than so many of those that ended."},
+    {"deadlines", JK_OBJECT, 0, 0, 0, NULL, "{}",
+     "{accept_s, download_s, install_s, verify_s, attempts} instead of the type's."},
+    {"allow_downgrade", JK_BOOL, 0, 0, 0, NULL, "false", "Offered to what runs a newer version."},
+    {"allow_reinstall", JK_BOOL, 0, 0, 0, NULL, "false", "Offered to what runs this version."},
+    {"starts_at", JK_TIME, JF_NULLABLE, 0, 0, NULL, "null", "When it begins, once started."},
+    {"ends_at", JK_TIME, JF_NULLABLE, 0, 0, NULL, "null", "When it completes by itself."},
+    {"state", JK_STRING, JF_READ_ONLY, 0, 0, NULL, NULL,
+     "draft, scheduled, running, paused, completed or aborted."},
+    {"reason", JK_STRING, JF_READ_ONLY, 0, 0, NULL, NULL,
+     "Why it is paused or ended: operator, ends_at, threshold_failed, …"},
+    {"phase", JK_INT, JF_READ_ONLY, 0, 0, NULL, NULL, "The open one; 0 is verification."},
+    {"awaiting_approval", JK_BOOL, JF_READ_ONLY, 0, 0, NULL, NULL,
+     "The next phase opens with an operator's approval."},
+    {"rolling_back", JK_BOOL, JF_READ_ONLY, 0, 0, NULL, NULL,
+     "rollback_firmware goes to the devices that got the bad version."},
+    {"in_progress", JK_INT, JF_READ_ONLY, 0, 0, NULL, NULL, "Updates offered and not ended."},
+    {"counts", JK_ARRAY, JF_READ_ONLY, 0, 0, NULL, NULL,
+     "{phase, state, n} of its updates; phase 1000 is the rollback. Not in lists."},
+    {"progress", JK_ARRAY, JF_READ_ONLY, 0, 0, NULL, NULL,
+     "{phase, opened_at, gate_met_at, offered, ended, verified}. Not in lists."},
+    {"started_at", JK_TIME, JF_READ_ONLY | JF_NULLABLE, 0, 0, NULL, NULL, "When it began."},
+    {"ended_at", JK_TIME, JF_READ_ONLY | JF_NULLABLE, 0, 0, NULL, NULL, "When it ended."},
+    {"created_at", JK_TIME, JF_READ_ONLY, 0, 0, NULL, NULL, "When it was made."},
+    {"updated_at", JK_TIME, JF_READ_ONLY, 0, 0, NULL, NULL, "When it last changed."},
+    {"revision", JK_INT, JF_READ_ONLY, 0, 0, NULL, NULL, "Counts changes; the ETag's number."},
+};
+const struct table campaign_table = {"Campaign", fields, ARRAY_LEN(fields)};
+
+/* ---- answers ---- */
+static int key_one(void *arg, const char *key)
+{
+    json_array_append_new(arg, json_string(key));
+    return 0;
+}
+
+static int show_keys(struct db *db, int64_t id, int list, json_t *object, const char *name)
+{
+    if (!json_object_get(object, name))
+        return 0;
+    json_t *keys = json_array();
+    json_object_set_new(object, name, keys);
+    return campaign_list_keys(db, id, list, key_one, keys);
+}
+
+/* The declaration as it was sent: numbers of devices are keys again. */
+static int add_definition(struct obj *o, struct db *db, const struct campaign *c)
+{
+    enum json_fault fault;
+    AUTO(json_free)
+    json_t *d = json_parse(c->definition, strlen(c->definition), SIZE_MAX, 16, &fault, NULL);
+    json_t *targets = json_object_get(d, "targets"), *phases = json_object_get(d, "phases"), *v;
+    const char *name;
+    int rc = show_keys(db, c->id, CAMPAIGN_LIST_TARGETS, targets, "devices");
+
+    if (rc == 0)
+        rc = show_keys(db, c->id, CAMPAIGN_LIST_DENIED, targets, "deny");
+    if (rc == 0)
+        rc = show_keys(db, c->id, CAMPAIGN_LIST_VERIFY, json_object_get(d, "verification"),
+                       "devices");
+    for (size_t i = 0; rc == 0 && i < json_array_size(phases); i++)
+        rc = show_keys(db, c->id, (int)i + 1, json_array_get(phases, i), "devices");
+    json_object_foreach(d, name, v)
+    {
+        AUTO(free) char *text = json_is_boolean(v) ? NULL : json_text(v);
+        obj_raw(o, name, text ? text : json_is_true(v) ? "true" : "false");
+    }
+    return rc;
+}
+
+struct items {
+    struct sbuf *b;
+    bool more;
+};
+
+static struct obj next_item(struct items *x)
+{
+    if (x->more)
+        sbuf_add(x->b, ",", 1);
+    x->more = true;
+    return obj_begin(x->b);
+}
+
+static int count_one(void *arg, int phase, const char *state, int64_t n)
+{
+    struct obj o = next_item(arg);
+    obj_int(&o, "phase", phase);
+    obj_str(&o, "state", state);
+    obj_int(&o, "n", n);
+    obj_end(&o);
+    return 0;
+}
+
+static int phase_one(void *arg, const struct campaign_phase_status *p)
+{
+    struct obj o = next_item(arg);
+    obj_int(&o, "phase", p->no);
+    obj_time(&o, "opened_at", p->opened_at);
+    obj_time(&o, "gate_met_at", p->gate_at);
+    obj_int(&o, "offered", p->offered);
+    obj_int(&o, "ended", p->ended);
+    obj_int(&o, "verified", p->verified);
+    obj_end(&o);
+    return 0;
+}
+
+static int add_counters(struct obj *o, struct db *db, int64_t id)
+{
+    struct items counts = {.b = o->b}, phases = {.b = o->b};
+    obj_name(o, "counts");
+    sbuf_add(o->b, "[", 1);
+    int rc = campaign_counts(db, id, count_one, &counts);
+    sbuf_add(o->b, "]", 1);
+    obj_name(o, "progress");
+    sbuf_add(o->b, "[", 1);
+    if (rc == 0)
+        rc = campaign_phases(db, id, phase_one, &phases);
+    sbuf_add(o->b, "]", 1);
+    return rc;
+}
+
+static void add_row(struct obj *o, const struct campaign *c, const struct campaign_status *s)
+{
+    obj_int(o, "id", c->id);
+    obj_str(o, "name", c->name);
+    obj_int(o, "firmware", c->firmware_id);
+    if (c->rollback_id)
+        obj_int(o, "rollback_firmware", c->rollback_id);
+    else
+        obj_str(o, "rollback_firmware", NULL);
+    obj_str(o, "state", campaign_state_name(s->state));
+    obj_str(o, "reason", s->reason);
+    obj_int(o, "phase", s->phase);
+    obj_bool(o, "awaiting_approval", s->approval);
+    obj_bool(o, "rolling_back", s->rolling_back);
+    obj_int(o, "in_progress", s->active);
+    obj_time(o, "starts_at", c->starts_at);
+    obj_time(o, "ends_at", c->ends_at);
+    obj_time(o, "started_at", s->started_at);
+    obj_time(o, "ended_at", s->ended_at);
+    obj_time(o, "created_at", c->created_at);
+    obj_time(o, "updated_at", c->updated_at);
+    obj_int(o, "revision", c->revision);
+}
+
+static int campaign_json(struct sbuf *b, struct db *db, const struct campaign *c,
+                         const struct campaign_status *s)
+{
+    struct obj o = obj_begin(b);
+    add_row(&o, c, s);
+    int rc = add_definition(&o, db, c);
+    if (rc == 0)
+        rc = add_counters(&o, db, c->id);
+    obj_end(&o);
+    return rc;
+}
+
+static int list_one(void *arg, const struct campaign *c, const struct campaign_status *s)
+{
+    struct list *l = arg;
+    if (!list_row(l, c->id))
+        return 1;
+    struct obj o = obj_begin(&l->b);
+    add_row(&o, c, s);
+    obj_end(&o);
+    return 0;
+}
+
+static void handle_list(struct http_request *r, void *arg)
+{
+    const struct call *c = call_of(r);
+    struct list l;
+    (void)arg;
+    if (list_begin(r, &l) < 0)
+        return;
+    int rc = campaign_list(c->db, c->who.project_id, l.after, l.limit + 1, list_one, &l);
+    list_end(&l, rc, list_wants_total(&l) ? campaign_total(c->db, c->who.project_id) : -1);
+}
+
+static void handle_get(struct http_request *r, void *arg)
+{
+    const struct call *c = call_of(r);
+    struct sbuf b = {.p = NULL};
+    struct campaign_status s;
+    struct campaign x;
+    char etag[48];
+    int64_t id;
+    (void)arg;
+    if (input_id(r, "id", &id) < 0)
+        return;
+    int rc = db_begin(c->db);
+    if (rc == 0)
+        rc = campaign_by_id(c->db, c->who.project_id, id, http_arena(r), &x, &s);
+    if (rc == 0)
+        rc = campaign_json(&b, c->db, &x, &s);
+    db_rollback(c->db);
+    if (rc == E_NOTFOUND) {
+        answer_not_found(r, "campaign");
+    } else if (rc < 0) {
+        http_fail(r, rc, NULL);
+    } else {
+        etag_text(etag, x.revision, &b);
+        answer_object(r, etag, &b);
+    }
+    sbuf_done(&b);
+}
+
+/* ---- requests ---- */
+static int take_list(struct write *w, struct db *db, const json_t *object, const char *name,
+                     const char *pointer, struct id_list *ret)
+{
+    const json_t *keys = json_object_get(object, name);
+    *ret = (struct id_list){.n = 0};
+    return keys ? device_ids(w, db, keys, pointer, &ret->ids, &ret->n) : 0;
+}
+
+static int take_lists(struct write *w, struct db *db, const struct campaign *old,
+                      struct campaign_lists *l)
+{
+    const json_t *targets = json_object_get(w->in, "targets");
+    const json_t *verify = json_object_get(w->in, "verification");
+    const json_t *phases = json_object_get(w->in, "phases");
+    int rc = 0;
+    l->targets = old->devices;
+    l->denied = old->denied;
+    l->verify = old->verify.devices;
+    for (size_t i = 0; i < old->n_phases; i++)
+        l->phases[i] = old->phases[i].devices;
+    if (targets)
+        rc = take_list(w, db, targets, "devices", "/targets/devices", &l->targets);
+    if (targets && rc == 0)
+        rc = take_list(w, db, targets, "deny", "/targets/deny", &l->denied);
+    if (verify && rc == 0)
+        rc = take_list(w, db, verify, "devices", "/verification/devices", &l->verify);
+    for (size_t i = 0; phases && rc == 0 && i < CAMPAIGN_PHASES_MAX; i++) {
+        char at[64];
+        (void)str_fmt(at, sizeof(at), "/phases/%zu/devices", i);
+        rc = take_list(w, db, json_array_get(phases, i), "devices", at, &l->phases[i]);
+    }
+    return rc;
+}
+
+static int find_firmware(struct write *w, struct db *db, const char *pointer, int64_t id,
+                         struct firmware *ret)
+{
+    int rc = firmware_by_id(db, w->who.project_id, id, &w->a, ret);
+    if (rc == E_NOTFOUND)
+        return write_invalid(w, pointer, "not_found", "There is no such firmware.");
+    if (rc == 0)
+        json_decref(TAKE(ret->hardware));
+    return rc;
+}
+
+static int take_firmware(struct write *w, struct db *db, struct campaign *c)
+{
+    struct firmware fw, back;
+    c->firmware_id = json_get_int(w->in, "firmware", c->firmware_id);
+    if (json_object_get(w->in, "rollback_firmware"))
+        c->rollback_id = json_get_int(w->in, "rollback_firmware", 0);
+    int rc = find_firmware(w, db, "/firmware", c->firmware_id, &fw);
+    if (rc < 0)
+        return rc;
+    c->type_id = fw.type_id;
+    if (!c->rollback_id)
+        return 0;
+    rc = find_firmware(w, db, "/rollback_firmware", c->rollback_id, &back);
+    if (rc == 0 &&
+        (back.type_id != fw.type_id || strcmp(back.module, fw.module) != 0 || back.id == fw.id))
+        rc = write_invalid(w, "/rollback_firmware", "invalid",
+                           "It must be another firmware of the same device type and module.");
+    return rc;
+}
+
+static void take_time(const json_t *in, const char *name, int64_t *t)
+{
+    const json_t *v = json_object_get(in, name);
+    if (v && (json_is_null(v) || time_parse(json_string_value(v), t) < 0))
+        *t = 0;
+}
+
+/* What was stored, with what the request has instead. */
+static void take_definition(struct write *w, struct campaign *c)
+{
+    enum json_fault fault;
+    AUTO(json_free)
+    json_t *all = json_parse(c->definition, strlen(c->definition), SIZE_MAX, 16, &fault, NULL);
+    json_object_update(all, w->in);
+    c->definition = campaign_definition(all, &w->a);
+}
+
+/* What the declaration means as a whole. */
+static int check_whole(struct write *w, const struct campaign *c)
+{
+    struct campaign parsed = {.definition = c->definition};
+    int rc = campaign_parse(&parsed, &w->a);
+    if (rc < 0)
+        return rc;
+    for (int k = 0; k < CAMPAIGN_END__COUNT; k++)
+        if (parsed.thresholds[k].action && strcmp(parsed.thresholds[k].action, "rollback") == 0 &&
+            !c->rollback_id)
+            return write_invalid(w, "/rollback_firmware", "required",
+                                 "A threshold with the action rollback needs it.");
+    if (c->starts_at && c->ends_at && c->ends_at <= c->starts_at)
+        return write_invalid(w, "/ends_at", "invalid", "It must come after starts_at.");
+    return 0;
+}
+
+static int take(struct write *w, struct db *db, struct campaign *c, struct campaign_lists *l)
+{
+    const struct campaign old = *c;
+    if (campaign_check(w->in, &w->errs) < 0)
+        return E_PROTO;
+    c->name = json_get_str(w->in, "name", c->name);
+    take_time(w->in, "starts_at", &c->starts_at);
+    take_time(w->in, "ends_at", &c->ends_at);
+    take_definition(w, c);
+    int rc = take_firmware(w, db, c);
+    if (rc == 0)
+        rc = take_lists(w, db, &old, l);
+    return rc < 0 ? rc : check_whole(w, c);
+}
+
+static int answer_with(struct write *w, struct db *db, int64_t id)
+{
+    struct campaign_status s;
+    struct campaign c;
+    int rc = campaign_by_id(db, w->who.project_id, id, &w->a, &c, &s);
+    if (rc == 0)
+        rc = campaign_json(&w->body, db, &c, &s);
+    if (rc == 0)
+        etag_text(w->etag, c.revision, &w->body);
+    return rc;
+}
+
+static int run_create(struct write *w, struct db *db)
+{
+    struct campaign c = {
+        .project_id = w->who.project_id, .name = "", .definition = "{}", .created_at = w->now};
+    struct campaign_lists *l = arena_alloc(&w->a, sizeof(*l));
+    int rc = take(w, db, &c, l);
+    if (rc == 0)
+        rc = campaign_insert(db, &c, l);
+    if (rc == 0)
+        rc = answer_with(w, db, c.id);
+    if (rc == 0)
+        write_created(w, 0, "/api/v1/campaigns/%lld", (long long)c.id);
+    return rc;
+}
+
+static int find(struct write *w, struct db *db, struct campaign *c, struct campaign_status *s)
+{
+    int rc = campaign_by_id(db, w->who.project_id, w->id, &w->a, c, s);
+    if (rc == E_NOTFOUND)
+        return write_not_found(w, "campaign");
+    if (rc == 0)
+        rc = campaign_json(&w->before, db, c, s);
+    return rc < 0 ? rc : write_if_match(w, c->revision);
+}
+
+/* Once started, only what makes it tamer or wilder may change: not what it is. */
+static int check_changes(struct write *w, enum campaign_state state)
+{
+    static const char *const tunable[] = {"name", "ends_at", "pacing", "thresholds", "windows"};
+    size_t n = state == CAMPAIGN_COMPLETED || state == CAMPAIGN_ABORTED ? 1 : ARRAY_LEN(tunable);
+    const char *name;
+    json_t *v;
+    if (state == CAMPAIGN_DRAFT)
+        return 0;
+    json_object_foreach(w->in, name, v)
+    {
+        size_t i = 0;
+        char at[80];
+        while (i < n && strcmp(tunable[i], name) != 0)
+            i++;
+        (void)str_fmt(at, sizeof(at), "/%.60s", name);
+        if (i == n)
+            (void)write_invalid(w, at, "immutable", "%.60s can't be changed while it is %s", name,
+                                campaign_state_name(state));
+    }
+    return w->errs.count ? E_PROTO : 0;
+}
+
+static int run_patch(struct write *w, struct db *db)
+{
+    struct campaign_lists *l = arena_alloc(&w->a, sizeof(*l));
+    struct campaign_status s = {0};
+    struct campaign c;
+    int rc = find(w, db, &c, &s);
+    if (rc == 0)
+        rc = check_changes(w, s.state);
+    if (rc == 0)
+        rc = take(w, db, &c, l);
+    if (rc < 0)
+        return rc;
+    c.updated_at = w->now;
+    rc = campaign_update(db, &c, s.state == CAMPAIGN_DRAFT ? l : NULL);
+    return rc < 0 ? rc : answer_with(w, db, w->id);
+}
+
+static int run_delete(struct write *w, struct db *db)
+{
+    struct campaign_status s;
+    struct campaign c;
+    int rc = find(w, db, &c, &s);
+    w->status = 204;
+    if (rc == 0)
+        rc = campaign_delete(db, w->id, w->now, &w->fail);
+    if (rc == E_CONFLICT) {
+        w->status = 409;
+        w->code = "in_use";
+    }
+    return rc;
+}
+
+static void handle_create(struct http_request *r, void *arg)
+{
+    struct str body = http_body(r);
+    json_t *in = input_object(r, arg);
+    if (!in)
+        return;
+    struct write *w = write_new(r, run_create);
+    w->in = in;
+    w->job.catalog = true;
+    if (write_idempotent(w, r, body.p, body.n) == 0)
+        write_go(w, r);
+}
+
+static void change(struct http_request *r, json_t *in, int (*run)(struct write *w, struct db *db))
+{
+    int64_t id;
+    if (input_id(r, "id", &id) < 0) {
+        json_decref(in);
+        return;
+    }
+    struct write *w = write_new(r, run);
+    w->in = in;
+    w->id = id;
+    w->job.catalog = true;
+    write_go(w, r);
+}
+
+static void handle_patch(struct http_request *r, void *arg)
+{
+    json_t *in = input_object(r, arg);
+    if (in)
+        change(r, in, run_patch);
+}
+
+static void handle_delete(struct http_request *r, void *arg)
+{
+    (void)arg;
+    change(r, NULL, run_delete);
+}
+
+/* ---- moves ---- */
+static int run_move(struct write *w, struct db *db)
+{
+    bool flag = json_get_bool(w->in, "rollback", false) || json_get_bool(w->in, "force", false);
+    const char *what = strrchr(w->idem_route, '/') + 1;
+    struct campaign_status s;
+    struct campaign c;
+    int rc = find(w, db, &c, &s);
+    if (rc < 0)
+        return rc;
+    if (strcmp(what, "start") == 0)
+        rc = campaign_start(db, w->id, w->now, &w->fail);
+    else if (strcmp(what, "pause") == 0)
+        rc = campaign_pause(db, w->id, w->now, &w->fail);
+    else if (strcmp(what, "resume") == 0)
+        rc = campaign_resume(db, w->id, w->now, &w->fail);
+    else if (strcmp(what, "complete") == 0)
+        rc = campaign_complete(db, w->id, w->now, &w->fail);
+    else if (strcmp(what, "abort") == 0)
+        rc = campaign_abort(db, w->id, flag, w->now, &w->fail);
+    else
+        rc = campaign_approve(db, w->id, flag, w->now, &w->fail);
+    if (rc == E_CONFLICT) {
+        w->status = 409;
+        w->code = "wrong_state";
+    }
+    return rc < 0 ? rc : answer_with(w, db, w->id);
+}
+
+/* The body is optional, and empty for most. */
+static void handle_move(struct http_request *r, void *arg)
+{
+    const struct op *op = arg;
+    struct str body = http_body(r);
+    json_t *in = NULL;
+    int64_t id;
+    if (input_id(r, "id", &id) < 0)
+        return;
+    if (op->in && body.n > 0 && !(in = input_object(r, op)))
+        return;
+    struct write *w = write_new(r, run_move);
+    w->in = in;
+    w->id = id;
+    if (write_idempotent(w, r, body.p, body.n) == 0)
+        write_go(w, r);
+}
+
+static const struct json_field abort_fields[] = {
+    {"rollback", JK_BOOL, 0, 0, 0, NULL, "false",
+     "Give rollback_firmware to the devices that got the bad version."},
+};
+const struct table campaign_abort_table = {"CampaignAbort", abort_fields, ARRAY_LEN(abort_fields)};
+static const struct json_field approve_fields[] = {
+    {"force", JK_BOOL, 0, 0, 0, NULL, "false", "Although the gate is not met."},
+};
+const struct table campaign_approve_table = {"CampaignApproval", approve_fields,
+                                             ARRAY_LEN(approve_fields)};
+
+static const struct op op_list = {.summary = "List the campaigns",
+                                  .out = &campaign_table,
+                                  .query = LIST_QUERY,
+                                  .status = 200,
+                                  .list = true};
+static const struct op op_get = {
+    .summary = "One campaign with its counters", .out = &campaign_table, .status = 200};
+static const struct op op_create = {
+    .summary = "Draft a campaign", .in = &campaign_table, .out = &campaign_table, .status = 201};
+static const struct op op_patch = {
+    .summary = "Change a draft; of a started one: name, ends_at, pacing, thresholds, windows",
+    .in = &campaign_table,
+    .out = &campaign_table,
+    .status = 200,
+    .patch = true};
+static const struct op op_delete = {
+    .summary = "Delete a draft, or one that has ended; its updates stay", .status = 204};
+static const struct op op_start = {
+    .summary = "Start it, at once or at starts_at", .out = &campaign_table, .status = 200};
+static const struct op op_pause = {
+    .summary = "Send nothing more until it is resumed", .out = &campaign_table, .status = 200};
+static const struct op op_resume = {
+    .summary = "Go on; the thresholds count anew", .out = &campaign_table, .status = 200};
+static const struct op op_complete = {
+    .summary = "End it; what waits is canceled", .out = &campaign_table, .status = 200};
+static const struct op op_abort = {.summary = "End it for good; what waits is canceled",
+                                   .in = &campaign_abort_table,
+                                   .out = &campaign_table,
+                                   .status = 200};
+static const struct op op_approve = {.summary = "Open the next phase",
+                                     .in = &campaign_approve_table,
+                                     .out = &campaign_table,
+                                     .status = 200};
+static const struct op op_dry_run = {
+    .summary = "What it would do, counted per phase and reason; nothing is written. It looks at "
+               "`limit` devices after `after`; with `next` go on, and add up",
+    .in = &dry_run_request_table,
+    .out = &dry_run_table,
+    .status = 200};
+
+#define PATH     "/api/v1/campaigns"
+#define BODY_MAX (256 * 1024)
+#define MOVE(name, op)                                                                             \
+    {                                                                                              \
+        "POST", PATH "/:id/" name, HTTP_BODY_WHOLE, 65536, handle_move, OP(op), OPERATOR           \
+    }
+const struct http_route campaign_routes[] = {
+    {"GET", PATH, HTTP_BODY_NONE, 0, handle_list, OP(op_list), VIEWER},
+    {"POST", PATH, HTTP_BODY_WHOLE, BODY_MAX, handle_create, OP(op_create), OPERATOR},
+    {"GET", PATH "/:id", HTTP_BODY_NONE, 0, handle_get, OP(op_get), VIEWER},
+    {"PATCH", PATH "/:id", HTTP_BODY_WHOLE, BODY_MAX, handle_patch, OP(op_patch), OPERATOR},
+    {"DELETE", PATH "/:id", HTTP_BODY_NONE, 0, handle_delete, OP(op_delete), OPERATOR},
+    MOVE("start", op_start),
+    MOVE("pause", op_pause),
+    MOVE("resume", op_resume),
+    MOVE("complete", op_complete),
+    MOVE("abort", op_abort),
+    MOVE("approve", op_approve),
+    {"POST", PATH "/:id/dry-run", HTTP_BODY_WHOLE, 65536, campaign_dry_run_handle, OP(op_dry_run),
+     VIEWER},
+    {.method = NULL},
+};

@@ -1,0 +1,25 @@
+/* What the files of the campaign room share. Nothing here is for other rooms. */
+#pragma once
+
+#include "campaign.h"
+
+/* ---- state.c ---- */
+/* After an update has ended, or a time has come: may the next phase open? */
+int campaign_look_at_gate(struct db *w, const struct campaign *c, const struct campaign_status *s,
+                          int64_t now) MUST_USE;
+/* A threshold was crossed: pause, abort or rollback. */
+int campaign_act(struct db *w, int64_t id, const char *action, const char *reason,
+                 int64_t now) MUST_USE;
+
+/* ---- row.c ---- */
+int campaign_state_parse(const char *name, enum campaign_state *ret) MUST_USE;
+/* The row alone, unparsed. */
+int campaign_row_by_id(struct db *db, int64_t id, struct arena *a, struct campaign *ret,
+                       struct campaign_status *ret_status) MUST_USE;
+static inline void bind_some(struct db_stmt *q, int i, int64_t v)
+{
+    if (v)
+        db_bind_int(q, i, v);
+    else
+        db_bind_null(q, i);
+}

@@ -1,0 +1,266 @@
+/*
+ * What is counted: the states of a campaign's updates, per phase, how many are under way, and the
+ * offers of the last minute. Each is moved by atomic statements in the transaction in which the
+ * update moves; so they are what a recount of the rows would find, after any crash.
+ */
+#include "campaign_priv.h"
+
+#define MINUTE_S 60
+
+static int count(struct db *w, int64_t id, int phase, const char *state, int64_t n)
+{
+    AUTO(db_reset) struct db_stmt *q = db_use(w, Q_CAMPAIGN_COUNT_ADD);
+
+    db_bind_int(q, 1, id);
+    db_bind_int(q, 2, phase);
+    db_bind_text(q, 3, state);
+    db_bind_int(q, 4, n);
+    return db_run(q);
+}
+
+static int count_active(struct db *w, int64_t id, int64_t n)
+{
+    AUTO(db_reset) struct db_stmt *q = db_use(w, Q_CAMPAIGN_ACTIVE_ADD);
+
+    db_bind_int(q, 1, id);
+    db_bind_int(q, 2, n);
+    return db_run(q);
+}
+
+static int count_offered(struct db *w, int64_t id, int phase)
+{
+    AUTO(db_reset) struct db_stmt *q = db_use(w, Q_CAMPAIGN_PHASE_OFFERED);
+
+    db_bind_int(q, 1, id);
+    db_bind_int(q, 2, phase);
+    return db_run(q);
+}
+
+static int count_ended(struct db *w, int64_t id, int phase, enum campaign_end end)
+{
+    AUTO(db_reset) struct db_stmt *q = db_use(w, Q_CAMPAIGN_PHASE_ENDED);
+
+    db_bind_int(q, 1, id);
+    db_bind_int(q, 2, phase);
+    db_bind_int(q, 3, end == CAMPAIGN_END_VERIFIED);
+    db_bind_int(q, 4, end == CAMPAIGN_END_FAILED);
+    db_bind_int(q, 5, end == CAMPAIGN_END_ROLLED_BACK);
+    db_bind_int(q, 6, end == CAMPAIGN_END_TIMED_OUT);
+    db_bind_int(q, 7, end == CAMPAIGN_END_REJECTED);
+    return db_run(q);
+}
+
+/* Copies what it finds: acting on it uses other queries of the same rows. */
+static int crossed(struct db *w, int64_t id, int phase, char reason[64], char action[16])
+{
+    AUTO(db_reset) struct db_stmt *q = db_use(w, Q_CAMPAIGN_CROSSED);
+
+    db_bind_int(q, 1, id);
+    db_bind_int(q, 2, phase);
+    int rc = db_row(q);
+    if (rc < 0)
+        return rc == E_NOTFOUND ? 0 : rc;
+    (void)str_fmt(reason, 64, "threshold_%s", db_text(q, 0));
+    (void)str_copy(action, 16, db_text(q, 1));
+    return 1;
+}
+
+static int look_at_gate(struct db *w, int64_t id, int phase, int64_t now)
+{
+    struct campaign_status s = {0};
+    struct campaign c;
+    struct arena a;
+
+    arena_init(&a);
+    int rc = campaign_row_by_id(w, id, &a, &c, &s);
+    if (rc == 0 && s.state == CAMPAIGN_RUNNING && s.phase == phase)
+        rc = campaign_look_at_gate(w, &c, &s, now);
+    arena_done(&a);
+    return rc == E_NOTFOUND ? 0 : rc;
+}
+
+static int ended(struct db *w, int64_t id, int phase, enum campaign_end end, int64_t now)
+{
+    char reason[64], action[16];
+    int rc = count_ended(w, id, phase, end);
+
+    if (rc == 0)
+        rc = crossed(w, id, phase, reason, action);
+    if (rc == 1) {
+        rc = campaign_act(w, id, action, reason, now);
+        return rc == E_NOTFOUND ? 0 : rc;
+    }
+    return rc < 0 ? rc : look_at_gate(w, id, phase, now);
+}
+
+int campaign_moved(struct db *w, int64_t id, int phase, const char *from, const char *to,
+                   enum campaign_end end, int64_t now)
+{
+    int rc = from ? count(w, id, phase, from, -1) : count_active(w, id, 1);
+
+    if (rc == 0)
+        rc = count(w, id, phase, to, 1);
+    if (rc == 0 && !from)
+        rc = count_offered(w, id, phase);
+    if (rc < 0 || end == CAMPAIGN_END_NONE)
+        return rc;
+    rc = count_active(w, id, -1);
+    if (rc < 0 || end == CAMPAIGN_END_CANCELED || phase == CAMPAIGN_ROLLBACK)
+        return rc;
+    return ended(w, id, phase, end, now);
+}
+
+int campaign_forget_device(struct db *w, int64_t device_id)
+{
+    AUTO(db_reset) struct db_stmt *q = db_use(w, Q_CAMPAIGN_OF_DEVICE);
+    int rc;
+
+    db_bind_int(q, 1, device_id);
+    while ((rc = db_step(q)) == 1) {
+        rc = count(w, db_int(q, 0), (int)db_int(q, 1), db_text(q, 2), -1);
+        if (rc == 0 && db_int(q, 3))
+            rc = count_active(w, db_int(q, 0), -1);
+        if (rc < 0)
+            return rc;
+    }
+    return rc;
+}
+
+/* ---- the pace ---- */
+int campaign_offered(struct db *w, int64_t id)
+{
+    int64_t second = clock_steady_ms() / 1000;
+    {
+        AUTO(db_reset) struct db_stmt *drop = db_use(w, Q_CAMPAIGN_PACE_DROP);
+        db_bind_int(drop, 1, id);
+        db_bind_int(drop, 2, second - MINUTE_S - 1);
+        int rc = db_run(drop);
+        if (rc < 0)
+            return rc;
+    }
+    AUTO(db_reset) struct db_stmt *q = db_use(w, Q_CAMPAIGN_PACE_ADD);
+    db_bind_int(q, 1, id);
+    db_bind_int(q, 2, second);
+    return db_run(q);
+}
+
+/* How long until one more offer is fine. A second counts whole, so that a minute that begins in
+ * the middle of one holds no more than it may. */
+static int pace_wait(struct db *db, int64_t id, int64_t limit, int64_t *ret)
+{
+    AUTO(db_reset) struct db_stmt *q = db_use(db, Q_CAMPAIGN_PACE_LIST);
+    int64_t now = clock_steady_ms(), seconds[MINUTE_S + 2], counts[MINUTE_S + 2], sum = 0;
+    size_t n = 0, i = 0;
+    int rc = 0;
+
+    *ret = 0;
+    db_bind_int(q, 1, id);
+    db_bind_int(q, 2, now / 1000 - MINUTE_S - 1);
+    while (n < ARRAY_LEN(seconds) && (rc = db_step(q)) == 1) {
+        seconds[n] = db_int(q, 0);
+        sum += counts[n++] = db_int(q, 1);
+    }
+    for (; i < n && sum >= limit; i++) {
+        sum -= counts[i];
+        *ret = (seconds[i] + MINUTE_S + 1) * 1000 - now;
+    }
+    return rc < 0 ? rc : 0;
+}
+
+int campaign_recover(struct db *w)
+{
+    AUTO(db_reset) struct db_stmt *shift = db_use(w, Q_CAMPAIGN_PACE_SHIFT);
+    AUTO(db_reset) struct db_stmt *forget = db_use(w, Q_CAMPAIGN_PACE_FORGET);
+    int64_t second = clock_steady_ms() / 1000;
+
+    db_bind_int(shift, 1, second);
+    int rc = db_run(shift);
+    db_bind_int(forget, 1, second);
+    return rc < 0 ? rc : db_run(forget);
+}
+
+/* ---- where it stands ---- */
+static int phases_by_count(struct db *db, const struct campaign *c, struct campaign_now *ret)
+{
+    bool any = false;
+    int rc;
+
+    for (size_t i = 0; i < c->n_phases; i++)
+        any |= c->phases[i].kind == PHASE_COUNT;
+    if (!any)
+        return 0;
+    AUTO(db_reset) struct db_stmt *q = db_use(db, Q_CAMPAIGN_PHASE_COUNTS);
+    db_bind_int(q, 1, c->id);
+    while ((rc = db_step(q)) == 1)
+        if (db_int(q, 0) >= 0 && db_int(q, 0) <= CAMPAIGN_PHASES_MAX)
+            ret->offered[db_int(q, 0)] = db_int(q, 1);
+    return rc;
+}
+
+static int past(struct db *db, const struct campaign *c, int64_t device_id,
+                struct campaign_now *ret)
+{
+    AUTO(db_reset) struct db_stmt *q = db_use(db, Q_CAMPAIGN_DEVICE_PAST);
+
+    db_bind_int(q, 1, c->id);
+    db_bind_int(q, 2, device_id);
+    db_bind_text(q, 3, "verified");
+    int rc = db_row(q);
+    if (rc == 0) {
+        ret->of_device = db_int(q, 0);
+        ret->verified = db_int(q, 1) > 0;
+    }
+    return rc;
+}
+
+int campaign_now_load(struct db *db, const struct campaign *c, int64_t device_id,
+                      struct campaign_now *ret)
+{
+    *ret = (struct campaign_now){.state = CAMPAIGN_DRAFT};
+    {
+        AUTO(db_reset) struct db_stmt *q = db_use(db, Q_CAMPAIGN_NOW);
+        db_bind_int(q, 1, c->id);
+        int rc = db_row(q);
+        if (rc == 0)
+            rc = campaign_state_parse(db_text(q, 0), &ret->state);
+        if (rc < 0)
+            return rc == E_NOTFOUND ? E_DB : rc;
+        ret->phase = (int)db_int(q, 1);
+        ret->approval = db_int(q, 2) != 0;
+        ret->rolling_back = db_int(q, 3) != 0;
+        ret->device_max = db_int(q, 4);
+        ret->active = db_int(q, 5);
+    }
+    int rc = c->offers_per_minute ? pace_wait(db, c->id, c->offers_per_minute, &ret->wait_ms) : 0;
+    if (rc == 0)
+        rc = phases_by_count(db, c, ret);
+    if (rc == 0 && (c->allow_downgrade || c->allow_reinstall || ret->rolling_back))
+        rc = past(db, c, device_id, ret);
+    return rc;
+}
+
+/* ---- what ended campaigns left ---- */
+int campaign_leftovers(struct db *w, int64_t *ids, int max)
+{
+    int64_t id = 0;
+    int n = 0, rc;
+    {
+        AUTO(db_reset) struct db_stmt *q = db_use(w, Q_CAMPAIGN_LEFTOVER);
+        rc = db_row(q);
+        if (rc < 0)
+            return rc == E_NOTFOUND ? 0 : rc;
+        id = db_int(q, 0);
+    }
+    {
+        AUTO(db_reset) struct db_stmt *q = db_use(w, Q_CAMPAIGN_LEFTOVERS);
+        db_bind_int(q, 1, id);
+        db_bind_int(q, 2, max);
+        while (n < max && (rc = db_step(q)) == 1)
+            ids[n++] = db_int(q, 0);
+    }
+    if (rc < 0 || n > 0)
+        return rc < 0 ? rc : n;
+    AUTO(db_reset) struct db_stmt *q = db_use(w, Q_CAMPAIGN_SWEPT);
+    db_bind_int(q, 1, id);
+    return db_run(q);
+}

@@ -1,0 +1,271 @@
+/*
+ * Rule 10: campaigns. Whether one of those that name a firmware admits the device now, and if none,
+ * why not. Pure: the declarations are the snapshot's, where each campaign stands comes with the
+ * facts. On the writer those facts are of its transaction, and there is one writer: so what is
+ * decided here is the admission itself.
+ */
+#include "update_priv.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+
+static struct verdict of(enum reason r, const struct campaign *c, int64_t retry_at)
+{
+    return (struct verdict){.reason = r, .retry_at = retry_at, .campaign = c};
+}
+
+static const char *zone_of(const struct decide_context *x)
+{
+    const char *own = x->facts->device->timezone;
+
+    return own && *own ? own : x->type->timezone ? x->type->timezone : "UTC";
+}
+
+static bool is_over(enum campaign_state s)
+{
+    return s == CAMPAIGN_COMPLETED || s == CAMPAIGN_ABORTED;
+}
+
+static enum campaign_match match_of(const struct decide_context *x, const struct campaign *c,
+                                    const struct campaign_now *now)
+{
+    const struct device *d = x->facts->device;
+    const struct campaign_device of_campaign = {d->id, d->tags, x->facts->attribute, x->facts->arg};
+
+    return campaign_targets(c, &of_campaign, now->device_max);
+}
+
+/* What is not newer goes once to each device: or it would go to and fro for ever. */
+static bool order_fits(const struct decide_context *x, const struct campaign *c,
+                       const struct campaign_now *now, const struct firmware *fw)
+{
+    int order = decide_order(x, fw);
+
+    if (order > 0)
+        return true;
+    return !now->verified && (order < 0 ? c->allow_downgrade : c->allow_reinstall);
+}
+
+/* ---- one campaign ---- */
+static struct verdict by_state(const struct decide_context *x, const struct campaign *c,
+                               const struct campaign_now *now)
+{
+    switch (now->state) {
+    case CAMPAIGN_DRAFT:
+    case CAMPAIGN_SCHEDULED:
+        return of(REASON_CAMPAIGN_NOT_STARTED, c, c->starts_at > x->now ? c->starts_at : 0);
+    case CAMPAIGN_PAUSED:
+        return of(REASON_CAMPAIGN_PAUSED, c, 0);
+    case CAMPAIGN_COMPLETED:
+    case CAMPAIGN_ABORTED:
+        return of(REASON_CAMPAIGN_ENDED, c, 0);
+    case CAMPAIGN_RUNNING:
+    case CAMPAIGN_STATE__COUNT:
+        break;
+    }
+    if (c->ends_at && c->ends_at <= x->now)
+        return of(REASON_CAMPAIGN_ENDED, c, 0);
+    return of(REASON_ELIGIBLE, c, 0);
+}
+
+static struct verdict by_phase(const struct decide_context *x, const struct campaign *c,
+                               const struct campaign_now *now)
+{
+    struct verdict v = of(REASON_ELIGIBLE, c, 0);
+
+    v.phase = campaign_phase_of(c, x->facts->device->id, now->phase, now->offered);
+    if (v.phase >= 0)
+        return v;
+    bool next = now->approval &&
+                campaign_phase_of(c, x->facts->device->id, now->phase + 1, now->offered) >= 0;
+    return of(next ? REASON_AWAITING_APPROVAL : REASON_PHASE_NOT_OPEN, c, 0);
+}
+
+static struct verdict admit(const struct decide_context *x, const struct campaign *c,
+                            const struct campaign_now *now, const struct firmware *fw)
+{
+    enum campaign_match match = match_of(x, c, now);
+    int64_t opens;
+
+    if (match != CAMPAIGN_TARGET)
+        return of(match == CAMPAIGN_DENIED ? REASON_DENIED : REASON_NOT_IN_DEVICE_LIST, c, 0);
+    if (!order_fits(x, c, now, fw))
+        return of(REASON_NOT_NEWER, c, 0);
+    struct verdict v = by_state(x, c, now);
+    if (v.reason == REASON_ELIGIBLE)
+        v = by_phase(x, c, now);
+    if (v.reason != REASON_ELIGIBLE)
+        return v;
+    if (!campaign_window_open(c, zone_of(x), x->now, &opens))
+        return of(REASON_WINDOW_CLOSED, c, opens);
+    if (c->in_progress && now->active >= c->in_progress)
+        return of(REASON_PACED, c, 0);
+    if (now->wait_ms > 0)
+        return of(REASON_PACED, c, x->now + now->wait_ms);
+    return v;
+}
+
+/* Taken back: the device runs the bad version, and has it from this campaign. */
+static bool takes_back(const struct decide_context *x, const struct campaign *c)
+{
+    const struct firmware *bad = catalog_firmware(x->catalog, c->firmware_id);
+    const struct campaign_now *now = x->facts->campaign(x->facts->arg, c);
+
+    return bad && now->rolling_back && now->of_device > 0 &&
+           version_compare(x->type->scheme, bad->version, x->facts->version) == 0;
+}
+
+/* ---- all that name the firmware ---- */
+/* Of several refusals the one that comes closest to an offer is told. */
+static int nearness(enum reason r)
+{
+    static const enum reason order[] = {
+        REASON_NOT_IN_DEVICE_LIST,
+        REASON_NOT_NEWER,
+        REASON_DENIED,
+        REASON_CAMPAIGN_ENDED,
+        REASON_CAMPAIGN_NOT_STARTED,
+        REASON_CAMPAIGN_PAUSED,
+        REASON_PHASE_NOT_OPEN,
+        REASON_AWAITING_APPROVAL,
+        REASON_WINDOW_CLOSED,
+        REASON_PACED,
+    };
+    int i = 0;
+
+    while (i < (int)ARRAY_LEN(order) && order[i] != r)
+        i++;
+    return i;
+}
+
+struct verdict govern(const struct decide_context *x, const struct firmware *fw, bool *ret_governed)
+{
+    struct verdict best = of(REASON_CAMPAIGN_NOT_STARTED, NULL, 0);
+    const struct campaign *const *list;
+    size_t n = catalog_campaigns(x->catalog, fw->id, true, &list);
+
+    *ret_governed = false;
+    for (size_t i = 0; i < n; i++)
+        if (takes_back(x, list[i]))
+            return (struct verdict){.campaign = list[i], .phase = CAMPAIGN_ROLLBACK};
+    n = catalog_campaigns(x->catalog, fw->id, false, &list);
+    for (size_t i = 0; i < n; i++) {
+        const struct campaign_now *now = x->facts->campaign(x->facts->arg, list[i]);
+        struct verdict v = admit(x, list[i], now, fw);
+
+        if (v.reason == REASON_ELIGIBLE)
+            return v;
+        /* Not the end of the release by campaign: what was aborted is not released by that. */
+        *ret_governed |= v.reason != REASON_NOT_IN_DEVICE_LIST && now->state != CAMPAIGN_DRAFT &&
+                         now->state != CAMPAIGN_COMPLETED;
+        if (!best.campaign || nearness(v.reason) > nearness(best.reason))
+            best = v;
+    }
+    return best;
+}
+
+bool govern_goes_back(const struct decide_context *x, const struct firmware *fw)
+{
+    const struct campaign *const *list;
+    size_t n;
+
+    if (!catalog_goes_back(x->catalog, fw->type_id, fw->module))
+        return false;
+    n = catalog_campaigns(x->catalog, fw->id, true, &list);
+    for (size_t i = 0; i < n; i++)
+        if (takes_back(x, list[i]))
+            return true;
+    n = catalog_campaigns(x->catalog, fw->id, false, &list);
+    for (size_t i = 0; i < n; i++) {
+        const struct campaign *c = list[i];
+
+        if (!c->allow_downgrade && !c->allow_reinstall)
+            continue;
+        const struct campaign_now *now = x->facts->campaign(x->facts->arg, c);
+        if ((now->state == CAMPAIGN_RUNNING || now->state == CAMPAIGN_PAUSED) &&
+            order_fits(x, c, now, fw) && match_of(x, c, now) == CAMPAIGN_TARGET)
+            return true;
+    }
+    return false;
+}
+
+/* ---- an update under way ---- */
+enum reason govern_still(const struct decide_context *x, const struct update *u)
+{
+    const struct campaign *c = catalog_campaign(x->catalog, u->campaign_id);
+    bool waits = !update_is_in_progress(u->state);
+    int64_t opens;
+
+    if (!c)
+        return REASON_CAMPAIGN_ENDED;
+    const struct campaign_now *now = x->facts->campaign(x->facts->arg, c);
+    if (u->phase == CAMPAIGN_ROLLBACK)
+        return REASON_ELIGIBLE;
+    if (now->state == CAMPAIGN_PAUSED)
+        return REASON_CAMPAIGN_PAUSED;
+    if (now->state == CAMPAIGN_ABORTED || (waits && is_over(now->state)))
+        return REASON_CAMPAIGN_ENDED;
+    if (waits && !campaign_window_open(c, zone_of(x), x->now, &opens))
+        return REASON_WINDOW_CLOSED;
+    return u->state == UPDATE_PLANNED && now->wait_ms > 0 ? REASON_PACED : REASON_ELIGIBLE;
+}
+
+/* ---- words ---- */
+static void say(struct reason_row *r, const struct campaign *c, const char *what)
+{
+    (void)snprintf(r->text, sizeof(r->text), "campaign %" PRId64 " %s", c->id, what);
+}
+
+static void paced(const struct campaign_now *now, const struct verdict *v, struct reason_row *r)
+{
+    char what[120];
+
+    if (v->retry_at)
+        (void)snprintf(what, sizeof(what), "lets %" PRId64 " offers leave in a minute",
+                       v->campaign->offers_per_minute);
+    else
+        (void)snprintf(what, sizeof(what),
+                       "has %" PRId64 " updates under way; %" PRId64 " are allowed at once",
+                       now->active, v->campaign->in_progress);
+    say(r, v->campaign, what);
+}
+
+static const char *words_of(enum reason r)
+{
+    switch ((int)r) {
+    case REASON_CAMPAIGN_NOT_STARTED:
+        return "has not started";
+    case REASON_CAMPAIGN_PAUSED:
+        return "is paused";
+    case REASON_CAMPAIGN_ENDED:
+        return "has ended";
+    case REASON_PHASE_NOT_OPEN:
+        return "has not opened the phase that this device belongs to";
+    case REASON_AWAITING_APPROVAL:
+        return "waits for an operator's approval of the phase that this device belongs to";
+    case REASON_WINDOW_CLOSED:
+        return "sends nothing outside its windows";
+    case REASON_DENIED:
+        return "has the device in its deny list";
+    default:
+        return "is for other devices";
+    }
+}
+
+void govern_explain(const struct decide_context *x, const struct verdict *v, struct reason_row *ret)
+{
+    const struct campaign_now *now = x->facts->campaign(x->facts->arg, v->campaign);
+    char at[TIME_TEXT_MAX];
+
+    if (v->retry_at)
+        (void)snprintf(ret->params, sizeof(ret->params),
+                       "{\"campaign\":%" PRId64 ",\"phase\":%d,\"retry_at\":\"%s\"}",
+                       v->campaign->id, now->phase, time_text(v->retry_at, at));
+    else
+        (void)snprintf(ret->params, sizeof(ret->params), "{\"campaign\":%" PRId64 ",\"phase\":%d}",
+                       v->campaign->id, now->phase);
+    if (v->reason == REASON_PACED)
+        paced(now, v, ret);
+    else
+        say(ret, v->campaign, words_of(v->reason));
+}

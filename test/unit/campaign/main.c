@@ -1,0 +1,8 @@
+/* Runs every group of the campaign tests; the exit status is the number of failed tests. */
+#include "tests.h"
+
+int main(void)
+{
+    json_setup();
+    return test_query() + test_scope() + test_define() + test_release() + test_simulation();
+}

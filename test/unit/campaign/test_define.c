@@ -1,0 +1,103 @@
+/* Declarations: what is refused, with its place and a sentence; what is stored and read back. */
+#include "tests.h"
+
+static void refused(const char *text, const char *pointer)
+{
+    struct json_errors errs = {.count = 0};
+    enum json_fault fault;
+    char json[1024];
+
+    (void)str_copy(json, sizeof(json), text);
+    for (char *p = json; *p; p++)
+        *p = *p == '\'' ? '"' : *p;
+    AUTO(json_free) json_t *in = json_parse(json, strlen(json), SIZE_MAX, 16, &fault, NULL);
+    assert_non_null(in);
+    assert_int_equal(campaign_check(in, &errs), E_PROTO);
+    assert_string_equal(errs.list[0].pointer, pointer);
+    assert_true(strlen(errs.list[0].detail) > 10);
+}
+
+static void what_is_wrong_is_refused(void **state UNUSED)
+{
+    refused("{'targets':{'query':'a>1'}}", "/targets/query");
+    refused("{'targets':{'tag':['a']}}", "/targets/tag");
+    refused("{'phases':[]}", "/phases");
+    refused("{'phases':[{}]}", "/phases/0");
+    refused("{'phases':[{'percent':1,'count':2}]}", "/phases/0");
+    refused("{'phases':[{'percent':10},{'percent':10}]}", "/phases/1");
+    refused("{'phases':[{'percent':0}]}", "/phases/0");
+    refused("{'phases':[{'percent':101}]}", "/phases/0/percent");
+    refused("{'phases':[{'percent':'all'}]}", "/phases/0/percent");
+    refused("{'verification':{}}", "/verification/devices");
+    refused("{'windows':{'timezone':'Mars/Olympus','slots':[{'from':'01:00','to':'02:00'}]}}",
+            "/windows/timezone");
+    refused("{'windows':{'timezone':'UTC','slots':[]}}", "/windows/slots");
+    refused("{'windows':{'timezone':'UTC','slots':[{'from':'1:000','to':'02:00'}]}}",
+            "/windows/slots/0");
+    refused("{'windows':{'timezone':'UTC','slots':[{'days':['Mo'],'from':'01:00','to':'02:00'}]}}",
+            "/windows/slots/0");
+    refused("{'pacing':{'in_progress':-1}}", "/pacing/in_progress");
+    refused("{'thresholds':{'broken':{}}}", "/thresholds/broken");
+    refused("{'thresholds':{'failed':{'percent':5,'min_sample':40,'action':'cry'}}}",
+            "/thresholds/failed/action");
+    refused("{'deadlines':{'attempts':0}}", "/deadlines/attempts");
+}
+
+static void it_is_read_as_it_was_declared(void **state UNUSED)
+{
+    struct domain d;
+    struct campaign c;
+    struct campaign_status s;
+    int64_t ids[2];
+
+    domain_init(&d);
+    ids[0] = domain_device(&d, "a");
+    ids[1] = domain_device(&d, "b");
+    int64_t fw = domain_firmware(&d, "2.0");
+    const struct campaign_lists lists = {
+        .targets = {ids, 2}, .denied = {ids, 1}, .phases = {{ids + 1, 1}}};
+    int64_t id = declare(&d, fw, 0,
+                         "{'targets':{'devices':['a','b'],'deny':['a'],'tags':['x','y'],'query':'a="
+                         "=1','frozen':true},"
+                         "'phases':[{'devices':['b']},{'percent':0.5,'success_percent':80,'min_"
+                         "sample':5,'soak_s':60,"
+                         "'approval':true},{'count':7},{'percent':100}],"
+                         "'windows':{'timezone':'device','slots':[{'days':['sun','sat'],'from':'22:"
+                         "00','to':'24:00'}]},"
+                         "'pacing':{'offers_per_minute':3,'in_progress':4},'allow_downgrade':true,"
+                         "'thresholds':{'failed':{'percent':5,'min_sample':40,'action':'pause'}},"
+                         "'deadlines':{'accept_s':60,'attempts':2}}",
+                         &lists);
+    MUST(campaign_by_id(d.w, d.project, id, &d.a, &c, &s));
+    assert_int_equal(s.state, CAMPAIGN_DRAFT);
+    assert_true(c.listed && c.frozen && c.allow_downgrade && !c.allow_reinstall && c.query);
+    assert_int_equal(c.devices.n, 2);
+    assert_int_equal(c.denied.ids[0], ids[0]);
+    assert_int_equal(c.n_tags, 2);
+    assert_int_equal(c.n_phases, 4);
+    assert_int_equal(c.phases[0].devices.ids[0], ids[1]);
+    assert_int_equal(c.phases[1].share, 50);
+    assert_int_equal(c.phases[1].gate_share, 8000);
+    assert_int_equal(c.phases[1].gate_sample, 5);
+    assert_true(c.phases[1].approval);
+    assert_int_equal(c.phases[2].count, 7);
+    assert_int_equal(c.windows[0].days, 1 | 1 << 6);
+    assert_int_equal(c.windows[0].to, 1440);
+    assert_null(c.timezone);
+    assert_int_equal(c.offers_per_minute, 3);
+    assert_int_equal(c.thresholds[CAMPAIGN_END_FAILED].share, 500);
+    assert_int_equal(c.accept_s, 60);
+    assert_int_equal(c.attempts, 2);
+    assert_null(strstr(c.definition, "'a'"));
+    assert_int_equal(campaign_by_id(d.w, d.project + 1, id, &d.a, &c, &s), E_NOTFOUND);
+    domain_done(&d);
+}
+
+int test_define(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(what_is_wrong_is_refused),
+        cmocka_unit_test(it_is_read_as_it_was_declared),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,371 @@
+/* What devices get from a campaign: phases, gates, thresholds, pacing, rollback; and what decide()
+ * says to those that get nothing. */
+#include "tests.h"
+
+struct release {
+    struct domain d;
+    int64_t good, bad, campaign;
+    int64_t devices[40];
+};
+
+static int64_t firmware(struct domain *d, const char *version)
+{
+    struct firmware fw = domain_firmware_of(d, version, 1000);
+
+    fw.campaign_only = true;
+    MUST(firmware_insert(d->w, &fw, NULL));
+    domain_reload(d);
+    return fw.id;
+}
+
+static void reports(struct release *r, int i, const char *version, int64_t now)
+{
+    struct device dev;
+
+    MUST(device_by_id(r->d.w, r->devices[i], &r->d.a, &dev));
+    MUST(update_reported(r->d.w, r->d.catalog, &dev, "main", version, now, &r->d.a));
+}
+
+static void release_init(struct release *r)
+{
+    char key[16];
+
+    domain_init(&r->d);
+    clock_fake_steady_ms(T0);
+    r->d.type.attempts = 1;
+    domain_type_changed(&r->d);
+    r->good = domain_firmware(&r->d, "1.0");
+    r->bad = firmware(&r->d, "2.0");
+    for (int i = 0; i < (int)ARRAY_LEN(r->devices); i++) {
+        (void)str_fmt(key, sizeof(key), "dev%d", i);
+        r->devices[i] = domain_device(&r->d, key);
+        reports(r, i, "1.0", T0);
+    }
+}
+
+static void release_done(struct release *r)
+{
+    clock_fake_steady_ms(0);
+    domain_done(&r->d);
+}
+
+static void started(struct release *r, const char *definition, const struct campaign_lists *l)
+{
+    r->campaign = declare(&r->d, r->bad, r->good, definition, l);
+    MUST(campaign_start(r->d.w, r->campaign, T0, NULL));
+}
+
+/* A check: the update's number, or 0 and why. */
+static int64_t asks(struct release *r, int i, int64_t now, enum reason *ret_why)
+{
+    struct decision why;
+    struct device dev;
+    struct update u;
+    bool repeated;
+
+    MUST(device_by_id(r->d.w, r->devices[i], &r->d.a, &dev));
+    MUST(update_check(r->d.w, r->d.catalog, &dev, "main", now, LIFETIME, &r->d.a, &u, &repeated,
+                      &why));
+    if (ret_why)
+        *ret_why = why.reason;
+    return u.id;
+}
+
+static enum reason why(struct release *r, int i, int64_t now)
+{
+    enum reason got;
+
+    assert_int_equal(asks(r, i, now, &got), 0);
+    return got;
+}
+
+static int fetched(struct release *r, int64_t update, int64_t now)
+{
+    return update_served(r->d.w, r->d.catalog, update, 1, 0, 1000, true, now, &r->d.a);
+}
+
+/* From the offer to the version, or to the failure. */
+static void goes(struct release *r, int i, bool well, int64_t now)
+{
+    int64_t id = asks(r, i, now, NULL);
+    struct device dev;
+
+    assert_int_not_equal(id, 0);
+    MUST(fetched(r, id, now));
+    if (well) {
+        reports(r, i, "2.0", now);
+        return;
+    }
+    MUST(device_by_id(r->d.w, r->devices[i], &r->d.a, &dev));
+    MUST(update_moved(r->d.w, r->d.catalog, &dev, id, UPDATE_FAILED, -1, "no", now, &r->d.a));
+}
+
+static void only_a_running_campaign_releases(void **state UNUSED)
+{
+    struct release r;
+
+    release_init(&r);
+    assert_int_equal(why(&r, 0, T0), REASON_CAMPAIGN_NOT_STARTED);
+    r.campaign = declare(&r.d, r.bad, 0, "{}", NULL);
+    assert_int_equal(why(&r, 0, T0), REASON_CAMPAIGN_NOT_STARTED);
+    MUST(campaign_start(r.d.w, r.campaign, T0, NULL));
+    int64_t id = asks(&r, 0, T0, NULL);
+    assert_int_not_equal(id, 0);
+    MUST(campaign_pause(r.d.w, r.campaign, T0, NULL));
+    assert_int_equal(why(&r, 0, T0), REASON_CAMPAIGN_PAUSED); /* what stands is not sent again */
+    assert_int_equal(why(&r, 1, T0), REASON_CAMPAIGN_PAUSED);
+    assert_int_equal(firmware_delete(r.d.w, r.bad, T0, NULL), E_CONFLICT);
+    assert_int_equal(campaign_delete(r.d.w, r.campaign, T0, NULL), E_CONFLICT);
+    MUST(campaign_resume(r.d.w, r.campaign, T0, NULL));
+    assert_int_equal(asks(&r, 0, T0, NULL), id);
+    MUST(campaign_abort(r.d.w, r.campaign, false, T0, NULL));
+    assert_int_equal(why(&r, 1, T0), REASON_CAMPAIGN_ENDED);
+    assert_int_equal(update_campaigns(r.d.w, T0, 10), 1); /* what waits is canceled */
+    assert_int_equal(status_of(&r.d, r.campaign).active, 0);
+    assert_int_equal(update_campaigns(r.d.w, T0, 10), 0);
+    MUST(campaign_delete(r.d.w, r.campaign, T0, NULL));
+    MUST(firmware_delete(r.d.w, r.bad, T0, NULL));
+    release_done(&r);
+}
+
+static void an_open_firmware_is_governed_too(void **state UNUSED)
+{
+    struct release r;
+
+    release_init(&r);
+    r.bad = domain_firmware(&r.d, "3.0");
+    started(&r, "{'phases':[{'devices':['x']},{'percent':100}]}",
+            &(struct campaign_lists){.phases = {{&r.devices[1], 1}}});
+    assert_int_equal(why(&r, 0, T0), REASON_PHASE_NOT_OPEN);
+    assert_int_not_equal(asks(&r, 1, T0, NULL), 0);
+    MUST(campaign_abort(r.d.w, r.campaign, false, T0, NULL)); /* it was bad: not for all now */
+    assert_int_equal(why(&r, 0, T0), REASON_CAMPAIGN_ENDED);
+    release_done(&r);
+}
+
+static void phases_open_by_their_gates(void **state UNUSED)
+{
+    struct release r;
+
+    release_init(&r);
+    started(&r,
+            "{'phases':[{'devices':['x'],'success_percent':100,'min_sample':2,'soak_s':60},"
+            "{'count':1,'approval':true},{'percent':100}]}",
+            &(struct campaign_lists){.phases = {{r.devices, 2}}});
+    goes(&r, 0, true, T0);
+    assert_int_equal(status_of(&r.d, r.campaign).phase, 1);
+    goes(&r, 1, true, T0);
+    assert_int_equal(why(&r, 2, T0), REASON_PHASE_NOT_OPEN);
+    MUST(update_campaigns(r.d.w, T0 + 59999, 10));
+    assert_int_equal(status_of(&r.d, r.campaign).phase, 1);
+    MUST(update_campaigns(r.d.w, T0 + 60000, 10));
+    assert_int_equal(status_of(&r.d, r.campaign).phase, 2);
+    goes(&r, 2, true, T0 + MIN);
+    assert_true(status_of(&r.d, r.campaign).approval);
+    assert_int_equal(why(&r, 3, T0 + MIN), REASON_AWAITING_APPROVAL);
+    MUST(campaign_approve(r.d.w, r.campaign, false, T0 + MIN, NULL));
+    assert_int_equal(status_of(&r.d, r.campaign).phase, 3);
+    goes(&r, 3, true, T0 + MIN);
+    assert_int_equal(campaign_approve(r.d.w, r.campaign, true, T0, NULL), E_CONFLICT);
+    release_done(&r);
+}
+
+static void test_devices_come_first(void **state UNUSED)
+{
+    struct release r;
+
+    release_init(&r);
+    started(&r, "{'verification':{'devices':['x']}}",
+            &(struct campaign_lists){.verify = {r.devices, 2}});
+    assert_int_equal(why(&r, 5, T0), REASON_PHASE_NOT_OPEN);
+    goes(&r, 0, true, T0);
+    assert_int_equal(status_of(&r.d, r.campaign).phase, 0);
+    goes(&r, 1, true, T0);
+    assert_int_equal(status_of(&r.d, r.campaign).phase, 1);
+    goes(&r, 5, true, T0);
+    release_done(&r);
+}
+
+static void a_success_without_bytes_opens_nothing(void **state UNUSED)
+{
+    struct release r;
+
+    release_init(&r);
+    started(&r, "{'phases':[{'devices':['x']},{'percent':100}]}",
+            &(struct campaign_lists){.phases = {{r.devices, 1}}});
+    assert_int_not_equal(asks(&r, 0, T0, NULL), 0);
+    reports(&r, 0, "2.0", T0);
+    assert_int_equal(status_of(&r.d, r.campaign).phase, 1);
+    release_done(&r);
+}
+
+static void a_threshold_acts_before_the_next_offer(void **state UNUSED)
+{
+    struct release r;
+
+    release_init(&r);
+    started(&r, "{'thresholds':{'failed':{'percent':20,'min_sample':5,'action':'pause'}}}", NULL);
+    for (int i = 0; i < 4; i++)
+        goes(&r, i, true, T0);
+    goes(&r, 4, false, T0); /* 1 of 5 is no more than 20 percent */
+    assert_int_equal(status_of(&r.d, r.campaign).state, CAMPAIGN_RUNNING);
+    goes(&r, 5, false, T0);
+    assert_int_equal(status_of(&r.d, r.campaign).state, CAMPAIGN_PAUSED);
+    assert_string_equal(status_of(&r.d, r.campaign).reason, "threshold_failed");
+    assert_int_equal(why(&r, 6, T0), REASON_CAMPAIGN_PAUSED);
+    MUST(campaign_resume(r.d.w, r.campaign, T0, NULL));
+    for (int i = 6; i < 10; i++) /* counted anew: four of four are below the sample */
+        goes(&r, i, false, T0);
+    assert_int_equal(status_of(&r.d, r.campaign).state, CAMPAIGN_RUNNING);
+    goes(&r, 10, false, T0);
+    assert_int_equal(status_of(&r.d, r.campaign).state, CAMPAIGN_PAUSED);
+    release_done(&r);
+}
+
+static void the_release_is_taken_back(void **state UNUSED)
+{
+    struct release r;
+
+    release_init(&r);
+    started(&r, "{'thresholds':{'failed':{'percent':10,'min_sample':3,'action':'rollback'}}}",
+            NULL);
+    goes(&r, 0, true, T0);
+    goes(&r, 1, true, T0);
+    assert_int_equal(why(&r, 0, T0), REASON_NOT_NEWER);
+    goes(&r, 2, false, T0);
+    assert_int_equal(status_of(&r.d, r.campaign).state, CAMPAIGN_ABORTED);
+    assert_true(status_of(&r.d, r.campaign).rolling_back);
+    reports(&r, 9, "2.0", T0); /* it has the bad version from elsewhere */
+    assert_int_equal(why(&r, 9, T0), REASON_NOT_NEWER);
+    assert_int_equal(why(&r, 8, T0), REASON_CAMPAIGN_ENDED);
+    int64_t id = asks(&r, 0, T0 + 1, NULL);
+    struct update u;
+    MUST(update_by_id(r.d.w, id, &r.d.a, &u));
+    assert_int_equal(u.firmware_id, r.good);
+    assert_int_equal(u.phase, CAMPAIGN_ROLLBACK);
+    assert_int_equal(asks(&r, 0, T0 + 2, NULL), id);
+    MUST(fetched(&r, id, T0 + 2));
+    reports(&r, 0, "1.0", T0 + 3);
+    MUST(update_by_id(r.d.w, id, &r.d.a, &u));
+    assert_int_equal(u.state, UPDATE_VERIFIED);
+    assert_int_equal(asks(&r, 0, T0 + 4, NULL), 0); /* and that is where it ends */
+    release_done(&r);
+}
+
+static void pacing_holds(void **state UNUSED)
+{
+    struct release r;
+
+    release_init(&r);
+    started(&r, "{'pacing':{'offers_per_minute':3,'in_progress':5}}", NULL);
+    for (int i = 0; i < 3; i++)
+        assert_int_not_equal(asks(&r, i, T0, NULL), 0);
+    assert_int_equal(why(&r, 3, T0), REASON_PACED);
+    assert_int_equal(why(&r, 3, T0 + 24 * HOUR), REASON_PACED); /* the wall clock jumped */
+    assert_int_equal(why(&r, 3, T0 - 24 * HOUR), REASON_PACED);
+    clock_fake_steady_ms(T0 + 61 * 1000);
+    MUST(campaign_recover(r.d.w)); /* after a crash the minute counts from here */
+    assert_int_equal(why(&r, 3, T0), REASON_PACED);
+    clock_fake_steady_ms(T0 + 122 * 1000);
+    for (int i = 3; i < 5; i++)
+        assert_int_not_equal(asks(&r, i, T0 + 62 * 1000, NULL), 0);
+    assert_int_equal(why(&r, 5, T0 + 62 * 1000), REASON_PACED); /* five are under way */
+    MUST(fetched(&r, asks(&r, 0, T0 + MIN, NULL), T0 + MIN));
+    reports(&r, 0, "2.0", T0 + MIN);
+    assert_int_not_equal(asks(&r, 5, T0 + 62 * 1000, NULL), 0);
+    release_done(&r);
+}
+
+static void back_and_again_only_where_it_is_said(void **state UNUSED)
+{
+    struct release r;
+
+    release_init(&r);
+    for (int i = 0; i < 3; i++)
+        reports(&r, i, i == 0 ? "3.0" : "2.0", T0);
+    r.campaign = declare(&r.d, r.bad, 0, "{'allow_downgrade':true}", NULL);
+    MUST(campaign_start(r.d.w, r.campaign, T0, NULL));
+    assert_int_equal(why(&r, 1, T0), REASON_NOT_NEWER);
+    goes(&r, 0, true, T0);
+    reports(&r, 0, "3.0", T0 + 1);
+    assert_int_equal(why(&r, 0, T0 + 2), REASON_NOT_NEWER); /* once, or it would go to and fro */
+    MUST(campaign_complete(r.d.w, r.campaign, T0, NULL));
+    int64_t again = declare(&r.d, r.bad, 0, "{'allow_reinstall':true}", NULL);
+    MUST(campaign_start(r.d.w, again, T0, NULL));
+    assert_int_equal(why(&r, 0, T0), REASON_NOT_NEWER);
+    goes(&r, 1, true, T0);
+    assert_int_equal(why(&r, 1, T0), REASON_NOT_NEWER);
+    release_done(&r);
+}
+
+static void times_come_and_pass(void **state UNUSED)
+{
+    struct release r;
+
+    release_init(&r);
+    r.campaign =
+        declare(&r.d, r.bad, 0,
+                "{'windows':{'timezone':'UTC','slots':[{'from':'01:00','to':'02:00'}]}}", NULL);
+    struct campaign c;
+    struct campaign_status s;
+    int64_t midnight = T0 / DAY * DAY + DAY;
+    MUST(campaign_by_id(r.d.w, 0, r.campaign, &r.d.a, &c, &s));
+    c.starts_at = midnight;
+    c.ends_at = midnight + DAY;
+    MUST(campaign_update(r.d.w, &c, NULL));
+    domain_reload(&r.d);
+    MUST(campaign_start(r.d.w, r.campaign, T0, NULL));
+    assert_int_equal(status_of(&r.d, r.campaign).state, CAMPAIGN_SCHEDULED);
+    MUST(update_campaigns(r.d.w, midnight, 10));
+    assert_int_equal(status_of(&r.d, r.campaign).state, CAMPAIGN_RUNNING);
+    assert_int_equal(why(&r, 0, midnight), REASON_WINDOW_CLOSED);
+    int64_t id = asks(&r, 0, midnight + HOUR, NULL);
+    assert_int_not_equal(id, 0);
+    assert_int_equal(why(&r, 0, midnight + 2 * HOUR), REASON_WINDOW_CLOSED);
+    MUST(update_campaigns(r.d.w, midnight + DAY, 10));
+    assert_int_equal(status_of(&r.d, r.campaign).state, CAMPAIGN_COMPLETED);
+    assert_int_equal(status_of(&r.d, r.campaign).active, 0);
+    release_done(&r);
+}
+
+static int64_t sum;
+static int add(void *arg UNUSED, int phase UNUSED, const char *st UNUSED, int64_t n)
+{
+    sum += n;
+    return 0;
+}
+
+static void deleted_devices_are_not_counted(void **state UNUSED)
+{
+    struct release r;
+
+    release_init(&r);
+    started(&r, "{}", NULL);
+    goes(&r, 0, true, T0);
+    assert_int_not_equal(asks(&r, 1, T0, NULL), 0);
+    MUST(device_delete(r.d.w, r.devices[0], NULL));
+    MUST(device_delete(r.d.w, r.devices[1], NULL));
+    sum = 0;
+    MUST(campaign_counts(r.d.w, r.campaign, add, NULL));
+    assert_int_equal(sum, 0);
+    assert_int_equal(status_of(&r.d, r.campaign).active, 0);
+    release_done(&r);
+}
+
+int test_release(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(only_a_running_campaign_releases),
+        cmocka_unit_test(an_open_firmware_is_governed_too),
+        cmocka_unit_test(phases_open_by_their_gates),
+        cmocka_unit_test(test_devices_come_first),
+        cmocka_unit_test(a_success_without_bytes_opens_nothing),
+        cmocka_unit_test(a_threshold_acts_before_the_next_offer),
+        cmocka_unit_test(the_release_is_taken_back),
+        cmocka_unit_test(pacing_holds),
+        cmocka_unit_test(back_and_again_only_where_it_is_said),
+        cmocka_unit_test(times_come_and_pass),
+        cmocka_unit_test(deleted_devices_are_not_counted),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,123 @@
+/* Who and when: the hash, targets, windows over the changes of clocks. */
+#include "tests.h"
+
+static void shares_are_even_and_for_ever(void **state UNUSED)
+{
+    int64_t below[3] = {0};
+
+    /* The same on every machine and in every release: a device never changes its phase. */
+    assert_int_equal(campaign_share_of(1, 1), 5140);
+    assert_int_equal(campaign_share_of(7, 123456789), 7275);
+    for (int64_t i = 1; i <= 100000; i++) {
+        below[0] += campaign_share_of(3, i) < 100;
+        below[1] += campaign_share_of(3, i) < 1000;
+        below[2] += campaign_share_of(3, i) < 1000 && campaign_share_of(4, i) < 1000;
+    }
+    assert_in_range(below[0], 900, 1100);
+    assert_in_range(below[1], 9700, 10300);
+    assert_in_range(below[2], 900, 1100); /* other devices in another campaign */
+}
+
+static void tags_are_whole_words(void **state UNUSED)
+{
+    const char *tags[] = {"lab"};
+    struct campaign c = {.id = 1, .tags = tags, .n_tags = 1};
+    struct campaign_device d = {.id = 5, .tags = "[\"label\",\"a lab\"]"};
+
+    assert_int_equal(campaign_targets(&c, &d, 0), CAMPAIGN_NO_TARGET);
+    d.tags = "[\"label\",\"lab\"]";
+    assert_int_equal(campaign_targets(&c, &d, 0), CAMPAIGN_TARGET);
+    c.denied = (struct id_list){(int64_t[]){5}, 1};
+    assert_int_equal(campaign_targets(&c, &d, 0), CAMPAIGN_DENIED);
+}
+
+static void a_list_that_lost_its_devices_is_nobodys(void **state UNUSED)
+{
+    struct campaign c = {.id = 1, .listed = true};
+    struct campaign_device d = {.id = 5, .tags = "[]"};
+
+    assert_int_equal(campaign_targets(&c, &d, 0), CAMPAIGN_NO_TARGET);
+}
+
+static void frozen_ones_know_no_newcomers(void **state UNUSED)
+{
+    struct campaign c = {.id = 1, .frozen = true};
+    struct campaign_device d = {.id = 5, .tags = "[]"};
+
+    assert_int_equal(campaign_targets(&c, &d, 5), CAMPAIGN_TARGET);
+    assert_int_equal(campaign_targets(&c, &d, 4), CAMPAIGN_NO_TARGET);
+}
+
+static int64_t ms(const char *text)
+{
+    int64_t t;
+
+    MUST(time_parse(text, &t));
+    return t;
+}
+
+static void windows_follow_the_clock_on_the_wall(void **state UNUSED)
+{
+    static const struct {
+        const char *zone, *own;
+        struct campaign_window w;
+        const char *now;
+        bool open;
+        const char *opens;
+    } cases[] = {
+        {"UTC", NULL, {0x7f, 60, 120}, "2024-05-01T01:00:00Z", true, NULL},
+        {"UTC", NULL, {0x7f, 60, 120}, "2024-05-01T02:00:00Z", false, "2024-05-02T01:00:00Z"},
+        {"UTC", NULL, {0x7f, 60, 120}, "2024-05-01T00:59:59Z", false, "2024-05-01T01:00:00Z"},
+        /* over midnight: the window is of the day on which it begins */
+        {"UTC", NULL, {1 << 5, 22 * 60, 240}, "2024-05-04T03:59:00Z", true, NULL},
+        {"UTC",
+         NULL,
+         {1 << 5, 22 * 60, 240},
+         "2024-05-04T22:30:00Z",
+         false,
+         "2024-05-10T22:00:00Z"},
+        {"UTC", NULL, {0x7f, 0, 1440}, "2024-05-04T23:59:59Z", true, NULL},
+        {"Asia/Shanghai", NULL, {0x7f, 60, 120}, "2024-04-30T17:30:00Z", true, NULL},
+        /* the device's own */
+        {NULL, "Asia/Shanghai", {0x7f, 60, 120}, "2024-04-30T17:30:00Z", true, NULL},
+        {NULL, "UTC", {0x7f, 60, 120}, "2024-04-30T17:30:00Z", false, "2024-05-01T01:00:00Z"},
+        /* 02:30 does not happen on 2024-03-10 there: it begins right after the gap */
+        {"America/New_York",
+         NULL,
+         {0x7f, 150, 240},
+         "2024-03-10T06:59:59Z",
+         false,
+         "2024-03-10T07:00:00Z"},
+        {"America/New_York", NULL, {0x7f, 150, 240}, "2024-03-10T07:00:00Z", true, NULL},
+        /* 01:30 happens twice on 2024-11-03 there: the first counts */
+        {"America/New_York", NULL, {0x7f, 60, 90}, "2024-11-03T05:29:00Z", true, NULL},
+        {"America/New_York",
+         NULL,
+         {0x7f, 60, 90},
+         "2024-11-03T06:15:00Z",
+         false,
+         "2024-11-04T06:00:00Z"},
+    };
+
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        struct campaign c = {.timezone = cases[i].zone, .windows = {cases[i].w}, .n_windows = 1};
+        int64_t opens, want = cases[i].opens ? ms(cases[i].opens) : 0;
+        bool open = campaign_window_open(&c, cases[i].own, ms(cases[i].now), &opens);
+
+        if (open != cases[i].open || opens != want)
+            fail_msg("case %zu: %d, %lld instead of %lld", i, open, (long long)opens,
+                     (long long)want);
+    }
+}
+
+int test_scope(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(shares_are_even_and_for_ever),
+        cmocka_unit_test(tags_are_whole_words),
+        cmocka_unit_test(a_list_that_lost_its_devices_is_nobodys),
+        cmocka_unit_test(frozen_ones_know_no_newcomers),
+        cmocka_unit_test(windows_follow_the_clock_on_the_wall),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,534 @@
+/*
+ * A seeded world: devices that ask, fetch, fail, fall silent; messages that are lost, repeated and
+ * overtaken; transactions that are lost; clocks that jump. After each step what must always hold is
+ * compared with a model that knows nothing of counters. A seed that fails is printed.
+ */
+#include "tests.h"
+
+#include <stdio.h>
+
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define SEEDS 150
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#define SEEDS 150
+#endif
+#endif
+#ifndef SEEDS
+#define SEEDS 1000
+#endif
+#define DEVICES_MAX 2000
+#define QUEUE_MAX   64
+#define OFFERS_MAX  8192
+#define PHASES      3
+
+enum habit { GOOD, FAILS, ROLLS_BACK, REFUSES, SILENT };
+struct unit {
+    int64_t id, offer;
+    int64_t counted, attempt; /* the last offer that was counted: what it repeats is none */
+    int version;              /* 1 runs 1.0, 2 runs 2.0 */
+    enum habit habit;
+    bool had_bad; /* 2.0 from the campaign */
+};
+enum said { ASKS, FETCHED, INSTALLED, FAILED, REFUSED, REPORTS };
+struct message {
+    int unit;
+    enum said said;
+    int64_t offer;
+    int version;
+};
+
+struct world {
+    struct domain *d;
+    uint64_t seed, random;
+    int64_t now, steady;
+    struct unit units[DEVICES_MAX];
+    int n;
+    struct message queue[QUEUE_MAX];
+    int n_queue;
+    int64_t offers[OFFERS_MAX]; /* steady times, ascending */
+    int n_offers;
+    int64_t campaign, good, bad;
+    struct campaign c;
+    struct campaign_status s;
+    bool resumed;                  /* by an operator: the thresholds count from there */
+    int64_t verified, rolled_back; /* what came of it */
+};
+
+static uint64_t dice(struct world *w, uint64_t n)
+{
+    return domain_random(&w->random) % n;
+}
+
+#define HOLDS(w, cond)                                                                             \
+    do {                                                                                           \
+        if (!(cond))                                                                               \
+            fail_msg("seed %llu: %s", (unsigned long long)(w)->seed, #cond);                       \
+    } while (0)
+
+/* ---- what must hold ---- */
+struct recount {
+    struct world *w;
+    int64_t n[PHASES + 2][UPDATE__COUNT], active;
+    int64_t ended[PHASES + 2], verified[PHASES + 2];
+};
+
+static int recount_one(void *arg, const struct update *u)
+{
+    struct recount *r = arg;
+    int phase = u->phase == CAMPAIGN_ROLLBACK ? PHASES + 1 : u->phase;
+
+    HOLDS(r->w, phase >= 0 && phase <= PHASES + 1);
+    HOLDS(r->w, phase == PHASES + 1 || u->phase <= r->w->s.phase);
+    HOLDS(r->w, phase == PHASES + 1 || u->firmware_id == r->w->bad);
+    HOLDS(r->w, phase != PHASES + 1 || u->firmware_id == r->w->good);
+    r->n[phase][u->state]++;
+    r->active += !update_is_final(u->state);
+    r->ended[phase] += update_is_final(u->state) && u->state != UPDATE_CANCELED;
+    r->verified[phase] += u->state == UPDATE_VERIFIED && !u->suspect;
+    return 0;
+}
+
+static int compare_one(void *arg, int phase, const char *state, int64_t n)
+{
+    struct recount *r = arg;
+    enum update_state s;
+
+    MUST(update_state_parse(state, &s));
+    HOLDS(r->w, r->n[phase == CAMPAIGN_ROLLBACK ? PHASES + 1 : phase][s] == n);
+    r->n[phase == CAMPAIGN_ROLLBACK ? PHASES + 1 : phase][s] = 0;
+    return 0;
+}
+
+static int compare_phase(void *arg, const struct campaign_phase_status *p)
+{
+    struct recount *r = arg;
+
+    HOLDS(r->w, p->ended == r->ended[p->no]);
+    HOLDS(r->w, p->verified == r->verified[p->no]);
+    HOLDS(r->w, p->no <= r->w->s.phase || p->offered == 0);
+    return 0;
+}
+
+static void judge(struct world *w, bool all)
+{
+    struct domain *d = w->d;
+    struct recount r = {.w = w};
+
+    w->s = status_of(d, w->campaign);
+    int64_t limit = w->c.in_progress;
+    HOLDS(w, w->s.rolling_back || !limit || w->s.active <= limit);
+    /* Offers within any minute of a clock that does not jump. */
+    int64_t pace = w->c.offers_per_minute;
+    if (pace && w->n_offers > pace)
+        HOLDS(w, w->offers[w->n_offers - 1] - w->offers[w->n_offers - 1 - pace] >= MIN);
+    if (!all)
+        return;
+    const struct update_filter flt = {
+        .project_id = d->project, .state = -1, .campaign_id = w->campaign};
+    MUST(update_list(d->w, &flt, 0, 1000000, recount_one, &r));
+    HOLDS(w, r.active == w->s.active);
+    MUST(campaign_counts(d->w, w->campaign, compare_one, &r));
+    for (int p = 0; p <= PHASES + 1; p++)
+        for (int s = 0; s < UPDATE__COUNT; s++)
+            HOLDS(w, r.n[p][s] == 0); /* nothing that the counters do not know */
+    MUST(campaign_phases(d->w, w->campaign, compare_phase, &r));
+    w->verified = r.verified[1] + r.verified[2] + r.verified[3];
+    w->rolled_back = r.verified[PHASES + 1];
+}
+
+/* ---- what devices say ---- */
+static void say(struct world *w, int unit, enum said said)
+{
+    struct unit *u = &w->units[unit];
+    int times = dice(w, 12) == 0 ? 2 : dice(w, 12) == 0 ? 0 : 1; /* repeated, lost */
+
+    for (int i = 0; i < times && w->n_queue < QUEUE_MAX; i++)
+        w->queue[w->n_queue++] = (struct message){unit, said, u->offer, u->version};
+}
+
+static void live(struct world *w, int i)
+{
+    struct unit *u = &w->units[i];
+
+    if (!u->offer || dice(w, 6) == 0) {
+        say(w, i, dice(w, 3) ? ASKS : REPORTS);
+        return;
+    }
+    switch (u->habit) {
+    case SILENT:
+        break;
+    case REFUSES:
+        say(w, i, REFUSED);
+        u->offer = 0;
+        break;
+    case FAILS:
+        say(w, i, FETCHED);
+        say(w, i, FAILED);
+        u->offer = 0;
+        break;
+    case ROLLS_BACK:
+        say(w, i, FETCHED);
+        say(w, i, INSTALLED);
+        say(w, i, REPORTS); /* what it ran before */
+        u->offer = 0;
+        break;
+    case GOOD:
+        say(w, i, FETCHED);
+        u->version = u->version == 1 ? 2 : 1;
+        say(w, i, REPORTS);
+        u->offer = 0;
+        break;
+    }
+}
+
+/* ---- what otad hears ---- */
+static bool in_window(const struct world *w)
+{
+    static struct zone *z;
+    int64_t at = w->now / 1000;
+
+    if (w->c.n_windows == 0)
+        return true;
+    if (!z)
+        MUST(zone_load("America/New_York", &z));
+    /* 01:00 to 24:00, every day: on the wall by the minute, except where clocks change. */
+    int64_t wall = (at + zone_offset(z, at)) % DAY_S;
+    return wall >= 3600 || zone_offset(z, at) != zone_offset(z, at - 7200) ||
+           zone_offset(z, at) != zone_offset(z, at + 7200);
+}
+
+static void hear_ask(struct world *w, struct unit *u, const struct device *dev)
+{
+    const struct campaign_status before = w->s;
+    struct decision why;
+    struct update got;
+    bool repeated;
+
+    MUST(update_check(w->d->w, w->d->catalog, dev, "main", w->now, LIFETIME, &w->d->a, &got,
+                      &repeated, &why));
+    if (got.id == 0)
+        return;
+    u->offer = got.id;
+    if (got.phase == CAMPAIGN_ROLLBACK) {
+        HOLDS(w, before.rolling_back);
+        HOLDS(w, u->had_bad);
+        HOLDS(w, got.firmware_id == w->good);
+        return;
+    }
+    HOLDS(w, got.firmware_id == w->bad);
+    HOLDS(w, before.state == CAMPAIGN_RUNNING); /* paused, ended: nothing at all */
+    HOLDS(w, got.phase <= before.phase && got.phase >= 1);
+    HOLDS(w, campaign_share_of(w->campaign, dev->id) < w->c.phases[got.phase - 1].share);
+    HOLDS(w, !id_list_has(&w->c.denied, dev->id));
+    HOLDS(w, got.state >= UPDATE_ACCEPTED || in_window(w)); /* what was begun may end */
+    if (got.state == UPDATE_OFFERED && (u->counted != got.id || u->attempt != got.attempt) &&
+        w->n_offers < OFFERS_MAX)
+        w->offers[w->n_offers++] = w->steady;
+    u->counted = got.id;
+    u->attempt = got.attempt;
+}
+
+/* 0, or what a refused word is: that the update has gone on without it. */
+static void hear(struct world *w, const struct message *m)
+{
+    struct domain *d = w->d;
+    struct unit *u = &w->units[m->unit];
+    struct device dev;
+    int rc = 0;
+
+    MUST(device_by_id(d->w, u->id, &d->a, &dev));
+    switch (m->said) {
+    case ASKS:
+        hear_ask(w, u, &dev);
+        break;
+    case FETCHED:
+        MUST(update_served(d->w, d->catalog, m->offer, 1, 0, 1000, true, w->now, &d->a));
+        break;
+    case INSTALLED:
+        rc =
+            update_moved(d->w, d->catalog, &dev, m->offer, UPDATE_INSTALLED, -1, "", w->now, &d->a);
+        break;
+    case FAILED:
+        rc = update_moved(d->w, d->catalog, &dev, m->offer, UPDATE_FAILED, -1, "", w->now, &d->a);
+        break;
+    case REFUSED:
+        rc = update_moved(d->w, d->catalog, &dev, m->offer, UPDATE_REJECTED, -1, "", w->now, &d->a);
+        break;
+    case REPORTS:
+        u->had_bad |= m->version == 2;
+        MUST(update_reported(d->w, d->catalog, &dev, "main", m->version == 2 ? "2.0" : "1.0",
+                             w->now, &d->a));
+        break;
+    }
+    HOLDS(w, rc == 0 || rc == E_CONFLICT);
+}
+
+/* The threshold by the model: until the first resume the rows alone tell when it was crossed. */
+struct crossing {
+    int64_t ended[PHASES + 1], failed[PHASES + 1];
+};
+
+static int crossing_one(void *arg, const struct update *u)
+{
+    struct crossing *x = arg;
+
+    if (u->phase > PHASES || !update_is_final(u->state) || u->state == UPDATE_CANCELED)
+        return 0;
+    x->ended[u->phase]++;
+    x->failed[u->phase] += u->state == UPDATE_FAILED;
+    return 0;
+}
+
+static void judge_threshold(struct world *w)
+{
+    const struct campaign_threshold *t = &w->c.thresholds[CAMPAIGN_END_FAILED];
+    struct crossing x = {.ended = {0}};
+    const struct update_filter flt = {
+        .project_id = w->d->project, .state = -1, .campaign_id = w->campaign};
+
+    if (w->resumed)
+        return;
+    MUST(update_list(w->d->w, &flt, 0, 1000000, crossing_one, &x));
+    for (int p = 1; p <= PHASES; p++)
+        if (x.ended[p] >= t->sample && x.failed[p] * CAMPAIGN_SHARE > t->share * x.ended[p])
+            HOLDS(w, w->s.state != CAMPAIGN_RUNNING);
+}
+
+/* One message is one transaction; some are lost after they ran, and otad starts again. */
+static void deliver(struct world *w)
+{
+    int i = dice(w, 6) ? 0 : (int)dice(w, (uint64_t)w->n_queue); /* overtakes others */
+    struct message m = w->queue[i];
+    bool crash = dice(w, 25) == 0;
+    struct unit was = w->units[m.unit];
+    int offers = w->n_offers;
+
+    w->n_queue--;
+    memmove(&w->queue[i], &w->queue[i + 1], (size_t)(w->n_queue - i) * sizeof(m));
+    MUST(db_save(w->d->w));
+    hear(w, &m);
+    if (!crash) {
+        MUST(db_release(w->d->w));
+        return;
+    }
+    db_undo(w->d->w);
+    w->units[m.unit] = was;
+    w->n_offers = offers;
+    MUST(campaign_recover(w->d->w));
+    domain_reload(w->d);
+    if (w->n_queue < QUEUE_MAX && dice(w, 2))
+        w->queue[w->n_queue++] = m; /* not acknowledged: it comes again */
+}
+
+/* ---- time, and those who operate ---- */
+static void pass(struct world *w, int64_t ms)
+{
+    w->now += ms;
+    w->steady += ms;
+    clock_fake_steady_ms(w->steady);
+}
+
+static void operate(struct world *w)
+{
+    switch (dice(w, 6)) {
+    case 0:
+        (void)!campaign_pause(w->d->w, w->campaign, w->now, NULL);
+        break;
+    case 1:
+    case 2:
+        if (campaign_resume(w->d->w, w->campaign, w->now, NULL) == 0)
+            w->resumed = true;
+        break;
+    case 3:
+        (void)!campaign_approve(w->d->w, w->campaign, dice(w, 4) == 0, w->now, NULL);
+        break;
+    case 4:
+        if (dice(w, 20) == 0)
+            (void)!campaign_abort(w->d->w, w->campaign, dice(w, 2), w->now, NULL);
+        break;
+    default:
+        domain_reload(w->d);
+        break;
+    }
+}
+
+static void tick(struct world *w)
+{
+    int64_t next;
+
+    MUST(update_expire(w->d->w, w->d->catalog, w->now, 100, &next));
+    while (update_campaigns(w->d->w, w->now, 50) == 1)
+        ;
+}
+
+static void step(struct world *w)
+{
+    uint64_t what = dice(w, 100);
+
+    if (what < 32 || (what < 85 && w->n_queue == 0))
+        live(w, (int)dice(w, (uint64_t)w->n));
+    else if (what < 85)
+        deliver(w);
+    else if (what < 94)
+        pass(w, (int64_t)dice(w, dice(w, 6) ? 20000 : 3 * HOUR));
+    else if (what < 95)
+        w->now += dice(w, 2) ? DAY : -DAY; /* the wall clock alone */
+    else if (what < 98)
+        tick(w);
+    else
+        operate(w);
+}
+
+/* ---- one world ---- */
+static void declare_some(struct world *w)
+{
+    char text[1024];
+    struct campaign_status s;
+    static const char *const actions[] = {"pause", "abort", "rollback", "rollback"};
+
+    (void)str_fmt(
+        text, sizeof(text),
+        "{'phases':[{'percent':50,'min_sample':%d,'success_percent':50,'soak_s':%d},"
+        "{'percent':80,'approval':%s,'success_percent':50},{'percent':100}],'targets':{'deny':[]},"
+        "'pacing':{'offers_per_minute':%d,'in_progress':%d}%s,"
+        "'deadlines':{'accept_s':3600,'attempts':2},'thresholds':{"
+        "'failed':{'percent':%d,'min_sample':%d,'action':'%s'},"
+        "'rolled_back':{'percent':60,'min_sample':3,'action':'pause'}}}",
+        1 + (int)dice(w, 3), (int)dice(w, 2) * 600, dice(w, 2) ? "true" : "false",
+        (int)dice(w, 3) * 3, (int)dice(w, 3) * 4,
+        dice(w, 3) ? ""
+                   : ",'windows':{'timezone':'America/New_York','slots':[{'from':'01:00','to':"
+                     "'24:00'}]}",
+        10 + (int)dice(w, 40), 2 + (int)dice(w, 4), actions[dice(w, 4)]);
+    const struct campaign_lists lists = {.denied = {(int64_t[]){w->units[0].id}, 1}};
+    w->campaign = declare(w->d, w->bad, w->good, text, &lists);
+    MUST(campaign_start(w->d->w, w->campaign, w->now, NULL));
+    MUST(campaign_by_id(w->d->w, 0, w->campaign, &w->d->a, &w->c, &s));
+}
+
+/* Over all seeds: a world in which nothing happens proves nothing. */
+static int64_t all_verified, all_offers, all_phases, all_rolled_back;
+
+static void run_seed(struct domain *d, uint64_t seed, int n, int steps, int each)
+{
+    struct world *w = xcalloc(1, sizeof(*w));
+    static const int64_t times[] = {1699153200000, 1710050400000, T0}; /* clocks change that day */
+    char key[32];
+
+    *w = (struct world){.d = d, .seed = seed, .random = seed * 0x9E3779B97F4A7C15 + 1, .n = n};
+    w->now = times[dice(w, ARRAY_LEN(times))] - (int64_t)dice(w, DAY);
+    w->steady = T0;
+    pass(w, 0);
+    w->good = domain_firmware(d, "1.0");
+    struct firmware fw = domain_firmware_of(d, "2.0", 1000);
+    fw.campaign_only = true;
+    MUST(firmware_insert(d->w, &fw, NULL));
+    w->bad = fw.id;
+    int trouble = (int)dice(w, 5);
+    for (int i = 0; i < n; i++) {
+        (void)str_fmt(key, sizeof(key), "s%llu-%d", (unsigned long long)seed, i);
+        w->units[i] = (struct unit){.id = domain_device(d, key), .version = 1};
+        if ((int)dice(w, 10) < trouble)
+            w->units[i].habit = FAILS + (enum habit)dice(w, 4);
+        say(w, i, REPORTS);
+        while (w->n_queue > 0)
+            w->n_queue--; /* said before all this */
+        MUST(device_version_set(d->w, w->units[i].id, "main", "1.0", w->now));
+    }
+    declare_some(w);
+    for (int i = 0; i < steps; i++) {
+        arena_reset(&d->a);
+        MUST(campaign_by_id(d->w, 0, w->campaign, &d->a, &w->c, &w->s));
+        step(w);
+        judge(w, i % each == 0);
+        if (i % each == 0)
+            judge_threshold(w);
+    }
+    judge(w, true);
+    all_verified += w->verified;
+    all_offers += w->n_offers;
+    all_phases += w->s.phase;
+    all_rolled_back += w->rolled_back;
+    free(w);
+}
+
+static void whatever_happens(void **state UNUSED)
+{
+    struct domain d;
+
+    domain_init(&d);
+    d.type.attempts_per_day = 100;
+    domain_type_changed(&d);
+    for (uint64_t seed = 1; seed <= SEEDS; seed++) {
+        MUST(db_save(d.w));
+        run_seed(&d, seed, 24, 200, 1);
+        db_undo(d.w);
+    }
+    MUST(db_save(d.w));
+    run_seed(&d, SEEDS + 1, DEVICES_MAX, SEEDS * 20, 500);
+    db_undo(d.w);
+    clock_fake_steady_ms(0);
+    domain_done(&d);
+    print_message("%lld offers, %lld verified, %lld phases, %lld taken back\n",
+                  (long long)all_offers, (long long)all_verified, (long long)all_phases,
+                  (long long)all_rolled_back);
+    assert_true(all_offers > SEEDS * 3);
+    assert_true(all_verified > SEEDS);
+    assert_true(all_phases > SEEDS * 5 / 4);
+    assert_true(all_rolled_back > 0);
+}
+
+/* The same with what was committed alone: otad killed between any two transactions. */
+static void killed_and_started(void **state UNUSED)
+{
+    for (uint64_t seed = 5000; seed < 5003; seed++) {
+        struct domain d;
+        struct world *w = xcalloc(1, sizeof(*w));
+
+        domain_init(&d);
+        *w = (struct world){.d = &d, .seed = seed, .random = seed, .n = 10, .now = T0};
+        w->steady = T0;
+        pass(w, 0);
+        w->good = domain_firmware(&d, "1.0");
+        struct firmware fw = domain_firmware_of(&d, "2.0", 1000);
+        fw.campaign_only = true;
+        MUST(firmware_insert(d.w, &fw, NULL));
+        w->bad = fw.id;
+        for (int i = 0; i < w->n; i++) {
+            char key[32];
+
+            (void)str_fmt(key, sizeof(key), "k%d", i);
+            w->units[i] = (struct unit){.id = domain_device(&d, key), .version = 1};
+            MUST(device_version_set(d.w, w->units[i].id, "main", "1.0", T0));
+        }
+        declare_some(w);
+        for (int i = 0; i < 300; i++) {
+            arena_reset(&d.a);
+            MUST(campaign_by_id(d.w, 0, w->campaign, &d.a, &w->c, &w->s));
+            step(w);
+            judge(w, true);
+            if (i % 30 != 0)
+                continue;
+            MUST(db_commit(d.w));
+            db_fixture_reopen(&d.fx);
+            d.w = d.fx.w;
+            MUST(db_begin(d.w));
+            MUST(campaign_recover(d.w));
+            domain_reload(&d);
+            judge(w, true);
+        }
+        free(w);
+        domain_done(&d);
+    }
+    clock_fake_steady_ms(0);
+}
+
+int test_simulation(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(whatever_happens),
+        cmocka_unit_test(killed_and_started),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
