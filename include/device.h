@@ -83,7 +83,7 @@ struct device_route {
 };
 int device_route(struct db *db, int64_t device_id, struct arena *a,
                  struct device_route *ret) MUST_USE;
-/* Whether it is connected; writes only when that is news. */
+/* Whether it is connected; writes only when that is news, and returns 1 then. */
 int device_online_set(struct db *w, int64_t device_id, bool online, int64_t now) MUST_USE;
 
 /* ---- what it reported ---- */
@@ -111,6 +111,41 @@ int device_failed(struct db *w, int64_t device_id, int64_t limit, int64_t now,
 /* An operator lifts quarantine and forgets failures up to now. */
 int device_release(struct db *w, int64_t device_id, int64_t now) MUST_USE;
 
+/* ---- on their way down: what somebody asked to be told to one device ---- */
+#define DEVICE_DOWN_MAX       100   /* wait for one device */
+#define DEVICE_DOWN_BYTES_MAX 32768 /* of their JSON text */
+struct device_down {
+    int64_t id, device_id;
+    int64_t message_id; /* what a command's reply repeats; 0 = attributes */
+    const char *method; /* NULL = attributes */
+    const char *params; /* JSON object */
+    const char *app_id; /* the id that an application gave, as JSON; NULL */
+    const char *state;  /* queued, sent, replied, timed_out, canceled */
+    const char *reply;  /* JSON object; NULL */
+    int64_t attempts, next_at, expires_at, created_at, sent_at, ended_at;
+};
+/* Queue it behind what waits for the device, in the distance that its type asks for: sets id,
+ * next_at and expires_at. E_LIMIT when DEVICE_DOWN_MAX wait. */
+int device_down_insert(struct db *w, struct device_down *m, const struct device_type *t) MUST_USE;
+int device_down_by_id(struct db *db, int64_t device_id, int64_t id, struct arena *a,
+                      struct device_down *ret) MUST_USE; /* device_id 0 = any */
+int device_down_list(struct db *db, int64_t device_id, int64_t after, int limit,
+                     int (*row)(void *arg, const struct device_down *m), void *arg) MUST_USE;
+/* Ids of what is due, the longest first; returns how many. */
+int device_down_due(struct db *db, int64_t now, int64_t *ret, int cap) MUST_USE;
+/* The next moment at which something is due; E_NOTFOUND. */
+int device_down_next(struct db *db, int64_t *ret) MUST_USE;
+/* When something was last sent to the device; 0 = not lately. */
+int device_down_last(struct db *db, int64_t device_id, int64_t *ret) MUST_USE;
+/* Store state, attempts, next_at, sent_at and ended_at. */
+int device_down_update(struct db *w, const struct device_down *m) MUST_USE;
+/* A reply to a command: *ret is what it was, with its reply. 1 = the first one, 0 = one more;
+ * E_NOTFOUND. reply may be NULL. */
+int device_down_replied(struct db *w, int64_t device_id, int64_t message_id, const json_t *reply,
+                        int64_t now, struct arena *a, struct device_down *ret) MUST_USE;
+/* Forget at most max of what ended before; returns how many. */
+int device_down_forget(struct db *w, int64_t before, int max) MUST_USE;
+
 /* ---- last seen: coalesced in memory on the core thread, written in slices ---- */
 struct device_seen;
 struct device_seen *device_seen_new(void);
@@ -136,11 +171,13 @@ int device_import_leftover(struct db *db, int64_t *ret_id) MUST_USE; /* E_NOTFOU
 
 /* ---- the broker's password and ACL files (mosquitto.conf(5): password_file, acl_file) ---- */
 /* Write <dir>/passwd (mode 0600) and <dir>/acl from the database, by temporary files and rename:
- * `otad` itself (service_username, its own password hash when given) and every enabled device with
- * a password. Blocks: for the thread pool, with a reading connection. */
+ * `otad` itself (service_username, its own password hash when given), every enabled device with a
+ * password, and the projects' applications. Blocks: for the thread pool, with a reading connection.
+ */
 int device_write_broker_files(struct db *db, const char *dir, const char *service_username,
                               const char *service_password, struct fail *f) MUST_USE;
-/* What those files let a device do with a topic or filter (device_topics.def). Any thread. */
+/* What those files let a device do with a topic or filter (device_topics.def), and what a project's
+ * applications may, whose name is their key. Any thread. */
 bool device_may(const char *username, bool publish, const char *topic);
 
 /* ---- presence: who is connected, as the broker's plugin tells. Any thread. ---- */

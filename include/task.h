@@ -126,9 +126,8 @@ int task_run_devices(struct db *db, int64_t run_id, const char *result, int64_t 
                      int (*row)(void *arg, const struct task_run_device *d), void *arg) MUST_USE;
 
 /* ---- execution ---- */
-/* A device that gave no sign of life for so long is taken for offline: the message is kept. */
-#define TASK_SEEN_MS ((int64_t)5 * 60 * 1000)
-/* One message, to be sent once the transaction is committed. */
+/* One message, to be sent once the transaction is committed. A device that gave no sign of life for
+ * its type's offline_delay_s is taken for offline: the message is kept. */
 struct task_message {
     enum task_action action;
     const struct device *device;

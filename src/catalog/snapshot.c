@@ -28,7 +28,10 @@ struct catalog {
     struct map type_rules;   /* type id -> struct rules */
     struct map device_rules; /* device id -> struct rules */
     struct map candidates;   /* type id and module -> struct candidates */
-    struct firmware **all;   /* every firmware, by ascending id */
+    struct map apps;         /* project id -> struct project_app */
+    struct map apps_by_key;
+    bool any_live;
+    struct firmware **all; /* every firmware, by ascending id */
     size_t n_all, cap_all;
 };
 
@@ -216,6 +219,22 @@ static int load_devices(struct db *db, struct catalog *c)
     return rc;
 }
 
+static int load_apps(struct db *db, struct catalog *c)
+{
+    AUTO(db_reset) struct db_stmt *q = db_use(db, Q_PROJECT_APP_LIST);
+    int rc;
+
+    while ((rc = db_step(q)) == 1) {
+        struct project_app *app = arena_alloc(&c->arena, sizeof(*app));
+
+        project_app_row(q, &c->arena, app);
+        map_put(&c->apps, &app->project_id, sizeof(app->project_id), app);
+        map_put(&c->apps_by_key, app->key, strlen(app->key), app);
+        c->any_live |= app->live;
+    }
+    return rc;
+}
+
 /* ---- order ---- */
 static int by_version(const void *a, const void *b, void *arg)
 {
@@ -258,6 +277,8 @@ int catalog_load(struct db *db, struct catalog **ret, struct fail *f)
         rc = load_files(db, c);
     if (rc == 0)
         rc = load_devices(db, c);
+    if (rc == 0)
+        rc = load_apps(db, c);
     if (rc < 0) {
         catalog_unref(c);
         return catalog_fail(db, rc, "cannot read the catalog", f);
@@ -284,6 +305,8 @@ void catalog_unref(struct catalog *c)
     map_done(&c->type_rules);
     map_done(&c->device_rules);
     map_done(&c->candidates);
+    map_done(&c->apps);
+    map_done(&c->apps_by_key);
     arena_done(&c->arena);
     free(c);
 }
@@ -297,6 +320,28 @@ const struct device_type *catalog_type(const struct catalog *c, int64_t type_id)
 const struct firmware *catalog_firmware(const struct catalog *c, int64_t firmware_id)
 {
     return id_get(&c->firmwares, firmware_id);
+}
+
+const struct project_app *catalog_app(const struct catalog *c, int64_t project_id)
+{
+    return id_get(&c->apps, project_id);
+}
+
+const struct project_app *catalog_app_by_key(const struct catalog *c, struct str key)
+{
+    return key.n > 0 ? map_get(&c->apps_by_key, key.p, key.n) : NULL;
+}
+
+const struct project_app *catalog_live(const struct catalog *c, int64_t project_id)
+{
+    const struct project_app *app = c->any_live ? catalog_app(c, project_id) : NULL;
+
+    return app && app->live ? app : NULL;
+}
+
+bool catalog_any_live(const struct catalog *c)
+{
+    return c->any_live;
 }
 
 size_t catalog_rules(const struct catalog *c, int64_t type_id, int64_t device_id, const char *event,

@@ -187,9 +187,10 @@ static int handle(struct task_env *env, const struct task *t, const struct actio
 
     if (rc < 0)
         return rc == E_NOTFOUND ? 0 : rc; /* of an import that is not there yet */
-    int64_t seen = seen_at(env, device_id, &rc);
+    const struct device_type *type = catalog_type(env->catalog, d.type_id);
+    int64_t silent_ms = env->now - seen_at(env, device_id, &rc);
     if (rc == 0)
-        rc = task_step(env, act, &d, env->now - seen <= TASK_SEEN_MS, &v);
+        rc = task_step(env, act, &d, silent_ms <= (type ? type->offline_delay_s * 1000 : 0), &v);
     if (rc == 0 && strcmp(v.result, "pending_offline") == 0)
         rc = keep(env, t->id, r->id, device_id);
     if (rc == 0)

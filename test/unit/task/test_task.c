@@ -264,7 +264,7 @@ static void what_is_kept(void **state UNUSED)
     world_init(&w);
     struct task t = task_of(&w);
     MUST(task_insert(w.d.w, &t, NULL, 0));
-    w.env.now = T0 + TASK_SEEN_MS + 1;
+    w.env.now = T0 + device_type_defaults.offline_delay_s * 1000 + 1;
     int64_t first = run_now(&w, &t);
     while (!is_over(&w, t.id, first))
         MUST(task_tick(&w.env, 500, 1000000));
