@@ -12,6 +12,8 @@
 
 #include <cmocka.h>
 
+#include "test_open.h"
+
 static const char *golden(struct arena *a, const struct dialect *dialect, const char *part,
                           const char *name)
 {
@@ -444,6 +446,9 @@ int main(void)
         cmocka_unit_test(test_down),
         cmocka_unit_test(test_down_behind),
         cmocka_unit_test(test_bounds_behind),
+        cmocka_unit_test(test_open_up),
+        cmocka_unit_test(test_open_down),
+        cmocka_unit_test(test_open_bounds),
     };
     json_setup();
     return cmocka_run_group_tests_name("dialect", tests, NULL, NULL);
