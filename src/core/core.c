@@ -156,6 +156,9 @@ static void on_tick(void *arg)
             c->expire_due = true;
         }
         c->task_due = true;
+        c->down_due |= down_is_due(c);
+        down_wake(c, false);
+        live_tick(c);
         if (c->catalog_stale && now_ms >= c->next_reload_ms) {
             c->next_reload_ms = now_ms + RELOAD_EVERY_MS;
             turn_reload(c);
@@ -203,6 +206,8 @@ static int open_mqtt(struct core *c, struct fail *f)
     for (size_t i = 0; dialects[i]; i++)
         for (size_t k = 0; dialects[i]->filters[k] && n + 1 < ARRAY_LEN(filters); k++)
             filters[n++] = dialects[i]->filters[k];
+    for (size_t k = 0; open_filters[k] && n + 1 < ARRAY_LEN(filters); k++)
+        filters[n++] = open_filters[k];
     filters[n] = NULL;
     o.host = host;
     o.filters = filters;
@@ -316,7 +321,8 @@ void core_stop(struct core *c, void (*done)(void *arg), void *arg)
     c->stopped = done;
     c->stopped_arg = arg;
     c->seen_due = device_seen_pending(c->seen) > 0;
-    c->expire_due = c->task_due = false;
+    c->expire_due = c->task_due = c->down_due = false;
+    down_wake(c, true);
     c->stop_at_ms = clock_mono_us() / 1000 + STOP_MS;
     job_queue_close(&c->jobs);
     job_queue_close(&c->patient);
@@ -350,6 +356,8 @@ void core_close(struct core *c)
     job_queue_done(&c->patient);
     map_done(&c->busy.map);
     pushes_done(&c->pushes);
+    live_done(&c->live);
+    map_done(&c->downs.watches);
     stubborn_done(&c->stubborn);
     arena_done(&c->read_arena);
     arena_done(&c->tx_arena);

@@ -72,7 +72,7 @@ void pushes_spoken(struct pushes *p, int64_t device_id, const struct dialect *di
         (void)map_del(&p->spoken, &device_id, sizeof(device_id));
 }
 
-static const struct dialect *spoken_by(const struct pushes *p, int64_t device_id)
+const struct dialect *pushes_dialect(const struct pushes *p, int64_t device_id)
 {
     return p->spoken.count > 0 ? map_get(&p->spoken, &device_id, sizeof(device_id)) : NULL;
 }
@@ -125,7 +125,7 @@ static int send_message(void *arg, const struct task_message *m)
         return E_UNSUPPORTED;
     }
     const struct dialect *dialect =
-        s->dialect ? s->dialect : spoken_by(&s->c->pushes, m->device->id);
+        s->dialect ? s->dialect : pushes_dialect(&s->c->pushes, m->device->id);
     return rc < 0 ? rc : push_command(s->x, dialect, m->device, &cmd, s->out);
 }
 
@@ -197,12 +197,12 @@ static int tick(struct core *c, struct answers *out)
 
 int pushes_tick(struct core *c)
 {
-    struct answers out = {.arena = &c->tx_arena};
+    struct answers out;
     int rc = db_save(c->writer);
 
     if (rc < 0)
         return rc;
-    out.last = &out.first;
+    answers_init(&out, &c->tx_arena);
     rc = tick(c, &out);
     if (rc == E_DB || rc == E_DB_FULL)
         return rc;
@@ -211,10 +211,7 @@ int pushes_tick(struct core *c)
         db_undo(c->writer);
         return 0;
     }
-    if (out.first) {
-        *c->tx_answers.last = out.first;
-        c->tx_answers.last = out.last;
-    }
+    answers_take(&c->tx_answers, &out);
     c->task_more = rc == 1;
     return db_release(c->writer);
 }

@@ -33,12 +33,6 @@ static uint64_t hash_of(struct str device)
     return hash_bytes(device.p, device.n);
 }
 
-static void answers_init(struct answers *out, struct arena *a)
-{
-    *out = (struct answers){.arena = a};
-    out->last = &out->first;
-}
-
 static bool has_check(const struct answers *out)
 {
     return out->offered + out->repeated + out->nothing > 0;
@@ -50,55 +44,29 @@ static void note_refused(struct core *c, const struct answers *out)
         noise_refused(c->noise, r->device, r->why, clock_now_ms());
 }
 
-static void answers_send(struct core *c, struct answers *out)
-{
-    bool sent = true;
-
-    for (struct answer *a = out->first; a; a = a->next) {
-        int mid;
-        int rc = mqtt_publish(c->tx, a->topic, a->payload.p, a->payload.n, 1, &mid);
-        sent &= rc != E_UNAVAILABLE;
-        if (rc < 0) {
-            LOG(LOG_DEBUG, "core", "answer not sent", KV("topic", a->topic), KV_RC(rc));
-            c->unsent = true;
-        }
-    }
-    /* Asked again, the same answer is given; and not before there is a way out for it. */
-    if (!sent)
-        mqtt_drop(c->rx, "the sending session is lost: questions shall come again");
-    if (out->offered)
-        metric_add(M_CHECK_OFFERED, out->offered);
-    if (out->repeated)
-        metric_add(M_CHECK_REPEATED, out->repeated);
-    if (out->nothing)
-        metric_add(M_CHECK_NOTHING, out->nothing);
-    if (out->bad_versions)
-        metric_add(M_BAD_VERSION, out->bad_versions);
-    if (out->without_rule)
-        metric_add(M_EVENT_NO_RULE, out->without_rule);
-}
-
 /* Decode with the first dialect that knows the topic, and handle. Whatever was refused stands in
  * out; it is counted when the message is done with, not when it has to be run again. */
 static int run_message(struct core *c, struct db *db, struct arena *arena,
                        const struct dialect_in *in, struct answers *out)
 {
+    struct engine x = {
+        .conf = c->conf,
+        .link_key = c->link_key,
+        .catalog = c->catalog,
+        .db = db,
+        .arena = arena,
+        .now = clock_now_ms(),
+    };
     struct device_events evs;
     enum metric refused = M_BAD_TOPIC;
-    int rc = E_NOTFOUND;
+    int rc = down_heard(&x, in, out);
 
+    if (rc != E_NOTFOUND)
+        return rc;
     for (size_t i = 0; dialects[i]; i++) {
         rc = dialects[i]->decode(in, arena, &evs, &refused);
         bool known = rc != E_NOTFOUND;
         if (rc == 0) {
-            struct engine x = {
-                .conf = c->conf,
-                .link_key = c->link_key,
-                .catalog = c->catalog,
-                .db = db,
-                .arena = arena,
-                .now = clock_now_ms(),
-            };
             rc = engine_handle(&x, dialects[i], &evs, out);
             for (size_t k = 0; rc == 0 && k < out->n_seen; k++)
                 if (pushes_has(&c->pushes, out->seen[k]))
@@ -108,6 +76,8 @@ static int run_message(struct core *c, struct db *db, struct arena *arena,
                 device_seen_note(c->seen, out->seen[k], x.now);
                 pushes_spoken(&c->pushes, out->seen[k], dialects[i]);
             }
+            if (rc != E_NEEDS_WRITE)
+                live_seen(c, out);
         } else if (rc == E_PROTO) {
             engine_refuse(out, device_of(in->user, in->topic), refused);
         }
@@ -255,16 +225,7 @@ static int write_message(struct core *c, struct waiting *w)
     note_refused(c, &out);
     struct answers *all = &c->tx_answers;
     w->check = has_check(&out);
-    if (out.first) {
-        *all->last = out.first;
-        all->last = out.last;
-    }
-    all->offered += out.offered;
-    all->repeated += out.repeated;
-    all->nothing += out.nothing;
-    all->bad_versions += out.bad_versions;
-    all->without_rule += out.without_rule;
-    all->n_seen += out.n_seen;
+    answers_take(all, &out);
     return 0;
 }
 
@@ -342,13 +303,17 @@ static int housekeeping(struct core *c)
         c->task_due = false;
         rc = pushes_tick(c);
     }
+    if (rc >= 0 && c->down_due) {
+        c->down_due = false;
+        rc = down_tick(c);
+    }
     return rc < 0 ? rc : 0;
 }
 
 /* What fails here alone must not take messages and jobs with it. */
 static int write_housekeeping(struct core *c)
 {
-    if (!c->expire_due && !c->seen_due && !c->task_due)
+    if (!c->expire_due && !c->seen_due && !c->task_due && !c->down_due)
         return 0;
     int rc = db_save(c->writer);
     if (rc < 0)
@@ -361,7 +326,7 @@ static int write_housekeeping(struct core *c)
     LOG(LOG_ERROR, "core", "housekeeping failed", KV_RC(rc), KV("detail", db_error(c->writer)));
     if (c->tx_seen)
         device_seen_flushed(c->seen, false);
-    c->tx_seen = c->seen_due = c->expire_due = false; /* it is due again soon */
+    c->tx_seen = c->seen_due = c->expire_due = c->down_due = false; /* it is due again soon */
     return 0;
 }
 
@@ -381,7 +346,7 @@ static bool is_due(struct core *c)
 {
     size_t patient = job_queue_count(&c->patient);
 
-    return c->wait_first || c->seen_due || c->expire_due || c->task_due ||
+    return c->wait_first || c->seen_due || c->expire_due || c->task_due || c->down_due ||
            job_queue_count(&c->jobs) > 0 || patient >= PATIENT_MAX ||
            (patient > 0 && c->patient_due);
 }
@@ -437,6 +402,7 @@ static void finish(struct core *c, int rc)
                 metric_observe_us(M_CHECK_SECONDS, now_us - w->taken_us);
     } else {
         LOG(LOG_ERROR, "core", "transaction lost", KV_RC(rc), KV("detail", db_error(c->writer)));
+        c->downs.next_at = 0;
         if (c->tx_messages)
             give_messages_back(c);
     }
