@@ -7,9 +7,9 @@
 enum { READER_CACHE_KIB = 4096, TICK_MS = 1000 };
 
 const struct http_route *const api_tables[] = {
-    open_routes, hook_routes,     download_routes, device_routes, update_routes, task_routes,
-    run_routes,  firmware_routes, type_routes,     rule_routes,   token_routes,  project_routes,
-    NULL,
+    open_routes,    hook_routes,     download_routes, device_routes, update_routes, task_routes,
+    run_routes,     firmware_routes, type_routes,     rule_routes,   token_routes,  project_routes,
+    command_routes, app_routes,      eztcloud_routes, NULL,
 };
 
 /* ---- is the core there? ---- */

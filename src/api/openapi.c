@@ -210,9 +210,12 @@ static json_t *problem_schema(void)
 static json_t *components(void)
 {
     static const struct table *const tables[] = {
-        &project_table,     &token_table,  &type_table,       &device_table, &rule_table,
-        &firmware_table,    &update_table, &explain_table,    &import_table, &task_table,
-        &run_request_table, &run_table,    &run_device_table,
+        &project_table,    &token_table,          &type_table,
+        &device_table,     &rule_table,           &firmware_table,
+        &update_table,     &explain_table,        &import_table,
+        &task_table,       &run_request_table,    &run_table,
+        &run_device_table, &command_table,        &attributes_push_table,
+        &app_table,        &eztcloud_login_table, &eztcloud_attrs_table,
     };
     json_t *c = json_object(), *schemas = json_object(), *security = json_object(),
            *bearer = json_object();

@@ -35,6 +35,13 @@ static const struct json_field fields[] = {
      "Of a gateway: it makes no further device when so many stand behind it."},
     {"parallel_updates", JK_INT, 0, 1, 100000, NULL, "1",
      "Of a gateway: how many devices behind it are updated at a time."},
+    {"down_interval_ms", JK_INT, 0, 0, 60000, NULL, "2000",
+     "Between two commands or attributes that somebody asked for."},
+    {"reply_wait_ms", JK_INT, 0, 100, 600000, NULL, "30000",
+     "A command that is not replied to in this time is sent again."},
+    {"reply_retries", JK_INT, 0, 0, 10, NULL, "2", "How often it is sent again."},
+    {"offline_delay_s", JK_INT, 0, 1, DAY_S, NULL, "300",
+     "A device that was silent, or gone from the broker, for so long is taken for offline."},
     {"created_at", JK_TIME, JF_READ_ONLY, 0, 0, NULL, NULL, "When it was made."},
     {"updated_at", JK_TIME, JF_READ_ONLY, 0, 0, NULL, NULL, "When it last changed."},
     {"revision", JK_INT, JF_READ_ONLY, 0, 0, NULL, NULL, "Counts changes; the ETag's number."},
@@ -67,6 +74,10 @@ static void type_json(struct sbuf *b, const struct device_type *t)
     obj_bool(&o, "auto_create", t->auto_create);
     obj_int(&o, "max_children", t->max_children);
     obj_int(&o, "parallel_updates", t->parallel_updates);
+    obj_int(&o, "down_interval_ms", t->down_interval_ms);
+    obj_int(&o, "reply_wait_ms", t->reply_wait_ms);
+    obj_int(&o, "reply_retries", t->reply_retries);
+    obj_int(&o, "offline_delay_s", t->offline_delay_s);
     obj_time(&o, "created_at", t->created_at);
     obj_time(&o, "updated_at", t->updated_at);
     obj_int(&o, "revision", t->revision);
@@ -100,6 +111,10 @@ static int type_take(struct write *w, struct device_type *t)
     t->auto_create = json_get_bool(in, "auto_create", t->auto_create);
     t->max_children = json_get_int(in, "max_children", t->max_children);
     t->parallel_updates = json_get_int(in, "parallel_updates", t->parallel_updates);
+    t->down_interval_ms = json_get_int(in, "down_interval_ms", t->down_interval_ms);
+    t->reply_wait_ms = json_get_int(in, "reply_wait_ms", t->reply_wait_ms);
+    t->reply_retries = json_get_int(in, "reply_retries", t->reply_retries);
+    t->offline_delay_s = json_get_int(in, "offline_delay_s", t->offline_delay_s);
     if (!timezone_is_known(t->timezone))
         return write_invalid(w, "/timezone", "invalid", "This time zone is not known here.");
     return 0;

@@ -186,6 +186,7 @@ static int start(struct daemon *d, struct fail *f)
         .mqtt_up = core_mqtt_up,
         .online = core_online,
         .credentials_changed = core_credentials_changed,
+        .down_queued = core_down_queued,
     };
     memcpy(env.link_key, d->link_key, sizeof(env.link_key));
     rc = api_open(&env, &d->api, f);
