@@ -201,7 +201,7 @@ static bool is_offline(struct http_request *r, const char *key)
     struct device_route route;
     struct device d;
 
-    if (device_by_key(c->db, c->who.project_id, key, http_arena(r), &d) < 0 ||
+    if (device_by_key(c->db, c->who.project_id, key, http_arena(r), &d) < 0 || !d.enabled ||
         device_route(c->db, d.id, http_arena(r), &route) < 0)
         return false;
     if (c->api->env.online && c->api->env.online(c->api->env.core, route.gateway) == 0)

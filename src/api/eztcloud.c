@@ -88,76 +88,56 @@ static const struct project_app *signature_check(const struct catalog *cat, cons
 }
 
 /* ---- who asks ---- */
+
+/* Nobody, so far; after too many failures the address has to wait. */
 static void refuse(struct http_request *r, const char *text)
 {
     const struct call *c = call_of(r);
+    int64_t now_us = clock_mono_us(), wait = limit_wait(c->api->limit, http_address(r), now_us);
+    char number[24];
 
-    metric_add(M_AUTH_FAILED, 1);
-    limit_failed(c->api->limit, http_address(r), clock_mono_us());
-    http_problem(r, 401, "unauthorized", NULL, "%s", text);
-}
-
-/* True: too many failures came from there, and it is answered. */
-static bool refuse_for_now(struct http_request *r, const uint8_t good[SHA256_SIZE])
-{
-    const struct call *c = call_of(r);
-    int64_t wait = limit_wait(c->api->limit, http_address(r), clock_mono_us());
-    char text[24];
-
-    if (!wait || limit_is_good(c->api->limit, good))
-        return false;
-    metric_add(M_AUTH_LIMITED, 1);
-    http_add_header(r, "Retry-After", log_int(text, wait));
+    limit_failed(c->api->limit, http_address(r), now_us);
+    metric_add(wait ? M_AUTH_LIMITED : M_AUTH_FAILED, 1);
+    if (!wait) {
+        http_problem(r, 401, "unauthorized", NULL, "%s", text);
+        return;
+    }
+    http_add_header(r, "Retry-After", log_int(number, wait));
     http_problem(r, 429, "too_many_failures", NULL,
                  "Too many requests with wrong credentials came from this address.");
-    return true;
 }
 
-static void hash_of(uint8_t ret[SHA256_SIZE], const char *a, const char *b, const char *c)
-{
-    struct sbuf all = {.p = NULL};
-
-    sbuf_fmt(&all, "%s\n%s\n%s", a, b, c);
-    crypto_sha256(all.p, all.n, ret);
-    sbuf_done(&all);
-}
-
-/* The request acts as an operator of the project from then on; false: it is answered. */
+/* The request acts as an operator of the project from then on; false: it is answered. To check is
+ * as cheap as to refuse, and nobody guesses 128 bits: who is right is heard although others at the
+ * same address fail. */
 static bool authenticate(struct http_request *r)
 {
     const char *user = http_header(r, "user"), *timestamp = http_header(r, "timestamp");
-    const char *signature = http_header(r, "signature"), *auth = http_header(r, "Authorization");
+    const char *signature = http_header(r, "signature");
+    struct str token = bearer(http_header(r, "Authorization"));
     bool is_signed = user && timestamp && signature;
     struct call *c = call_of(r);
-    struct str token = bearer(auth);
     int64_t now_s = clock_now_ms() / 1000;
-    uint8_t hash[SHA256_SIZE];
 
-    if (is_signed)
-        hash_of(hash, user, timestamp, signature);
-    else
-        hash_of(hash, auth ? auth : "", "", "");
-    if (refuse_for_now(r, hash))
-        return false;
     if (!c->db) {
         http_problem(r, 503, "unavailable", NULL, "The database cannot be read.");
         return false;
     }
     struct catalog *cat = catalog_cell_get(c->api->env.catalog);
-    const struct project_app *app = is_signed
-                                        ? signature_check(cat, user, timestamp, signature, now_s)
-                                    : token.n ? login_check(c->api, cat, token, now_s)
-                                              : NULL;
-    if (app)
+    const struct project_app *app = NULL;
+    if (is_signed)
+        app = signature_check(cat, user, timestamp, signature, now_s);
+    else if (token.n)
+        app = login_check(c->api, cat, token, now_s);
+    bool known = app != NULL;
+    if (known)
         c->who = (struct who){.project_id = app->project_id, .scope = SCOPE_OPERATOR};
     catalog_unref(cat);
-    if (app)
-        limit_good(c->api->limit, hash);
-    else
+    if (!known)
         refuse(r, is_signed ? "The signature is wrong, or its timestamp more than two hours away."
                   : token.n ? "This token is unknown or expired: log in again."
                             : "Sign the request with the headers user, timestamp and signature.");
-    return app != NULL;
+    return known;
 }
 
 /* ---- /api_login/ ---- */
@@ -174,6 +154,23 @@ static json_t *body_object(struct http_request *r)
     return NULL;
 }
 
+/* A password is what one could guess: so here the address has to wait first, unless it was right
+ * lately. false: it is answered. */
+static bool may_guess(struct http_request *r, const char *user, const char *pass,
+                      uint8_t ret[SHA256_SIZE])
+{
+    struct limit *limit = call_of(r)->api->limit;
+    struct sbuf b = {.p = NULL};
+
+    sbuf_fmt(&b, "login\n%s\n%s", user, pass);
+    crypto_sha256(b.p, b.n, ret);
+    sbuf_done(&b);
+    if (!limit_wait(limit, http_address(r), clock_mono_us()) || limit_is_good(limit, ret))
+        return true;
+    refuse(r, "");
+    return false;
+}
+
 static void handle_login(struct http_request *r, void *arg)
 {
     const struct call *c = call_of(r);
@@ -185,8 +182,7 @@ static void handle_login(struct http_request *r, void *arg)
     if (!in)
         return;
     const char *user = json_get_str(in, "username", ""), *pass = json_get_str(in, "password", "");
-    hash_of(hash, "login", user, pass);
-    if (refuse_for_now(r, hash))
+    if (!may_guess(r, user, pass, hash))
         return;
     struct catalog *cat = catalog_cell_get(c->api->env.catalog);
     const struct project_app *app = catalog_app_by_key(cat, str_of(user));

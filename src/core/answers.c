@@ -33,6 +33,9 @@ void answers_take(struct answers *all, const struct answers *out)
     all->bad_versions += out->bad_versions;
     all->without_rule += out->without_rule;
     all->n_seen += out->n_seen;
+    all->down_sent += out->down_sent;
+    all->down_replied += out->down_replied;
+    all->down_timed_out += out->down_timed_out;
     all->queued |= out->queued;
     for (struct down_ended *e = out->ended; e; e = next) {
         next = e->next;
@@ -53,6 +56,12 @@ static void count(const struct answers *out)
         metric_add(M_BAD_VERSION, out->bad_versions);
     if (out->without_rule)
         metric_add(M_EVENT_NO_RULE, out->without_rule);
+    if (out->down_sent)
+        metric_add(M_DOWN_SENT, out->down_sent);
+    if (out->down_replied)
+        metric_add(M_DOWN_REPLIED, out->down_replied);
+    if (out->down_timed_out)
+        metric_add(M_DOWN_TIMED_OUT, out->down_timed_out);
 }
 
 void answers_send(struct core *c, struct answers *out)

@@ -39,6 +39,7 @@ struct answers {
     unsigned bad_versions, without_rule;
     int64_t ids[16]; /* updates that were offered */
     size_t n_ids;
+    unsigned down_sent, down_replied, down_timed_out;
     bool queued;              /* something for a device */
     struct down_ended *ended; /* what was queued and has ended */
     struct {                  /* who spoke, when its project wants to be told */

@@ -99,7 +99,7 @@ static int send_one(struct core *c, struct engine *x, const struct device *d,
                                  .now_ms = x->now};
     int rc = body ? push_command(x, pushes_dialect(&c->pushes, d->id), d, &cmd, out) : E_PROTO;
 
-    metric_add(M_DOWN_SENT, rc == 0);
+    out->down_sent += rc == 0;
     if (rc < 0 || m->method)
         return rc;
     /* Applications hear of every change of attributes, whoever made it. */
@@ -136,7 +136,7 @@ static int step(struct core *c, struct engine *x, int64_t id, struct answers *ou
     if (!d.enabled)
         return end(x, &m, "canceled", out);
     if (x->now >= m.expires_at || m.attempts > type->reply_retries) {
-        metric_add(M_DOWN_TIMED_OUT, 1);
+        out->down_timed_out++;
         return end(x, &m, "timed_out", out);
     }
     if (last <= x->now && x->now < last + type->down_interval_ms) {

@@ -207,6 +207,7 @@ static int on_down_reply(struct engine *x, const struct device *d, const struct 
         struct down_ended *e = arena_alloc(out->arena, sizeof(*e));
         *e = (struct down_ended){m.id, out->ended};
         out->ended = e;
+        out->down_replied++;
     }
     return 0;
 }

@@ -4,6 +4,8 @@
  */
 #include "device_priv.h"
 
+#define LATE_MS 5000 /* attempts are not made to the millisecond */
+
 static void down_row(struct db_stmt *s, struct arena *a, struct device_down *ret)
 {
     *ret = (struct device_down){
@@ -121,7 +123,7 @@ static int find_place(struct db *w, struct device_down *m, const struct device_t
         m->next_at = m->created_at;
     if (m->next_at > most)
         m->next_at = most;
-    m->expires_at = m->next_at + (t->reply_retries + 1) * t->reply_wait_ms;
+    m->expires_at = m->next_at + (t->reply_retries + 1) * t->reply_wait_ms + LATE_MS;
     return 0;
 }
 

@@ -1,7 +1,7 @@
 """The application side: signed requests, commands and attributes for one device, live topics."""
+import argparse
 import hashlib
 import json
-import queue
 import threading
 import time
 
@@ -9,6 +9,30 @@ import pytest
 from conftest import Site
 from otalib import request, wait
 from test_13_plugin import DENIED, Client
+
+
+@pytest.fixture(scope="module")
+def module_site(tmp_path_factory):
+    """With the plugin, where logins work at once."""
+    site = Site(tmp_path_factory.mktemp("plugin"), plugin=True)
+    wait(lambda: "plugin is there" in site.otad.logs(), "otad hears the plugin")
+    yield site
+    site.close()
+
+
+@pytest.fixture(scope="module")
+def plain_site(tmp_path_factory):
+    site = Site(tmp_path_factory.mktemp("plain"))
+    yield site
+    site.close()
+
+
+@pytest.fixture(params=["plugin", "plain"])
+def either(request):
+    """A site with and one without the plugin."""
+    site = request.getfixturevalue("module_site" if request.param == "plugin" else "plain_site")
+    yield site
+    site.release()
 
 
 def make_app(site, project="default", live=True):
@@ -38,9 +62,16 @@ def fast(site, **fields):
     return site.type(**{"down_interval_ms": 0, "reply_wait_ms": 200, **fields})
 
 
+def connect(site, kind):
+    """A device that otad knows to be there."""
+    device = site.device(kind)
+    wait(lambda: site.otad.ok("GET", f"/devices/{device.key}")["online"] is not False, "online")
+    return device
+
+
 def child(site, form, as_list=False):
     """A gateway that connected a device behind it, in one of the forms."""
-    gateway = site.device(fast(site))
+    gateway = connect(site, fast(site))
     inner = site.name("SD_e2e")
     site.otad.ok("POST", "/devices", {"key": inner, "device_type": fast(site, reply_wait_ms=60000),
                                       "gateway": gateway.key, "address": "A1"})  # fmt: skip
@@ -75,7 +106,7 @@ class Ask(threading.Thread):
 
 def test_signed_requests_reach_a_device(site):
     app = make_app(site, live=False)
-    device = site.device(fast(site))
+    device = connect(site, fast(site))
     assert down_attr(site, device.key, signed(app)).json() == {"result": 0}
     assert device.receive("attributes_push") == {"attr1": "off", "attr2": 26}
     for at in (time.time() - 7000, time.time() + 7000):
@@ -92,7 +123,7 @@ def test_signed_requests_reach_a_device(site):
 
 def test_a_login_lasts_until_the_secrets_change(site):
     app = make_app(site, live=False)
-    device = site.device(fast(site))
+    device = connect(site, fast(site))
     assert login(site, app["app_key"], "wrong").status == 401
     first = login(site, app["app_key"], app["app_secret"]).json()
     assert first["result"] == 0
@@ -117,7 +148,7 @@ def test_projects_are_apart(site):
     key = site.name("proj")
     other = site.otad.ok("POST", "/projects", {"key": key, "name": key})
     stranger = make_app(site, key)
-    device = site.device(fast(site))
+    device = connect(site, fast(site))
     assert down_attr(site, device.key, signed(stranger)).status == 404
     assert down_attr(site, device.key, signed(app)).status == 200
     # nobody may take the name of another's applications
@@ -133,7 +164,7 @@ def test_projects_are_apart(site):
 
 
 def test_a_command_and_its_reply(site):
-    device = site.device(site.type())
+    device = connect(site, site.type(down_interval_ms=0))
     ask = Ask(site, f"/devices/{device.key}/commands",
               {"method": "set", "params": {"led": 1}, "wait": 50000})  # fmt: skip
     command = device.receive()
@@ -155,7 +186,7 @@ def test_a_command_and_its_reply(site):
 
 
 def test_without_a_reply_it_is_sent_again_and_given_up(site):
-    device = site.device(fast(site))
+    device = connect(site, fast(site))
     ask = Ask(site, f"/devices/{device.key}/commands", {"method": "x", "wait": 50000})
     sent = [device.receive() for _ in range(3)]
     assert sent[0] == sent[1] == sent[2]
@@ -170,7 +201,7 @@ def test_without_a_reply_it_is_sent_again_and_given_up(site):
 
 
 def test_messages_keep_their_distance(site):
-    device = site.device(site.type(down_interval_ms=300))
+    device = connect(site, site.type(down_interval_ms=300))
     ids = [site.otad.ok("POST", f"/devices/{device.key}/attributes", {"attributes": {"n": n}})["id"]
            for n in range(3)]  # fmt: skip
     assert [device.receive("attributes_push")["n"] for _ in range(3)] == [0, 1, 2]
@@ -182,7 +213,7 @@ def test_messages_keep_their_distance(site):
 
 
 def test_too_much_or_wrong_is_refused(site):
-    device = site.device(site.type(down_interval_ms=60000))
+    device = connect(site, site.type(down_interval_ms=60000))
     path = f"/devices/{device.key}"
     for body in ({}, {"method": ""}, {"method": None}, {"method": "x", "params": []},
                  {"method": "x", "wait": 60000}, {"methd": "x"}):  # fmt: skip
@@ -219,8 +250,8 @@ def test_behind_a_gateway(site, form, as_list):
 
 
 def test_a_command_outlives_a_crash(make_site):
-    site = make_site()
-    device = site.device(site.type(reply_wait_ms=600000))
+    site = make_site(plugin=True)
+    device = connect(site, site.type(reply_wait_ms=600000))
     done = site.otad.ok("POST", f"/devices/{device.key}/commands", {"method": "x"})
     command = device.receive()
     site.otad.kill()
@@ -231,25 +262,6 @@ def test_a_command_outlives_a_crash(make_site):
 
 
 # ---- applications over MQTT ----
-
-
-@pytest.fixture(scope="module")
-def plugin_site(tmp_path_factory):
-    site = Site(tmp_path_factory.mktemp("plugin"), plugin=True)
-    wait(lambda: "plugin is there" in site.otad.logs(), "otad hears the plugin")
-    yield site
-    site.close()
-
-
-@pytest.fixture(params=["plain", "plugin"])
-def either(request, site):
-    """A site without and one with the plugin."""
-    if request.param == "plain":
-        yield site
-        return
-    other = request.getfixturevalue("plugin_site")
-    yield other
-    other.release()
 
 
 def application(site, app):
@@ -271,7 +283,7 @@ def test_what_devices_say_is_heard_when_it_is_wanted(either):
     site = either
     app = make_app(site, live=False)
     client = application(site, app)
-    device = site.device(fast(site, reply_wait_ms=60000))
+    device = connect(site, fast(site, reply_wait_ms=60000))
     base = f"open/{app['app_key']}/{device.key}"
     assert client.subscribe(f"open/{app['app_key']}/+/+")[0] < 0x80
     before = site.otad.metric("otad_live_messages_total")
@@ -311,7 +323,7 @@ def test_an_application_reaches_its_own_project_only(either):
     key = site.name("proj")
     site.otad.ok("POST", "/projects", {"key": key, "name": key})
     stranger = application(site, make_app(site, key))
-    device = site.device(fast(site))
+    device = connect(site, fast(site))
     base = f"open/{app['app_key']}"
     for topic in (f"{base}/+/attributes", f"{base}/#", "open/#", "#", "open/+/+/attributes",
                   f"attributes/{device.key}"):  # fmt: skip
@@ -365,7 +377,7 @@ def test_presence_for_applications(either):
     site = either
     app = make_app(site)
     client = application(site, app)
-    device = site.device(fast(site, offline_delay_s=1))
+    device = connect(site, fast(site, offline_delay_s=1))
     client.subscribe(f"open/{app['app_key']}/{device.key}/online")
     if site.broker.told:
         device.report(t=1)
@@ -385,8 +397,7 @@ def test_presence_for_applications(either):
         assert answer.status == 409 and answer.json()["code"] == "device_offline"
 
 
-def test_new_secrets_end_connections_at_once(plugin_site):
-    site = plugin_site
+def test_new_secrets_end_connections_at_once(site):
     app = make_app(site)
     client = application(site, app)
     again = make_app(site)
@@ -396,7 +407,6 @@ def test_new_secrets_end_connections_at_once(plugin_site):
     assert site.otad.rest("DELETE", "/projects/default/app").status == 204
     wait(lambda: client.downs > 0 and client.refused, "applications are out")
     assert site.otad.rest("GET", "/projects/default/app").status == 404
-    site.release()
 
 
 def test_an_emqx_broker_knows_applications(make_site):
@@ -424,7 +434,8 @@ def test_an_emqx_broker_knows_applications(make_site):
 def test_guessing_is_slowed_down(make_site):
     site = make_site({"http.auth_failures_per_minute": 5})
     app = make_app(site)
-    device = site.device(fast(site))
+    device = argparse.Namespace(key="DU_1")
+    site.otad.device(device.key, site.type())
     assert login(site, app["app_key"], app["app_secret"]).status == 200
     good = signed(app)
     assert down_attr(site, device.key, good).status == 200
