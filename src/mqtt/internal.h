@@ -4,6 +4,7 @@
  *   client.c    birth, death, options; entering and leaving
  *   session.c   connecting, the handshake, loss, back-off, the keepalive tick
  *   traffic.c   reading, writing, acknowledging, publishing
+ *   skipped.c   what the broker did not send because we were slow
  *   inflight.c  which of our own publishes wait for their PUBACK
  *
  * The library's callbacks only note what happened. What follows from it (telling the caller,
@@ -20,6 +21,7 @@ enum phase {
     PHASE_POOL,    /* the thread pool looks the name up and connects */
     PHASE_TCP,     /* connect() is under way */
     PHASE_CONNACK, /* TLS, CONNECT, until CONNACK */
+    PHASE_LEAVING, /* our side is shut: what we acknowledged shall be read before we go */
     PHASE_SUBACK,  /* connected, the subscription is not granted yet */
     PHASE_UP,
 };
@@ -36,6 +38,17 @@ struct inflight {
     struct inflight_slot *ring;
     size_t head, span, cap; /* span counts the gaps too */
     size_t count;
+};
+
+/* Traces, on this connection, of messages that the broker skipped. */
+struct skipped {
+    int last_id;
+    bool unordered;     /* the broker does not count ids up */
+    bool was_full;      /* our end of the socket was, since it was last silent */
+    bool some;          /* some were skipped, or seem so: reconnect */
+    size_t burst;       /* messages since it was full */
+    size_t came;        /* messages with an id, in all */
+    size_t came_before; /* … at the last tick */
 };
 
 struct mqtt {
@@ -60,23 +73,21 @@ struct mqtt {
     int fd, watched;
     unsigned attempts; /* connections that did not last, in a row */
     int64_t up_since_us;
-    bool wanted;        /* mqtt_connect was called */
-    bool paused;        /* take nothing from the socket */
-    bool held;          /* it is time to connect, but we are paused */
-    bool lost;          /* the connection is over; client_leave winds it up */
-    bool taken_over;    /* … because somebody else has our client id */
-    bool tell_up;       /* on_state(true) is due */
-    bool dead;          /* mqtt_free was called */
-    bool in_pool;       /* the thread pool has the library's client now */
-    bool in_lib;        /* a frame of the library is on the stack */
-    bool writing;       /* … and it is mosquitto_loop_write */
-    bool stop;          /* a callback asked mosquitto_loop_read to return */
-    bool drained;       /* the socket was read empty */
-    int64_t drained_us; /* when everything sent to us had been read */
-    bool overrun;       /* our end of the socket was near full: the broker may have skipped some */
-    bool again;         /* lost on purpose, to have those sent again */
-    bool dirty;         /* published, and not flushed since (deferred) */
-    int busy;           /* depth of client_enter */
+    bool wanted;     /* mqtt_connect was called */
+    bool paused;     /* take nothing from the socket */
+    bool held;       /* it is time to connect, but we are paused */
+    bool lost;       /* the connection is over; client_leave winds it up */
+    bool taken_over; /* … because somebody else has our client id */
+    bool tell_up;    /* on_state(true) is due */
+    bool dead;       /* mqtt_free was called */
+    bool in_pool;    /* the thread pool has the library's client now */
+    bool in_lib;     /* a frame of the library is on the stack */
+    bool writing;    /* … and it is mosquitto_loop_write */
+    bool stop;       /* a callback asked mosquitto_loop_read to return */
+    bool drained;    /* the socket was read empty */
+    bool again;      /* lost on purpose, to have those sent again */
+    bool dirty;      /* published, and not flushed since (deferred) */
+    int busy;        /* depth of client_enter */
     int connect_rc, connect_errno;
 
     size_t unacked;
@@ -86,6 +97,7 @@ struct mqtt {
     int64_t taken_since_us;
     uint32_t seq; /* message ids used up */
     struct inflight inflight;
+    struct skipped skipped;
     char why[192];
     char lib_error[128]; /* the library's last error line while connecting with TLS */
 };
@@ -102,6 +114,7 @@ void session_fail(struct mqtt *m, const char *fmt, ...) PRINTF(2, 3);
 void session_fail_rc(struct mqtt *m, int lib_rc, int errno_then);
 void session_wind_up(struct mqtt *m);
 void session_tell_up(struct mqtt *m);
+void session_start_tick(struct mqtt *m);
 static inline bool session_connected(const struct mqtt *m)
 {
     return m->phase >= PHASE_SUBACK && !m->lost;
@@ -116,6 +129,15 @@ void traffic_write(struct mqtt *m);
 void traffic_flush_own(struct mqtt *m);
 void traffic_watch(struct mqtt *m);
 void traffic_stop_reading(struct mqtt *m); /* from a callback, as the last thing it does */
+
+/* ---- skipped.c ---- */
+void skipped_reset(struct mqtt *m);           /* a new connection starts */
+void skipped_message(struct mqtt *m, int id); /* a message came; id 0 has QoS 0 */
+void skipped_look(struct mqtt *m);            /* before reading: is our end full? */
+bool skipped_suspected(const struct mqtt *m); /* ticks should be close together now */
+void skipped_tick(struct mqtt *m);
+void skipped_fetch(struct mqtt *m); /* reconnect when it is due and nothing is in the way */
+void skipped_leave(struct mqtt *m); /* while leaving: something can be read */
 
 /* ---- inflight.c ---- */
 bool inflight_full(const struct inflight *f, uint32_t seq);

@@ -19,6 +19,7 @@
 #define BACKOFF_MIN   ((uint64_t)50) /* ms: full jitter may come out as nothing */
 #define BACKOFF_FIRST ((uint64_t)1000)
 #define BACKOFF_MAX   ((uint64_t)60000)
+#define SUSPECT_MS    250
 #define LASTING_US    (30 * (int64_t)1000000) /* up for this long: the next loss starts afresh */
 
 /* The library sets TLS up at the first use, unlocked. */
@@ -190,8 +191,12 @@ void mqtt_connect(struct mqtt *m)
 
 /* The library pings when its keepalive is due, and tells when an answer is missing. In between
  * brokers allow half a keepalive of lateness: an eighth is fine and cheap for many clients. */
-static void start_tick(struct mqtt *m)
+void session_start_tick(struct mqtt *m)
 {
+    if (skipped_suspected(m)) {
+        loop_timer_start(m->timer, SUSPECT_MS, SUSPECT_MS);
+        return;
+    }
     if (m->keepalive_s == 0) {
         loop_timer_stop(m->timer);
         return;
@@ -209,7 +214,7 @@ void session_tell_up(struct mqtt *m)
     if (m->tls)
         mosquitto_log_callback_set(m->lib, NULL);
     metric_add(M_MQTT_CONNECTS, 1);
-    start_tick(m);
+    session_start_tick(m);
     if (m->on_state)
         m->on_state(m->arg, true, "");
 }
@@ -222,8 +227,21 @@ static void tick(struct mqtt *m)
     m->in_lib = false;
     if (rc != MOSQ_ERR_SUCCESS)
         session_fail_rc(m, rc, errno);
+    bool suspected = skipped_suspected(m);
+    if (session_connected(m))
+        skipped_tick(m);
+    if (suspected && !m->lost && m->phase == PHASE_UP && !skipped_suspected(m))
+        session_start_tick(m);
     if (m->lost) /* it closed the socket */
         loop_poll_free(TAKE(m->poll));
+}
+
+static void start_subscribe_tick(struct mqtt *m)
+{
+    if (m->lost || m->phase != PHASE_SUBACK)
+        return;
+    uint64_t ms = m->paused ? 1000 : HANDSHAKE_MS;
+    loop_timer_start(m->timer, skipped_suspected(m) ? SUSPECT_MS : ms, 0);
 }
 
 void session_on_timer(void *arg)
@@ -237,10 +255,14 @@ void session_on_timer(void *arg)
             break;
         case PHASE_POOL:
             break;
+        case PHASE_LEAVING:
+            session_fail(m, "%s:%d did not close the connection", m->host, m->port);
+            break;
         case PHASE_SUBACK:
-            if (m->paused) { /* the answer may be waiting behind messages that nobody takes */
+            /* The answer may wait behind messages that nobody takes, or be skipped like them. */
+            if (m->paused || skipped_suspected(m)) {
                 tick(m);
-                loop_timer_start(m->timer, 1000, 0);
+                start_subscribe_tick(m);
                 break;
             }
             /* fallthrough */

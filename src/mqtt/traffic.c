@@ -5,11 +5,6 @@
  * every writer here: while a message is unacknowledged, only mqtt_ack writes. SUBSCRIBE and pings
  * wait behind the PUBACKs then; PINGREQ has a whole keepalive to leave.
  *
- * The broker has a trap for slow consumers: when it cannot write and more than
- * max_queued_messages packets wait, mosquitto skips writing further QoS 1 messages and sends
- * them only to the session's next connection. We cannot see that, but we can see that our end of
- * the socket filled up; once all is read and acknowledged then, we reconnect.
- *
  * The library reads at least one packet per call, and as many as it has publishes in flight;
  * after each packet it looks whether errno is EAGAIN. A callback that has had enough leaves
  * EAGAIN there (traffic_stop_reading). Where that should have no effect, a batch grows larger
@@ -20,21 +15,19 @@
 
 #include <assert.h>
 #include <limits.h>
-#include <linux/sock_diag.h>
 #include <mqtt_protocol.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <sys/socket.h>
 
-#define FULL_US     100000
 #define CLOCK_EVERY 16 /* messages between two looks at the clock */
 #define CORK_FROM   8  /* packets: below, two system calls more are not worth it */
 
 void traffic_reset(struct mqtt *m)
 {
     m->unacked = m->queued = m->qos0 = 0;
-    m->dirty = m->stop = m->drained = m->overrun = m->again = false;
-    m->drained_us = clock_mono_us();
+    m->dirty = m->stop = m->drained = m->again = false;
+    skipped_reset(m);
 }
 
 void traffic_stop_reading(struct mqtt *m)
@@ -103,6 +96,7 @@ static void on_message(struct mosquitto *lib UNUSED, void *arg, const struct mos
     if (in->qos > 0)
         m->queued++;
     m->taken++;
+    skipped_message(m, in->mid);
     if (m->on_message)
         m->on_message(m->arg, &out);
     if (m->lost || m->paused || batch_full(m))
@@ -131,39 +125,15 @@ static bool read_once(struct mqtt *m)
             return false;
     }
     m->drained = errno_then == EAGAIN && !m->stop;
-    if (m->drained)
-        m->drained_us = clock_mono_us();
     return !m->drained;
-}
-
-static void note_pressure(struct mqtt *m)
-{
-    uint32_t mem[SK_MEMINFO_VARS];
-    socklen_t n = sizeof(mem);
-    if (!m->deferred || m->overrun || getsockopt(m->fd, SOL_SOCKET, SO_MEMINFO, mem, &n) < 0)
-        return;
-    /* Small messages take many times their size in the buffer, so that it is half full for an
-     * instant under any load: the broker's queue piles up only if that lasts. */
-    m->overrun = mem[SK_MEMINFO_RMEM_ALLOC] > mem[SK_MEMINFO_RCVBUF] / 2 &&
-                 clock_mono_us() - m->drained_us > FULL_US;
-}
-
-/* Before SUBACK too: that may be among what was skipped. */
-static void get_skipped(struct mqtt *m)
-{
-    if (!m->overrun || !m->drained || m->unacked > 0 || !session_connected(m) ||
-        mosquitto_want_write(m->lib))
-        return;
-    m->again = true;
-    session_fail(m, "we were too slow for %s:%d: reconnecting, to be sent what it skipped", m->host,
-                 m->port);
 }
 
 void traffic_read(struct mqtt *m)
 {
     m->taken = 0;
     m->taken_since_us = clock_mono_us();
-    note_pressure(m);
+    skipped_look(m);
+    bool suspected = skipped_suspected(m);
     /* In the handshake one call does, and a second could spin. */
     int calls = m->phase < PHASE_SUBACK ? 1 : m->batch;
     while (calls-- > 0 && !m->paused && read_once(m) && !batch_full(m))
@@ -171,8 +141,11 @@ void traffic_read(struct mqtt *m)
     metric_add(M_MQTT_MESSAGES, m->taken);
     if (m->taken > 0 && m->on_batch_end && !m->dead)
         m->on_batch_end(m->arg);
-    if (!m->dead && !m->lost)
-        get_skipped(m);
+    if (m->dead || m->lost)
+        return;
+    if (session_connected(m) && !suspected && skipped_suspected(m))
+        session_start_tick(m);
+    skipped_fetch(m);
 }
 
 void mqtt_pause(struct mqtt *m, bool paused)
@@ -195,7 +168,8 @@ static void cork(const struct mqtt *m, int on)
 
 void traffic_write(struct mqtt *m)
 {
-    if (m->lost || m->fd < 0 || m->in_pool || !mosquitto_want_write(m->lib))
+    if (m->lost || m->fd < 0 || m->in_pool || m->phase == PHASE_LEAVING ||
+        !mosquitto_want_write(m->lib))
         return;
     /* It writes packet by packet; corked, they travel together. */
     bool corked = m->queued >= CORK_FROM;
@@ -238,7 +212,7 @@ void mqtt_ack(struct mqtt *m)
     m->unacked = 0;
     m->dirty = false;
     traffic_write(m);
-    get_skipped(m);
+    skipped_fetch(m);
     if (m->busy == 0)
         traffic_watch(m);
 }
@@ -344,6 +318,8 @@ static void on_poll(void *arg, int events)
     client_enter(m);
     if (m->lost)
         ;
+    else if (m->phase == PHASE_LEAVING)
+        skipped_leave(m);
     else if (events == 0)
         socket_error(m);
     else if (m->phase == PHASE_TCP)
@@ -362,6 +338,8 @@ static int wanted_events(const struct mqtt *m)
 {
     if (m->phase == PHASE_TCP)
         return LOOP_WRITE;
+    if (m->phase == PHASE_LEAVING)
+        return LOOP_READ;
     int events = m->paused && m->phase >= PHASE_SUBACK ? 0 : LOOP_READ;
     if (!(m->tls && m->phase == PHASE_CONNACK) && may_write(m) && mosquitto_want_write(m->lib))
         events |= LOOP_WRITE;
