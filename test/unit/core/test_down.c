@@ -4,6 +4,8 @@
  */
 #include "site.h"
 
+#include <signal.h>
+
 #define APP "PR_abcdefghij"
 
 static void add_app(struct db *w, int64_t project, bool live)
@@ -208,6 +210,30 @@ static void test_a_spoilt_one_holds_up_nobody(void **state UNUSED)
     site_close(&s);
 }
 
+/* A broker that takes nothing: what applications would hear is dropped, and bounded. Devices get
+ * their answers when it goes on. */
+static void test_applications_hold_up_nobody(void **state UNUSED)
+{
+    char *text = xcalloc(1, 32768);
+    struct answer live = {.topic = "open/" APP "/D1/attributes", .payload = {text, 32767}};
+    struct site s;
+
+    site_open(&s);
+    memset(text, ' ', 32767);
+    int64_t sent = metric_get(M_LIVE_SENT), dropped = metric_get(M_LIVE_DROPPED);
+    assert_int_equal(kill(s.b.pid, SIGSTOP), 0);
+    for (int i = 0; i < 2000; i++)
+        live_send(s.core, &live);
+    assert_int_equal(kill(s.b.pid, SIGCONT), 0);
+    sent = metric_get(M_LIVE_SENT) - sent;
+    dropped = metric_get(M_LIVE_DROPPED) - dropped;
+    assert_true(sent > 0 && dropped > 0 && sent + dropped == 2000);
+    site_say(&s, "attributes_get/D1", "{}");
+    UNTIL(&s, s.answers > 0);
+    site_close(&s);
+    free(text);
+}
+
 int run_down_tests(void)
 {
     const struct CMUnitTest tests[] = {
@@ -216,6 +242,7 @@ int run_down_tests(void)
         cmocka_unit_test_setup_teardown(test_what_is_heard, setup, teardown),
         cmocka_unit_test(test_it_is_sent_and_who_waits_is_woken),
         cmocka_unit_test(test_a_spoilt_one_holds_up_nobody),
+        cmocka_unit_test(test_applications_hold_up_nobody),
     };
     return cmocka_run_group_tests_name("core/down", tests, NULL, NULL);
 }
