@@ -13,10 +13,25 @@
 
 #define MODULE_MAX         32
 #define FIRMWARE_FILES_MAX 5
+#define RULE_DEVICES_MAX   1000
+#define RULE_EVENT_MAX     16 /* rules of one type, and of one device, for one event */
 
 struct project {
     int64_t id, created_at, updated_at, revision;
     const char *key, *name;
+};
+
+/* In which words of their own devices of a type tell how an update goes. */
+struct progress_word {
+    const char *said, *state; /* state: the name of an update's state, or "none" */
+};
+struct progress {
+    const char *attribute, *event; /* where it is told; one of them is NULL */
+    /* Names of members; NULL = none. Of the event's params; of the attribute's object; and without
+     * state_field the attribute is the state itself and the others are attributes beside it. */
+    const char *state_field, *percent_field, *text_field, *id_field, *module_field;
+    const struct progress_word *words;
+    size_t n_words;
 };
 
 struct device_type {
@@ -27,10 +42,12 @@ struct device_type {
     int64_t accept_timeout_s, download_timeout_s, install_timeout_s, verify_timeout_s;
     int64_t attempts, attempts_per_day, backoff_s;
     const char *battery_attribute, *signal_attribute, *space_attribute;
-    bool auto_create;         /* a gateway may bring devices of this type by itself */
-    int64_t max_children;     /* of a gateway: how many may stand behind it so */
-    int64_t parallel_updates; /* of a gateway: how many behind it may be updated at a time */
-    int64_t down_interval_ms; /* between two messages that somebody asked for */
+    bool auto_create;                /* a gateway may bring devices of this type by itself */
+    int64_t max_children;            /* of a gateway: how many may stand behind it so */
+    int64_t parallel_updates;        /* of a gateway: how many behind it may be updated at a time */
+    const char *progress_text;       /* JSON; NULL = none */
+    const struct progress *progress; /* the same, in the snapshot alone */
+    int64_t down_interval_ms;        /* between two messages that somebody asked for */
     int64_t reply_wait_ms, reply_retries; /* a command without a reply is sent again */
     int64_t offline_delay_s;              /* silent or disconnected for so long: offline */
 };
@@ -46,21 +63,23 @@ struct project_app {
     bool live;               /* what its devices say goes to open/<key>/… */
 };
 
+struct id_list { /* sorted ascending, no doubles */
+    int64_t *ids;
+    size_t n;
+};
+
 struct rule {
     int64_t id, project_id, type_id, device_id; /* one of type_id and device_id is 0 */
     int64_t created_at, updated_at, revision;
     const char *name, *event, *version_attribute, *module;
     bool enabled;
+    struct id_list devices; /* of the type, the only ones it is for; empty = all. Only filled in
+                             * the snapshot: the rows are rule_devices'. */
 };
 
 struct firmware_file {
     const char *name;
     struct digests digests; /* size inside */
-};
-
-struct id_list { /* sorted ascending, no doubles */
-    int64_t *ids;
-    size_t n;
 };
 
 struct firmware {
@@ -120,9 +139,22 @@ int device_type_by_key(struct db *db, int64_t project_id, const char *key, struc
                        struct device_type *ret) MUST_USE;
 int device_type_by_id(struct db *db, int64_t id, struct arena *a, struct device_type *ret) MUST_USE;
 
+/* Check what a request brings for `progress`; findings with pointers below `at`. Pure. */
+int progress_check(const json_t *in, const char *at, struct json_errors *errs) MUST_USE;
+/* Into a struct in the arena; NULL when the text is none that was checked. Pure. */
+const struct progress *progress_parse(const char *text, struct arena *a);
+
+/* E_LIMIT when RULE_EVENT_MAX others are for the event. */
 int rule_insert(struct db *w, struct rule *r, struct fail *f) MUST_USE;
 int rule_update(struct db *w, const struct rule *r, struct fail *f) MUST_USE;
 int rule_delete(struct db *w, int64_t id) MUST_USE;
+/* Narrow a rule of a type to these devices, at most RULE_DEVICES_MAX; n = 0: it is for all again.
+ * Doubles are fine. E_CONFLICT when the rule is of one device, or a device is gone. */
+int rule_set_devices(struct db *w, const struct rule *r, const int64_t *ids, size_t n,
+                     struct fail *f) MUST_USE;
+/* The list's keys, by ascending id. */
+int rule_devices(struct db *db, int64_t rule_id, int (*row)(void *arg, const char *key),
+                 void *arg) MUST_USE;
 int rule_by_id(struct db *db, int64_t project_id, int64_t id, struct arena *a,
                struct rule *ret) MUST_USE;
 
@@ -167,17 +199,22 @@ const struct project_app *catalog_app_by_key(const struct catalog *c, struct str
 /* The same, but NULL unless the project wants to be told what its devices say. */
 const struct project_app *catalog_live(const struct catalog *c, int64_t project_id);
 bool catalog_any_live(const struct catalog *c); /* some project does */
-/* Enabled rules for an event of a device: those of the device, then those of its type, at most
- * cap; returns how many. */
+/* Is a rule of the device or its type for this device? Its list says. Pure. */
+bool rule_is_for(const struct rule *r, int64_t device_id);
+/* Enabled rules for an event of a device: those of the device, then those of its type that are for
+ * it, at most cap; returns how many. */
 size_t catalog_rules(const struct catalog *c, int64_t type_id, int64_t device_id, const char *event,
                      const struct rule **ret, size_t cap);
 /* The modules whose version the attribute carries, by any rule (enabled or not) of the device or
- * its type. Distinct modules, at most cap. */
+ * its type. A rule that lists other devices counts only while no rule for this one names the
+ * module: so no version gets lost, and listed devices can have an attribute of their own. Distinct
+ * modules, at most cap. */
 size_t catalog_version_modules(const struct catalog *c, int64_t type_id, int64_t device_id,
                                const char *attribute, const char **ret, size_t cap);
-/* The rule that explains a module (the first that names it; NULL). */
-const struct rule *catalog_module_rule(const struct catalog *c, int64_t type_id, int64_t device_id,
-                                       const char *module);
+/* Every rule of a module of the device, then of its type: enabled or not, for this device or not.
+ * At most cap; returns how many. */
+size_t catalog_module_rules(const struct catalog *c, int64_t type_id, int64_t device_id,
+                            const char *module, const struct rule **ret, size_t cap);
 /* Firmwares of a type and module, highest version first (opaque: newest id first), equal ones
  * newest first. */
 size_t catalog_candidates(const struct catalog *c, int64_t type_id, const char *module,

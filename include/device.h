@@ -44,8 +44,8 @@ int device_insert(struct db *w, struct device *d, struct fail *f) MUST_USE;
 int device_update(struct db *w, const struct device *d,
                   struct fail *f) MUST_USE; /* name, sn, tags, timezone, enabled, gateway, address,
                                              * password_hash; bumps revision */
-/* With its updates and lists. E_CONFLICT while devices stand behind it, or while a firmware is for
- * this device alone (an empty list would mean every device). */
+/* With its updates and lists. E_CONFLICT while devices stand behind it, or while a firmware or a
+ * rule is for this device alone (an empty list would mean every device). */
 int device_delete(struct db *w, int64_t id, struct fail *f) MUST_USE;
 
 struct device_filter {

@@ -61,7 +61,7 @@ struct past_attempt {
     bool canceled;
 };
 struct active_update {
-    int64_t id, device_id, firmware_id, retry_at;
+    int64_t id, device_id, firmware_id, retry_at, updated_at;
     const char *module;
     enum update_state state;
 };
@@ -71,11 +71,12 @@ struct device_facts {
     const char *version; /* NULL = unknown */
     const struct past_attempt *past;
     size_t n_past;
-    const struct active_update *active; /* of the device and its gateways */
+    const struct active_update *active; /* of the device, its gateways, and what is behind it */
     size_t n_active;
-    const struct active_update *beside; /* in progress on others behind the same gateway */
+    const struct active_update *beside; /* offered to or in progress on others behind the same
+                                         * gateway */
     size_t n_beside;
-    int64_t gateway_type_id; /* the type of the gateway that they share; 0 = none is in progress */
+    int64_t gateway_type_id; /* the type of the gateway that they share; 0 = there are none */
     /* What it last reported; asked only when a firmware has conditions. NULL = not reported. */
     const json_t *(*attribute)(void *arg, const char *name);
     void *arg;
@@ -201,6 +202,16 @@ int update_moved(struct db *w, const struct catalog *c, const struct device *d, 
  * how often. */
 int update_served(struct db *w, const struct catalog *c, int64_t update_id, int file_no,
                   uint64_t from, uint64_t to, bool starts, int64_t now, struct arena *a) MUST_USE;
+/* What a device said in the words of its type's mapping. said: the event's params, or the report;
+ * before: the attributes as they stood before it, so that what is only repeated is no news (NULL
+ * for an event). It moves the update whose id it names, or the one that is under way. 0 also when
+ * nothing is said, or what is said is illegal (counted); E_PROTO: no such word, or no such update,
+ * or more than one. */
+int update_progress(struct db *w, const struct catalog *c, const struct device *d,
+                    const struct progress *p, const json_t *said, const json_t *before, int64_t now,
+                    struct arena *a) MUST_USE;
+/* Does a report tell any of it? Pure. */
+bool update_progress_in(const struct progress *p, const json_t *attributes);
 int update_cancel(struct db *w, int64_t update_id, const char *cause, const char *text, int64_t now,
                   struct fail *f) MUST_USE; /* E_CONFLICT when final */
 /* Handle up to max updates whose deadline has passed; returns how many (<0 error); *ret_next is

@@ -113,7 +113,7 @@ CREATE TABLE device_type (
   created_at          INTEGER NOT NULL,
   updated_at          INTEGER NOT NULL,
   revision            INTEGER NOT NULL DEFAULT 1, auto_create INTEGER NOT NULL DEFAULT 0
-  CHECK (auto_create IN (0, 1)), max_children INTEGER NOT NULL DEFAULT 1000, parallel_updates INTEGER NOT NULL DEFAULT 1, down_interval_ms INTEGER NOT NULL DEFAULT 2000, reply_wait_ms INTEGER NOT NULL DEFAULT 30000, reply_retries INTEGER NOT NULL DEFAULT 2, offline_delay_s INTEGER NOT NULL DEFAULT 300,
+  CHECK (auto_create IN (0, 1)), max_children INTEGER NOT NULL DEFAULT 1000, parallel_updates INTEGER NOT NULL DEFAULT 1, progress TEXT, down_interval_ms INTEGER NOT NULL DEFAULT 2000, reply_wait_ms INTEGER NOT NULL DEFAULT 30000, reply_retries INTEGER NOT NULL DEFAULT 2, offline_delay_s INTEGER NOT NULL DEFAULT 300,
   UNIQUE (project_id, key)
 ) STRICT;
 
@@ -279,6 +279,14 @@ CREATE INDEX rule_device ON rule (device_id);
 CREATE INDEX rule_project ON rule (project_id, id);
 
 CREATE INDEX rule_type ON rule (type_id);
+
+CREATE TABLE rule_target (
+  rule_id   INTEGER NOT NULL REFERENCES rule (id) ON DELETE CASCADE,
+  device_id INTEGER NOT NULL REFERENCES device (id) ON DELETE CASCADE,
+  PRIMARY KEY (rule_id, device_id)
+) STRICT, WITHOUT ROWID;
+
+CREATE INDEX rule_target_device ON rule_target (device_id);
 
 CREATE TABLE setting (
   name  TEXT PRIMARY KEY,

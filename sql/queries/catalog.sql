@@ -80,10 +80,10 @@ DELETE FROM project_app WHERE project_id = $1;
 INSERT INTO device_type (project_id, key, name, description, version_scheme, timezone,
   attributes_response, event_response, accept_timeout_s, download_timeout_s, install_timeout_s,
   verify_timeout_s, attempts, attempts_per_day, backoff_s, battery_attribute, signal_attribute,
-  space_attribute, auto_create, max_children, parallel_updates, down_interval_ms, reply_wait_ms,
-  reply_retries, offline_delay_s, created_at, updated_at)
+  space_attribute, auto_create, max_children, parallel_updates, progress, down_interval_ms,
+  reply_wait_ms, reply_retries, offline_delay_s, created_at, updated_at)
 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20,
-  $21, $22, $23, $24, $25, $26, $26);
+  $21, $22, $23, $24, $25, $26, $27, $27);
 
 -- name: device_type_update :exec writer
 -- in: id int, then what may change, updated_at int
@@ -91,9 +91,9 @@ UPDATE device_type SET name = $2, description = $3, version_scheme = $4, timezon
   attributes_response = $6, event_response = $7, accept_timeout_s = $8, download_timeout_s = $9,
   install_timeout_s = $10, verify_timeout_s = $11, attempts = $12, attempts_per_day = $13,
   backoff_s = $14, battery_attribute = $15, signal_attribute = $16, space_attribute = $17,
-  auto_create = $18, max_children = $19, parallel_updates = $20, down_interval_ms = $21,
-  reply_wait_ms = $22, reply_retries = $23, offline_delay_s = $24, updated_at = $25,
-  revision = revision + 1
+  auto_create = $18, max_children = $19, parallel_updates = $20, progress = $21,
+  down_interval_ms = $22, reply_wait_ms = $23, reply_retries = $24, offline_delay_s = $25,
+  updated_at = $26, revision = revision + 1
 WHERE id = $1;
 
 -- name: device_type_delete :exec writer
@@ -114,7 +114,7 @@ SELECT EXISTS (SELECT 1 FROM device d WHERE d.type_id = $1),
 SELECT id, project_id, key, name, description, version_scheme, timezone, attributes_response,
   event_response, accept_timeout_s, download_timeout_s, install_timeout_s, verify_timeout_s,
   attempts, attempts_per_day, backoff_s, battery_attribute, signal_attribute, space_attribute,
-  created_at, updated_at, revision, auto_create, max_children, parallel_updates,
+  created_at, updated_at, revision, auto_create, max_children, parallel_updates, progress,
   down_interval_ms, reply_wait_ms, reply_retries, offline_delay_s
 FROM device_type WHERE project_id = $1 AND key = $2;
 
@@ -123,7 +123,7 @@ FROM device_type WHERE project_id = $1 AND key = $2;
 SELECT id, project_id, key, name, description, version_scheme, timezone, attributes_response,
   event_response, accept_timeout_s, download_timeout_s, install_timeout_s, verify_timeout_s,
   attempts, attempts_per_day, backoff_s, battery_attribute, signal_attribute, space_attribute,
-  created_at, updated_at, revision, auto_create, max_children, parallel_updates,
+  created_at, updated_at, revision, auto_create, max_children, parallel_updates, progress,
   down_interval_ms, reply_wait_ms, reply_retries, offline_delay_s
 FROM device_type WHERE id = $1;
 
@@ -132,7 +132,7 @@ FROM device_type WHERE id = $1;
 SELECT id, project_id, key, name, description, version_scheme, timezone, attributes_response,
   event_response, accept_timeout_s, download_timeout_s, install_timeout_s, verify_timeout_s,
   attempts, attempts_per_day, backoff_s, battery_attribute, signal_attribute, space_attribute,
-  created_at, updated_at, revision, auto_create, max_children, parallel_updates,
+  created_at, updated_at, revision, auto_create, max_children, parallel_updates, progress,
   down_interval_ms, reply_wait_ms, reply_retries, offline_delay_s
 FROM device_type WHERE id > $2 AND ($1 = 0 OR project_id = $1) ORDER BY id LIMIT $3;
 
@@ -170,6 +170,28 @@ SELECT id, project_id, type_id, device_id, name, enabled, event, version_attribu
 FROM rule WHERE id > $4 AND ($1 = 0 OR project_id = $1) AND ($2 = 0 OR type_id = $2)
   AND ($3 = 0 OR device_id = $3)
 ORDER BY id LIMIT $5;
+
+-- name: rule_count_event :one reader
+-- in: type_id int, device_id int (0 = none), event text, id int    out: count int of other rules
+SELECT (SELECT count(*) FROM rule WHERE type_id = $1 AND event = $3 AND id <> $4)
+  + (SELECT count(*) FROM rule WHERE device_id = $2 AND event = $3 AND id <> $4);
+
+-- name: rule_target_insert :exec writer
+-- in: rule_id int, device_id int
+INSERT INTO rule_target (rule_id, device_id) VALUES ($1, $2);
+
+-- name: rule_target_clear :exec writer
+-- in: rule_id int
+DELETE FROM rule_target WHERE rule_id = $1;
+
+-- name: rule_devices :many reader
+-- in: rule_id int    out: device_id int, key text
+SELECT l.device_id, d.key FROM rule_target l JOIN device d ON d.id = l.device_id
+WHERE l.rule_id = $1 ORDER BY l.device_id;
+
+-- name: rule_devices_all :many reader scan
+-- out: rule_id int, device_id int
+SELECT rule_id, device_id FROM rule_target ORDER BY rule_id, device_id;
 
 -- name: rule_count :one reader
 -- in: project_id int    out: count int

@@ -84,6 +84,13 @@ WHERE l.device_id = $1 AND l.denied = 0 AND NOT EXISTS (SELECT 1 FROM firmware_d
   WHERE o.firmware_id = l.firmware_id AND o.denied = 0 AND o.device_id <> $1)
 LIMIT 1;
 
+-- name: device_sole_rule :one reader
+-- in: id int    out: rule_id int of a rule that is narrowed to this device alone
+SELECT l.rule_id FROM rule_target l
+WHERE l.device_id = $1 AND NOT EXISTS (SELECT 1 FROM rule_target o
+  WHERE o.rule_id = l.rule_id AND o.device_id <> $1)
+LIMIT 1;
+
 -- name: device_delete_updates :exec writer
 -- in: id int. Their history goes with them.
 DELETE FROM ota_update WHERE device_id = $1;

@@ -25,21 +25,35 @@ FROM ota_update WHERE device_id IN ($1, $2) AND module >= '' AND ended_at IS NUL
 
 -- name: update_around :many reader
 -- in: gateway_id int, device_id int, of a device that stands behind a gateway
--- out: id, device_id, firmware_id, module, state, type_id of the outermost gateway, and 1 for an
---     update of that gateway itself, 0 for one of another device behind it. Only those in progress.
+-- out: id, device_id, firmware_id, module, state, type_id of the outermost gateway, 1 for an
+--     update of that gateway itself, 0 for one of another device behind it, and updated_at. Only
+--     those that are offered or in progress.
 WITH RECURSIVE up (id, gateway_id, type_id) AS (
   SELECT id, gateway_id, type_id FROM device WHERE id = $1
   UNION SELECT d.id, d.gateway_id, d.type_id FROM up JOIN device d ON d.id = up.gateway_id)
-SELECT u.id, u.device_id, u.firmware_id, u.module, u.state, g.type_id, 0
+SELECT u.id, u.device_id, u.firmware_id, u.module, u.state, g.type_id, 0,
+  u.updated_at
 FROM up g CROSS JOIN ota_update u
 WHERE g.gateway_id IS NULL AND u.gateway_id = g.id AND u.ended_at IS NULL AND u.device_id <> $2
-  AND u.state IN ('accepted', 'downloading', 'downloaded', 'installing', 'rebooting', 'installed')
+  AND u.state IN ('offered', 'deferred', 'accepted', 'downloading', 'downloaded', 'installing',
+    'rebooting', 'installed')
 UNION ALL
-SELECT u.id, u.device_id, u.firmware_id, u.module, u.state, g.type_id, 1
+SELECT u.id, u.device_id, u.firmware_id, u.module, u.state, g.type_id, 1,
+  u.updated_at
 FROM up g CROSS JOIN ota_update u
 WHERE g.gateway_id IS NULL AND g.id <> $1 AND u.device_id = g.id AND u.module >= ''
   AND u.ended_at IS NULL
-  AND u.state IN ('accepted', 'downloading', 'downloaded', 'installing', 'rebooting', 'installed');
+  AND u.state IN ('offered', 'deferred', 'accepted', 'downloading', 'downloaded', 'installing',
+    'rebooting', 'installed');
+
+-- name: update_beneath :many reader
+-- in: id int of a device that stands behind no other
+-- out: id, device_id, firmware_id, module, state, updated_at of what is offered or in progress
+--     behind it
+SELECT id, device_id, firmware_id, module, state, updated_at FROM ota_update
+WHERE gateway_id = $1 AND ended_at IS NULL
+  AND state IN ('offered', 'deferred', 'accepted', 'downloading', 'downloaded', 'installing',
+    'rebooting', 'installed');
 
 -- name: update_active_of :one reader
 -- in: device_id int, module text    out: update

@@ -1,6 +1,7 @@
 /*
  * GET /api/v1/devices/{key}/explain: the decision of a check at this moment, with a reason for
- * each firmware that was considered. It asks the same decide() as everything else.
+ * each firmware that was considered, and whether any rule makes a check at all. It asks the same
+ * decide() as everything else.
  */
 #include "priv.h"
 
@@ -16,18 +17,105 @@ static const struct json_field fields[] = {
      "Nothing is offered before, when that is known."},
     {"reasons", JK_ARRAY, JF_READ_ONLY, 0, 0, NULL, NULL,
      "One per firmware considered: {firmware, version, code, params, text}."},
+    {"rules", JK_ARRAY, JF_READ_ONLY, 0, 0, NULL, NULL,
+     "Each rule of the device or its type that names the module, and whether it makes a check: "
+     "{rule, event, version_attribute, code, text}; code is applies, rule_disabled or "
+     "not_in_rule_list. When none applies, `reason` is no_rule."},
     {"update", JK_OBJECT, JF_READ_ONLY | JF_NULLABLE, 0, 0, NULL, NULL,
      "The update of this module that is under way: {id, state}."},
 };
 const struct table explain_table = {"Explanation", fields, ARRAY_LEN(fields)};
 
-static void write_reasons(struct sbuf *b, const struct decision *d)
+/* Without a rule that applies no event of the device makes a check, so nothing is decided. */
+#define RULES_MAX 256
+struct standing {
+    const char *module;
+    int64_t device_id;
+    const struct rule *rules[RULES_MAX]; /* that name the module */
+    size_t n, disabled, unlisted;        /* the others apply */
+};
+
+static bool is_without_rule(const struct standing *s)
+{
+    return s->disabled + s->unlisted == s->n;
+}
+
+static void standing_of(struct standing *s, const struct catalog *c, const struct device *d,
+                        const char *module)
+{
+    *s = (struct standing){.module = module, .device_id = d->id};
+    s->n = catalog_module_rules(c, d->type_id, d->id, module, s->rules, ARRAY_LEN(s->rules));
+    for (size_t i = 0; i < s->n; i++) {
+        s->disabled += !s->rules[i]->enabled;
+        s->unlisted += s->rules[i]->enabled && !rule_is_for(s->rules[i], d->id);
+    }
+}
+
+static void write_rules(struct sbuf *b, const struct standing *s)
 {
     sbuf_add(b, "[", 1);
-    for (size_t i = 0; i < d->n_rows; i++) {
-        const struct reason_row *row = &d->rows[i];
+    for (size_t i = 0; i < s->n; i++) {
+        const struct rule *r = s->rules[i];
+        bool listed = rule_is_for(r, s->device_id);
         if (i)
             sbuf_add(b, ",", 1);
+        struct obj o = obj_begin(b);
+        obj_int(&o, "rule", r->id);
+        obj_str(&o, "event", r->event);
+        obj_str(&o, "version_attribute", r->version_attribute);
+        obj_str(&o, "code",
+                !r->enabled ? "rule_disabled"
+                : listed    ? "applies"
+                            : "not_in_rule_list");
+        obj_str(&o, "text",
+                !r->enabled ? "the rule is disabled"
+                : listed    ? "its event makes a check"
+                            : "the rule lists devices, and this is none of them");
+        obj_end(&o);
+    }
+    sbuf_add(b, "]", 1);
+}
+
+static void write_no_rule(struct sbuf *b, const struct standing *s)
+{
+    struct obj o = obj_begin(b), in;
+    char text[256];
+
+    if (s->n == 0)
+        (void)str_fmt(text, sizeof(text),
+                      "no rule of the device or its type names module %s, so no event makes a "
+                      "check of it; only a task can push",
+                      s->module);
+    else
+        (void)str_fmt(text, sizeof(text),
+                      "%zu rules of module %s are disabled, %zu list other devices: no event makes "
+                      "a check of it; only a task can push",
+                      s->disabled, s->module, s->unlisted);
+    obj_str(&o, "firmware", NULL);
+    obj_str(&o, "version", NULL);
+    obj_str(&o, "code", "no_rule");
+    obj_name(&o, "params");
+    in = obj_begin(b);
+    obj_str(&in, "module", s->module);
+    obj_int(&in, "disabled", (int64_t)s->disabled);
+    obj_int(&in, "not_listed", (int64_t)s->unlisted);
+    obj_end(&in);
+    obj_str(&o, "text", text);
+    obj_end(&o);
+}
+
+static void write_reasons(struct sbuf *b, const struct decision *d, const struct standing *s)
+{
+    bool more = is_without_rule(s);
+
+    sbuf_add(b, "[", 1);
+    if (more)
+        write_no_rule(b, s);
+    for (size_t i = 0; i < d->n_rows; i++) {
+        const struct reason_row *row = &d->rows[i];
+        if (more)
+            sbuf_add(b, ",", 1);
+        more = true;
         struct obj o = obj_begin(b);
         if (row->firmware)
             obj_int(&o, "firmware", row->firmware->id);
@@ -42,27 +130,36 @@ static void write_reasons(struct sbuf *b, const struct decision *d)
     sbuf_add(b, "]", 1);
 }
 
-static void write_json(struct sbuf *b, const char *module, const struct facts_load *l,
+static void write_firmware(struct sbuf *b, const struct firmware *fw)
+{
+    if (!fw) {
+        sbuf_str(b, "null");
+        return;
+    }
+    struct obj in = obj_begin(b);
+    obj_int(&in, "id", fw->id);
+    obj_str(&in, "name", fw->name);
+    obj_str(&in, "version", fw->version);
+    obj_end(&in);
+}
+
+static void write_json(struct sbuf *b, const struct standing *s, const struct facts_load *l,
                        const struct decision *d)
 {
+    const struct firmware *fw = is_without_rule(s) ? NULL : d->firmware;
     struct obj o = obj_begin(b), in;
-    obj_bool(&o, "eligible", d->firmware != NULL);
-    obj_str(&o, "module", module);
+
+    obj_bool(&o, "eligible", fw != NULL);
+    obj_str(&o, "module", s->module);
     obj_str(&o, "current_version", l->facts.version);
     obj_name(&o, "firmware");
-    if (d->firmware) {
-        in = obj_begin(b);
-        obj_int(&in, "id", d->firmware->id);
-        obj_str(&in, "name", d->firmware->name);
-        obj_str(&in, "version", d->firmware->version);
-        obj_end(&in);
-    } else {
-        sbuf_str(b, "null");
-    }
-    obj_str(&o, "reason", reason_code(d->reason));
+    write_firmware(b, fw);
+    obj_str(&o, "reason", is_without_rule(s) ? "no_rule" : reason_code(d->reason));
     obj_time(&o, "retry_at", d->retry_at);
     obj_name(&o, "reasons");
-    write_reasons(b, d);
+    write_reasons(b, d, s);
+    obj_name(&o, "rules");
+    write_rules(b, s);
     obj_name(&o, "update");
     if (l->active) {
         in = obj_begin(b);
@@ -81,6 +178,7 @@ static int explain(struct http_request *r, const char *module, struct sbuf *b)
     struct arena *a = http_arena(r);
     struct facts_load l;
     struct decision decision;
+    struct standing s;
     struct device d;
     int64_t now = clock_now_ms();
 
@@ -92,7 +190,8 @@ static int explain(struct http_request *r, const char *module, struct sbuf *b)
         return rc;
     struct catalog *cat = catalog_cell_get(c->api->env.catalog);
     decide(cat, &l.facts, now, true, a, &decision);
-    write_json(b, module, &l, &decision);
+    standing_of(&s, cat, &d, module);
+    write_json(b, &s, &l, &decision);
     catalog_unref(cat);
     facts_done(&l);
     return 0;

@@ -9,6 +9,8 @@ static const struct json_field fields[] = {
      "Key of the type it is for; either this or `device`."},
     {"device", JK_KEY, JF_NULLABLE | JF_CREATE_ONLY, 1, DEVICE_KEY_MAX, NULL, NULL,
      "Key of the device it is for."},
+    {"devices", JK_STRINGS, 0, 0, RULE_DEVICES_MAX, NULL, "[]",
+     "Keys of the only devices of the type that it is for; empty: all of them."},
     {"event", JK_STRING, JF_REQUIRED, 1, 64, NULL, NULL, "Name of the event."},
     {"action", JK_ENUM, 0, 0, 0, "ota_check", "ota_check", "What it does."},
     {"version_attribute", JK_STRING, 0, 1, 64, NULL, "version",
@@ -19,6 +21,30 @@ static const struct json_field fields[] = {
     {"revision", JK_INT, JF_READ_ONLY, 0, 0, NULL, NULL, "Counts changes; the ETag's number."},
 };
 const struct table rule_table = {"Rule", fields, ARRAY_LEN(fields)};
+
+struct keys {
+    struct sbuf *b;
+    bool more;
+};
+
+static int key_one(void *arg, const char *key)
+{
+    struct keys *k = arg;
+    if (k->more)
+        sbuf_add(k->b, ",", 1);
+    k->more = true;
+    json_add_string(k->b, key);
+    return 0;
+}
+
+static void devices_json(struct sbuf *b, struct db *db, int64_t rule_id)
+{
+    struct keys k = {.b = b};
+    sbuf_add(b, "[", 1);
+    if (rule_devices(db, rule_id, key_one, &k) < 0)
+        LOG(LOG_ERROR, "api", "reading a rule's devices failed", KV_INT("rule", rule_id));
+    sbuf_add(b, "]", 1);
+}
 
 static void rule_json(struct sbuf *b, struct db *db, const struct rule *r)
 {
@@ -37,6 +63,8 @@ static void rule_json(struct sbuf *b, struct db *db, const struct rule *r)
     obj_bool(&o, "enabled", r->enabled);
     obj_str(&o, "device_type", t.key);
     obj_str(&o, "device", d.key);
+    obj_name(&o, "devices");
+    devices_json(b, db, r->id);
     obj_str(&o, "event", r->event);
     obj_str(&o, "action", "ota_check");
     obj_str(&o, "version_attribute", r->version_attribute);
@@ -167,6 +195,55 @@ static int rule_owner(struct write *w, struct db *db, struct rule *r)
     return rc;
 }
 
+static int take_device(struct write *w, struct db *db, const struct rule *r, const char *key,
+                       size_t i, int64_t *ret)
+{
+    struct device d;
+    char at[32];
+    int rc = device_find(db, str_of(key ? key : ""), &w->a, &d);
+
+    if (rc < 0 && rc != E_NOTFOUND)
+        return rc;
+    (void)str_fmt(at, sizeof(at), "/devices/%zu", i);
+    if (rc == E_NOTFOUND || d.project_id != r->project_id)
+        (void)write_invalid(w, at, "not_found", "There is no device %.64s.", key ? key : "");
+    else if (d.type_id != r->type_id)
+        (void)write_invalid(w, at, "invalid",
+                            "Device %.64s is of another type than the rule, which would never be "
+                            "for it.",
+                            d.key);
+    else
+        *ret = d.id;
+    return 0;
+}
+
+/* The list of the request, if it brings one: it replaces the rule's. */
+static int take_devices(struct write *w, struct db *db, const struct rule *r)
+{
+    const json_t *list = json_object_get(w->in, "devices");
+    size_t n = json_array_size(list);
+    int64_t *ids;
+
+    if (!list)
+        return 0;
+    if (n > 0 && r->device_id)
+        return write_invalid(w, "/devices", "not_allowed",
+                             "A rule of one device has no list; only a device type's has.");
+    ids = arena_alloc(&w->a, (n + 1) * sizeof(*ids));
+    for (size_t i = 0; i < n; i++) {
+        int rc = take_device(w, db, r, json_string_value(json_array_get(list, i)), i, &ids[i]);
+        if (rc < 0)
+            return rc;
+    }
+    return w->errs.count ? E_PROTO : rule_set_devices(db, r, ids, n, &w->fail);
+}
+
+/* What the room has no place for is a finding at the event. */
+static int too_many(struct write *w, int rc)
+{
+    return rc == E_LIMIT ? write_invalid(w, "/event", "too_many", "%s", w->fail.text) : rc;
+}
+
 static int answer_with(struct write *w, struct db *db, int64_t id)
 {
     struct rule r;
@@ -189,7 +266,9 @@ static int run_create(struct write *w, struct db *db)
     int rc = rule_owner(w, db, &r);
     rule_take(w->in, &r);
     if (rc == 0)
-        rc = rule_insert(db, &r, &w->fail);
+        rc = too_many(w, rule_insert(db, &r, &w->fail));
+    if (rc == 0)
+        rc = take_devices(w, db, &r);
     if (rc == 0)
         rc = answer_with(w, db, r.id);
     if (rc == 0)
@@ -213,7 +292,9 @@ static int run_patch(struct write *w, struct db *db)
         return rc;
     rule_take(w->in, &r);
     r.updated_at = w->now;
-    rc = rule_update(db, &r, &w->fail);
+    rc = too_many(w, rule_update(db, &r, &w->fail));
+    if (rc == 0)
+        rc = take_devices(w, db, &r);
     return rc < 0 ? rc : answer_with(w, db, w->id);
 }
 
@@ -280,12 +361,13 @@ static const struct op op_patch = {.summary = "Change a rule",
                                    .patch = true};
 static const struct op op_delete = {.summary = "Delete a rule", .status = 204};
 
-#define PATH "/api/v1/rules"
+#define PATH     "/api/v1/rules"
+#define BODY_MAX (256 * 1024)
 const struct http_route rule_routes[] = {
     {"GET", PATH, HTTP_BODY_NONE, 0, handle_list, OP(op_list), VIEWER},
-    {"POST", PATH, HTTP_BODY_WHOLE, 65536, handle_create, OP(op_create), OPERATOR},
+    {"POST", PATH, HTTP_BODY_WHOLE, BODY_MAX, handle_create, OP(op_create), OPERATOR},
     {"GET", PATH "/:id", HTTP_BODY_NONE, 0, handle_get, OP(op_get), VIEWER},
-    {"PATCH", PATH "/:id", HTTP_BODY_WHOLE, 65536, handle_patch, OP(op_patch), OPERATOR},
+    {"PATCH", PATH "/:id", HTTP_BODY_WHOLE, BODY_MAX, handle_patch, OP(op_patch), OPERATOR},
     {"DELETE", PATH "/:id", HTTP_BODY_NONE, 0, handle_delete, OP(op_delete), OPERATOR},
     {.method = NULL},
 };

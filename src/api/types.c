@@ -34,7 +34,15 @@ static const struct json_field fields[] = {
     {"max_children", JK_INT, 0, 0, 100000, NULL, "1000",
      "Of a gateway: it makes no further device when so many stand behind it."},
     {"parallel_updates", JK_INT, 0, 1, 100000, NULL, "1",
-     "Of a gateway: how many devices behind it are updated at a time."},
+     "Of a gateway: how many devices behind it are updated, or have an offer of the last ten "
+     "minutes, at a time."},
+    {"progress", JK_OBJECT, JF_NULLABLE, 0, 0, NULL, NULL,
+     "How its devices tell in words of their own how an update goes: {attribute or event, "
+     "state_field, percent_field, text_field, id_field, module_field, states: {WORD: state, …}}. "
+     "Fields name members of the event's params (state_field: `state` unless told), or of the "
+     "attribute's object; without state_field the attribute is the state, and the others are "
+     "attributes beside it. A state is deferred, accepted, downloading, downloaded, installing, "
+     "rebooting, installed, failed, rejected, rolled_back or none."},
     {"down_interval_ms", JK_INT, 0, 0, 60000, NULL, "2000",
      "Between two commands or attributes that somebody asked for."},
     {"reply_wait_ms", JK_INT, 0, 100, 600000, NULL, "30000",
@@ -74,6 +82,7 @@ static void type_json(struct sbuf *b, const struct device_type *t)
     obj_bool(&o, "auto_create", t->auto_create);
     obj_int(&o, "max_children", t->max_children);
     obj_int(&o, "parallel_updates", t->parallel_updates);
+    obj_raw(&o, "progress", t->progress_text ? t->progress_text : "null");
     obj_int(&o, "down_interval_ms", t->down_interval_ms);
     obj_int(&o, "reply_wait_ms", t->reply_wait_ms);
     obj_int(&o, "reply_retries", t->reply_retries);
@@ -82,6 +91,20 @@ static void type_json(struct sbuf *b, const struct device_type *t)
     obj_time(&o, "updated_at", t->updated_at);
     obj_int(&o, "revision", t->revision);
     obj_end(&o);
+}
+
+static int take_progress(struct write *w, struct device_type *t)
+{
+    const json_t *in = json_object_get(w->in, "progress");
+
+    if (!in)
+        return 0;
+    t->progress_text = NULL;
+    if (json_is_null(in))
+        return 0;
+    AUTO(free) char *text = json_text(in);
+    t->progress_text = arena_strdup(&w->a, text);
+    return progress_check(in, "/progress", &w->errs);
 }
 
 /* Members of the request over what *t holds. */
@@ -117,7 +140,7 @@ static int type_take(struct write *w, struct device_type *t)
     t->offline_delay_s = json_get_int(in, "offline_delay_s", t->offline_delay_s);
     if (!timezone_is_known(t->timezone))
         return write_invalid(w, "/timezone", "invalid", "This time zone is not known here.");
-    return 0;
+    return take_progress(w, t);
 }
 
 static int list_one(void *arg, const struct device_type *t)

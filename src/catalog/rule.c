@@ -56,11 +56,32 @@ static int rule_check(const struct rule *r, struct fail *f)
     return module_check(r->module, f);
 }
 
+/* More would be left without an answer. */
+static int check_room(struct db *w, const struct rule *r, struct fail *f)
+{
+    AUTO(db_reset) struct db_stmt *q = db_use(w, Q_RULE_COUNT_EVENT);
+    int rc;
+
+    db_bind_int(q, 1, r->type_id);
+    db_bind_int(q, 2, r->device_id);
+    db_bind_text(q, 3, r->event);
+    db_bind_int(q, 4, r->id);
+    rc = db_row(q);
+    if (rc < 0)
+        return catalog_fail(w, rc, "cannot store the rule", f);
+    if (db_int(q, 0) >= RULE_EVENT_MAX)
+        return fail(f, E_LIMIT, "there are %d rules for event %s already, which is the most",
+                    RULE_EVENT_MAX, r->event);
+    return 0;
+}
+
 int rule_insert(struct db *w, struct rule *r, struct fail *f)
 {
     AUTO(db_reset) struct db_stmt *q = db_use(w, Q_RULE_INSERT);
     int rc = rule_check(r, f);
 
+    if (rc == 0)
+        rc = check_room(w, r, f);
     if (rc < 0)
         return rc;
     db_bind_int(q, 1, r->project_id);
@@ -81,6 +102,8 @@ int rule_update(struct db *w, const struct rule *r, struct fail *f)
     AUTO(db_reset) struct db_stmt *q = db_use(w, Q_RULE_UPDATE);
     int rc = rule_check(r, f);
 
+    if (rc == 0)
+        rc = check_room(w, r, f);
     if (rc < 0)
         return rc;
     db_bind_int(q, 1, r->id);
@@ -102,6 +125,50 @@ int rule_delete(struct db *w, int64_t id)
     rc = db_run(q);
     if (rc == 0 && db_changed(w) == 0)
         rc = E_NOTFOUND;
+    return rc;
+}
+
+static int insert_device(struct db *w, int64_t rule_id, int64_t device_id)
+{
+    AUTO(db_reset) struct db_stmt *q = db_use(w, Q_RULE_TARGET_INSERT);
+    int rc;
+
+    db_bind_int(q, 1, rule_id);
+    db_bind_int(q, 2, device_id);
+    rc = db_run(q);
+    return rc == -EEXIST ? 0 : rc;
+}
+
+int rule_set_devices(struct db *w, const struct rule *r, const int64_t *ids, size_t n,
+                     struct fail *f)
+{
+    AUTO(db_reset) struct db_stmt *q = db_use(w, Q_RULE_TARGET_CLEAR);
+    int rc;
+
+    if (n > 0 && r->device_id)
+        return fail(f, E_CONFLICT, "a rule of one device has no list of devices");
+    if (n > RULE_DEVICES_MAX)
+        return fail(f, E_LIMIT, "a rule lists at most %d devices", RULE_DEVICES_MAX);
+    db_bind_int(q, 1, r->id);
+    rc = db_run(q);
+    for (size_t i = 0; rc == 0 && i < n; i++)
+        rc = insert_device(w, r->id, ids[i]);
+    if (rc == E_CONFLICT)
+        return fail(f, rc, "a device of the rule's list is gone");
+    return rc < 0 ? catalog_fail(w, rc, "cannot store the rule", f) : 0;
+}
+
+int rule_devices(struct db *db, int64_t rule_id, int (*row)(void *arg, const char *key), void *arg)
+{
+    AUTO(db_reset) struct db_stmt *q = db_use(db, Q_RULE_DEVICES);
+    int rc;
+
+    db_bind_int(q, 1, rule_id);
+    while ((rc = db_step(q)) == 1) {
+        rc = row(arg, db_text(q, 1));
+        if (rc != 0)
+            break;
+    }
     return rc;
 }
 

@@ -25,6 +25,7 @@ struct catalog {
     struct arena arena;
     struct map types;        /* id -> struct device_type */
     struct map firmwares;    /* id -> struct firmware */
+    struct map rules;        /* id -> struct rule */
     struct map type_rules;   /* type id -> struct rules */
     struct map device_rules; /* device id -> struct rules */
     struct map candidates;   /* type id and module -> struct candidates */
@@ -86,6 +87,7 @@ static int load_types(struct db *db, struct catalog *c)
         struct device_type *t = arena_alloc(&c->arena, sizeof(*t));
 
         device_type_row(q, &c->arena, t);
+        t->progress = t->progress_text ? progress_parse(t->progress_text, &c->arena) : NULL;
         map_put(&c->types, &t->id, sizeof(t->id), t);
     }
     return rc;
@@ -115,6 +117,7 @@ static int load_rules(struct db *db, struct catalog *c)
         }
         grow(&c->arena, &rules->list, rules->n, &rules->cap, sizeof(*rules->list));
         rules->list[rules->n++] = r;
+        map_put(&c->rules, &r->id, sizeof(r->id), r);
     }
     return rc;
 }
@@ -178,44 +181,83 @@ static int load_files(struct db *db, struct catalog *c)
     return rc;
 }
 
-/* The rows come sorted, so that each list is collected in one piece. */
-static void take_list(struct catalog *c, int64_t firmware_id, bool denied, const int64_t *ids,
-                      size_t n)
-{
-    struct firmware *fw = n ? id_get(&c->firmwares, firmware_id) : NULL;
-    struct id_list *list;
+/* ---- lists of devices: the rows come sorted, so that each list is collected in one piece ---- */
+struct ids {
+    int64_t *ids;
+    size_t n, cap;
+};
 
-    if (!fw)
-        return;
-    list = denied ? &fw->denied : &fw->devices;
-    list->ids = arena_alloc(&c->arena, n * sizeof(*ids));
-    memcpy(list->ids, ids, n * sizeof(*ids));
-    list->n = n;
+static void ids_add(struct ids *l, int64_t id)
+{
+    if (l->n == l->cap) {
+        l->cap = l->cap ? l->cap * 2 : 256;
+        l->ids = xrealloc(l->ids, l->cap * sizeof(*l->ids));
+    }
+    l->ids[l->n++] = id;
+}
+
+/* to NULL: of something that is not in the snapshot. */
+static void ids_move(struct catalog *c, struct ids *l, struct id_list *to)
+{
+    if (to && l->n > 0) {
+        to->ids = arena_alloc(&c->arena, l->n * sizeof(*l->ids));
+        memcpy(to->ids, l->ids, l->n * sizeof(*l->ids));
+        to->n = l->n;
+    }
+    l->n = 0;
+}
+
+static struct id_list *list_of_firmware(const struct catalog *c, int64_t firmware_id, bool denied)
+{
+    struct firmware *fw = id_get(&c->firmwares, firmware_id);
+
+    return !fw ? NULL : denied ? &fw->denied : &fw->devices;
 }
 
 static int load_devices(struct db *db, struct catalog *c)
 {
     AUTO(db_reset) struct db_stmt *q = db_use(db, Q_FIRMWARE_DEVICES_ALL);
-    AUTO(free) int64_t *ids = NULL;
-    size_t n = 0, cap = 0;
+    struct ids l = {0};
     int64_t firmware_id = 0;
     bool denied = false;
     int rc;
 
     while ((rc = db_step(q)) == 1) {
         if (db_int(q, 0) != firmware_id || (db_int(q, 1) != 0) != denied) {
-            take_list(c, firmware_id, denied, ids, n);
+            ids_move(c, &l, list_of_firmware(c, firmware_id, denied));
             firmware_id = db_int(q, 0);
             denied = db_int(q, 1) != 0;
-            n = 0;
         }
-        if (n == cap) {
-            cap = cap ? cap * 2 : 256;
-            ids = xrealloc(ids, cap * sizeof(*ids));
-        }
-        ids[n++] = db_int(q, 2);
+        ids_add(&l, db_int(q, 2));
     }
-    take_list(c, firmware_id, denied, ids, n);
+    ids_move(c, &l, list_of_firmware(c, firmware_id, denied));
+    free(l.ids);
+    return rc;
+}
+
+static struct id_list *list_of_rule(const struct catalog *c, int64_t rule_id)
+{
+    struct rule *r = id_get(&c->rules, rule_id);
+
+    return r ? &r->devices : NULL;
+}
+
+static int load_rule_devices(struct db *db, struct catalog *c)
+{
+    AUTO(db_reset) struct db_stmt *q = db_use(db, Q_RULE_DEVICES_ALL);
+    struct ids l = {0};
+    int64_t rule_id = 0;
+    int rc;
+
+    while ((rc = db_step(q)) == 1) {
+        if (db_int(q, 0) != rule_id) {
+            ids_move(c, &l, list_of_rule(c, rule_id));
+            rule_id = db_int(q, 0);
+        }
+        ids_add(&l, db_int(q, 1));
+    }
+    ids_move(c, &l, list_of_rule(c, rule_id));
+    free(l.ids);
     return rc;
 }
 
@@ -272,6 +314,8 @@ int catalog_load(struct db *db, struct catalog **ret, struct fail *f)
     if (rc == 0)
         rc = load_rules(db, c);
     if (rc == 0)
+        rc = load_rule_devices(db, c);
+    if (rc == 0)
         rc = load_firmwares(db, c);
     if (rc == 0)
         rc = load_files(db, c);
@@ -302,6 +346,7 @@ void catalog_unref(struct catalog *c)
         json_decref(c->all[i]->hardware);
     map_done(&c->types);
     map_done(&c->firmwares);
+    map_done(&c->rules);
     map_done(&c->type_rules);
     map_done(&c->device_rules);
     map_done(&c->candidates);
@@ -344,6 +389,19 @@ bool catalog_any_live(const struct catalog *c)
     return c->any_live;
 }
 
+static int compare_ids(const void *a, const void *b)
+{
+    int64_t x = *(const int64_t *)a, y = *(const int64_t *)b;
+
+    return (x > y) - (x < y);
+}
+
+bool rule_is_for(const struct rule *r, int64_t device_id)
+{
+    return r->devices.n == 0 ||
+           bsearch(&device_id, r->devices.ids, r->devices.n, sizeof(device_id), compare_ids);
+}
+
 size_t catalog_rules(const struct catalog *c, int64_t type_id, int64_t device_id, const char *event,
                      const struct rule **ret, size_t cap)
 {
@@ -355,17 +413,41 @@ size_t catalog_rules(const struct catalog *c, int64_t type_id, int64_t device_id
         for (size_t i = 0; lists[k] && i < lists[k]->n; i++) {
             const struct rule *r = lists[k]->list[i];
 
-            if (n < cap && r->enabled && strcmp(r->event, event) == 0)
+            if (n < cap && r->enabled && strcmp(r->event, event) == 0 && rule_is_for(r, device_id))
                 ret[n++] = r;
         }
     return n;
 }
 
-size_t catalog_version_modules(const struct catalog *c, int64_t type_id, int64_t device_id,
-                               const char *attribute, const char **ret, size_t cap)
+size_t catalog_module_rules(const struct catalog *c, int64_t type_id, int64_t device_id,
+                            const char *module, const struct rule **ret, size_t cap)
 {
     const struct rules *lists[] = {id_get(&c->device_rules, device_id),
                                    id_get(&c->type_rules, type_id)};
+    size_t n = 0;
+
+    for (size_t k = 0; k < ARRAY_LEN(lists); k++)
+        for (size_t i = 0; lists[k] && i < lists[k]->n; i++)
+            if (n < cap && strcmp(lists[k]->list[i]->module, module) == 0)
+                ret[n++] = lists[k]->list[i];
+    return n;
+}
+
+static bool is_named_for(const struct rules *const lists[2], int64_t device_id, const char *module)
+{
+    for (size_t k = 0; k < 2; k++)
+        for (size_t i = 0; lists[k] && i < lists[k]->n; i++)
+            if (strcmp(lists[k]->list[i]->module, module) == 0 &&
+                rule_is_for(lists[k]->list[i], device_id))
+                return true;
+    return false;
+}
+
+size_t catalog_version_modules(const struct catalog *c, int64_t type_id, int64_t device_id,
+                               const char *attribute, const char **ret, size_t cap)
+{
+    const struct rules *const lists[] = {id_get(&c->device_rules, device_id),
+                                         id_get(&c->type_rules, type_id)};
     size_t n = 0;
 
     for (size_t k = 0; k < ARRAY_LEN(lists); k++)
@@ -375,25 +457,14 @@ size_t catalog_version_modules(const struct catalog *c, int64_t type_id, int64_t
 
             if (strcmp(r->version_attribute, attribute) != 0)
                 continue;
+            if (!rule_is_for(r, device_id) && is_named_for(lists, device_id, r->module))
+                continue;
             while (j < n && strcmp(ret[j], r->module) != 0)
                 j++;
             if (j == n && n < cap)
                 ret[n++] = r->module;
         }
     return n;
-}
-
-const struct rule *catalog_module_rule(const struct catalog *c, int64_t type_id, int64_t device_id,
-                                       const char *module)
-{
-    const struct rules *lists[] = {id_get(&c->device_rules, device_id),
-                                   id_get(&c->type_rules, type_id)};
-
-    for (size_t k = 0; k < ARRAY_LEN(lists); k++)
-        for (size_t i = 0; lists[k] && i < lists[k]->n; i++)
-            if (strcmp(lists[k]->list[i]->module, module) == 0)
-                return lists[k]->list[i];
-    return NULL;
 }
 
 size_t catalog_candidates(const struct catalog *c, int64_t type_id, const char *module,

@@ -74,10 +74,11 @@ void device_type_row(struct db_stmt *s, struct arena *a, struct device_type *ret
         .auto_create = db_int(s, 22) != 0,
         .max_children = db_int(s, 23),
         .parallel_updates = db_int(s, 24),
-        .down_interval_ms = db_int(s, 25),
-        .reply_wait_ms = db_int(s, 26),
-        .reply_retries = db_int(s, 27),
-        .offline_delay_s = db_int(s, 28),
+        .progress_text = arena_strdup(a, db_text(s, 25)),
+        .down_interval_ms = db_int(s, 26),
+        .reply_wait_ms = db_int(s, 27),
+        .reply_retries = db_int(s, 28),
+        .offline_delay_s = db_int(s, 29),
     };
 }
 
@@ -103,6 +104,9 @@ static int bind_type(struct db_stmt *q, int i, const struct device_type *t)
     db_bind_int(q, i++, t->auto_create);
     db_bind_int(q, i++, t->max_children);
     db_bind_int(q, i++, t->parallel_updates);
+    if (t->progress_text)
+        db_bind_text(q, i, t->progress_text);
+    i++;
     db_bind_int(q, i++, t->down_interval_ms);
     db_bind_int(q, i++, t->reply_wait_ms);
     db_bind_int(q, i++, t->reply_retries);

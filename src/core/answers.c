@@ -31,6 +31,7 @@ void answers_take(struct answers *all, const struct answers *out)
     all->repeated += out->repeated;
     all->nothing += out->nothing;
     all->bad_versions += out->bad_versions;
+    all->bad_progress += out->bad_progress;
     all->without_rule += out->without_rule;
     all->n_seen += out->n_seen;
     all->down_sent += out->down_sent;
@@ -54,6 +55,8 @@ static void count(const struct answers *out)
         metric_add(M_CHECK_NOTHING, out->nothing);
     if (out->bad_versions)
         metric_add(M_BAD_VERSION, out->bad_versions);
+    if (out->bad_progress)
+        metric_add(M_BAD_PROGRESS, out->bad_progress);
     if (out->without_rule)
         metric_add(M_EVENT_NO_RULE, out->without_rule);
     if (out->down_sent)

@@ -36,8 +36,8 @@ struct answers {
     size_t n_seen;
     struct arena *arena;
     unsigned offered, repeated, nothing; /* checks answered, by result */
-    unsigned bad_versions, without_rule;
-    int64_t ids[16]; /* updates that were offered */
+    unsigned bad_versions, bad_progress, without_rule;
+    int64_t ids[2 * RULE_EVENT_MAX]; /* updates that were offered */
     size_t n_ids;
     unsigned down_sent, down_replied, down_timed_out;
     bool queued;              /* something for a device */

@@ -8,7 +8,7 @@
  */
 #include "core_priv.h"
 
-#define RULES_MAX   16
+#define RULES_MAX   (2 * RULE_EVENT_MAX) /* of the type and of the device */
 #define MODULES_MAX 16
 
 int engine_answer(const struct dialect *dialect, const struct device_command *cmd,
@@ -71,16 +71,35 @@ static int report_versions(struct engine *x, const struct device *d, json_t *att
     return 0;
 }
 
+/* How an update goes, in the words of the type. before: NULL for an event. */
+static int report_progress(struct engine *x, const struct device *d, const json_t *said,
+                           const json_t *before, struct answers *out)
+{
+    const struct device_type *type = catalog_type(x->catalog, d->type_id);
+    int rc = update_progress(x->db, x->catalog, d, type->progress, said, before, x->now, x->arena);
+
+    out->bad_progress += rc == E_PROTO;
+    return rc == E_PROTO ? 0 : rc;
+}
+
 static int on_report(struct engine *x, const struct device *d, const struct device_event *ev,
                      struct answers *out, enum metric *ret_refused)
 {
-    int rc = ev->body ? device_attributes_merge(x->db, d->id, ev->body) : 0;
+    const struct device_type *type = catalog_type(x->catalog, d->type_id);
+    bool progress = type && type->progress && update_progress_in(type->progress, ev->body);
+    AUTO(json_free) json_t *before = NULL;
+    int rc = progress ? device_attributes(x->db, d->id, &before) : 0;
 
+    if (rc == 0 && ev->body)
+        rc = device_attributes_merge(x->db, d->id, ev->body);
     if (rc == E_LIMIT) {
         *ret_refused = M_BAD_LIMIT;
         return E_PROTO;
     }
-    return rc < 0 || !ev->body ? rc : report_versions(x, d, ev->body, out);
+    /* The version first: a device that claims to have installed still runs the old one. */
+    if (rc == 0 && ev->body)
+        rc = report_versions(x, d, ev->body, out);
+    return rc == 0 && progress ? report_progress(x, d, ev->body, before, out) : rc;
 }
 
 /* One receipt for a report, of however many devices, when the type of the one that sent it wants
@@ -181,14 +200,18 @@ static int on_method(struct engine *x, const struct dialect *dialect, const stru
     const struct rule *rules[RULES_MAX];
     const char *module = json_get_str(ev->body, "module", NULL);
     size_t n = catalog_rules(x->catalog, d->type_id, d->id, ev->method, rules, ARRAY_LEN(rules));
+    bool progress = type && type->progress && type->progress->event &&
+                    strcmp(type->progress->event, ev->method) == 0;
     int rc = 0;
 
     if (type && type->event_response)
         rc = engine_answer(dialect, &receipt, out);
+    if (rc == 0 && progress)
+        rc = report_progress(x, d, ev->body, NULL, out);
     for (size_t i = 0; i < n && rc == 0; i++)
         if (!module || strcmp(module, rules[i]->module) == 0)
             rc = check(x, dialect, d, ev, rules[i], out);
-    if (n == 0 && rc == 0)
+    if (n == 0 && rc == 0 && !progress)
         out->without_rule++;
     return rc;
 }

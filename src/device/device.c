@@ -274,6 +274,7 @@ static int check_unneeded(struct db *w, int64_t id, struct fail *f)
 {
     AUTO(db_reset) struct db_stmt *child = db_use(w, Q_DEVICE_CHILD);
     AUTO(db_reset) struct db_stmt *target = db_use(w, Q_DEVICE_SOLE_TARGET);
+    AUTO(db_reset) struct db_stmt *rule = db_use(w, Q_DEVICE_SOLE_RULE);
     int rc;
 
     db_bind_int(child, 1, id);
@@ -288,6 +289,12 @@ static int check_unneeded(struct db *w, int64_t id, struct fail *f)
     if (rc == 0)
         return fail(f, E_CONFLICT, "firmware %" PRId64 " is for this device alone",
                     db_int(target, 0));
+    if (rc != E_NOTFOUND)
+        return device_fail(w, rc, "cannot delete the device", f);
+    db_bind_int(rule, 1, id);
+    rc = db_row(rule);
+    if (rc == 0)
+        return fail(f, E_CONFLICT, "rule %" PRId64 " lists this device alone", db_int(rule, 0));
     return rc == E_NOTFOUND ? 0 : device_fail(w, rc, "cannot delete the device", f);
 }
 

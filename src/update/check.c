@@ -48,6 +48,42 @@ static int extend_link(struct check *k, struct update *u)
     return db_run(q);
 }
 
+/* ---- a place on a gateway's connection ---- */
+/* Taken back: its link is dead until it asks again, so it can't begin beside this one. */
+static int withdraw(struct check *k, int64_t update_id)
+{
+    struct update u = {0};
+    struct device d = {0};
+    int rc = update_by_id(k->db, update_id, k->arena, &u);
+
+    if (rc == 0)
+        rc = device_by_id(k->db, u.device_id, k->arena, &d);
+    return rc < 0
+               ? rc
+               : life_move(k->db, decide_type(k->catalog, &d), &u, UPDATE_PLANNED, "gateway",
+                           "the offer lapsed, and its gateway is updating another device", k->now);
+}
+
+static int withdraw_lapsed(struct check *k, const struct active_update *list, size_t n)
+{
+    int rc = 0;
+
+    for (size_t i = 0; i < n && rc == 0; i++)
+        if (list[i].device_id != k->device->id && decide_lapsed(&list[i], k->now))
+            rc = withdraw(k, list[i].id);
+    return rc;
+}
+
+/* This device's offer takes a place, so those that don't keep theirs must not begin any more. */
+static int take_place(struct check *k)
+{
+    const struct device_facts *facts = &k->facts.facts;
+    bool full = decide_beside(facts, k->now, true) >= decide_parallel(k->catalog, facts);
+    int rc = withdraw_lapsed(k, facts->active, facts->n_active);
+
+    return rc == 0 && full ? withdraw_lapsed(k, facts->beside, facts->n_beside) : rc;
+}
+
 static int offer_again(struct check *k, struct update *u, const struct firmware *fw)
 {
     bool wrote = true;
@@ -55,8 +91,10 @@ static int offer_again(struct check *k, struct update *u, const struct firmware 
 
     if (u->state == UPDATE_PLANNED) {
         u->link_until = k->now + k->link_lifetime_ms;
-        rc = life_move(k->db, k->type, u, UPDATE_OFFERED, k->cause,
-                       arena_printf(k->arena, "attempt %" PRId64, u->attempt), k->now);
+        rc = take_place(k);
+        if (rc == 0)
+            rc = life_move(k->db, k->type, u, UPDATE_OFFERED, k->cause,
+                           arena_printf(k->arena, "attempt %" PRId64, u->attempt), k->now);
     } else if (u->link_until - k->now < k->link_lifetime_ms / 4) {
         rc = extend_link(k, u);
     } else {
@@ -91,7 +129,7 @@ static int check_active(struct check *k)
                        "it may not be offered any more", k->now);
         return rc < 0 ? rc : 1;
     }
-    if (waits && decide_busy(k->catalog, facts))
+    if (waits && decide_busy(k->catalog, facts, k->now))
         return nothing(k, REASON_UPDATE_IN_PROGRESS, 0);
     if (u->state == UPDATE_PLANNED && u->retry_at > k->now)
         return nothing(k, REASON_BACKING_OFF, u->retry_at);
@@ -141,8 +179,10 @@ static int begin(struct check *k, const struct firmware *fw)
         .created_at = k->now,
         .updated_at = k->now,
     };
-    int rc = update_next_id(k->db, &u.id);
+    int rc = take_place(k);
 
+    if (rc == 0)
+        rc = update_next_id(k->db, &u.id);
     if (rc == 0)
         rc = update_insert(k->db, &u);
     if (rc == 0)

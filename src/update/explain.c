@@ -151,28 +151,37 @@ static void explain_device(const struct decide_context *x, const struct verdict 
     }
 }
 
+static bool is_beside(const struct device_facts *facts, const struct active_update *u)
+{
+    return u >= facts->beside && u < facts->beside + facts->n_beside;
+}
+
 static void explain_busy(const struct decide_context *x, struct reason_row *r)
 {
-    const struct active_update *busy = decide_busy(x->catalog, x->facts);
+    const struct device_facts *facts = x->facts;
+    const struct active_update *busy = decide_busy(x->catalog, facts, x->now);
 
     if (!busy)
         return;
-    if (x->facts->n_beside > 0 && busy == x->facts->beside) {
-        int64_t allowed = decide_parallel(x->catalog, x->facts);
+    if (facts->n_beside > 0 && is_beside(facts, busy)) {
+        int64_t n = decide_beside(facts, x->now, false),
+                allowed = decide_parallel(x->catalog, facts);
 
         params(r, json_pack("{s:I,s:s,s:s,s:I,s:I}", "update", (json_int_t)busy->id, "module",
                             busy->module, "state", update_state_name(busy->state), "in_progress",
-                            (json_int_t)x->facts->n_beside, "allowed", (json_int_t)allowed));
+                            (json_int_t)n, "allowed", (json_int_t)allowed));
         say(r,
-            "%zu other devices behind its gateway are being updated (update %" PRId64
+            "%" PRId64 " other devices behind its gateway are being updated (update %" PRId64
             " is %s); %" PRId64 " at a time",
-            x->facts->n_beside, busy->id, update_state_name(busy->state), allowed);
+            n, busy->id, update_state_name(busy->state), allowed);
         return;
     }
     params(r, json_pack("{s:I,s:s,s:s}", "update", (json_int_t)busy->id, "module", busy->module,
                         "state", update_state_name(busy->state)));
     say(r, "update %" PRId64 " of %s is %s", busy->id,
-        busy->device_id == x->facts->device->id ? busy->module : "its gateway",
+        busy->device_id == facts->device->id ? busy->module
+        : facts->device->gateway_id          ? "its gateway"
+                                             : "a device behind it",
         update_state_name(busy->state));
 }
 

@@ -1,7 +1,7 @@
 /*
  * What decide() needs to know of one device and module, from the database: its version, the
- * updates under way of it and of its gateway, and what failed within a day. Three lookups by
- * index, one more behind a gateway; the attributes are read only when a firmware asks for one.
+ * updates under way of it and of those that share its connection, and what failed within a day.
+ * Four lookups by index; the attributes are read only when a firmware asks for one.
  */
 #include "update_priv.h"
 
@@ -36,6 +36,7 @@ static int load_active(struct db *db, const struct device *d, const char *module
                                          .device_id = u->device_id,
                                          .firmware_id = u->firmware_id,
                                          .retry_at = u->retry_at,
+                                         .updated_at = u->updated_at,
                                          .module = u->module,
                                          .state = u->state};
         if (u->device_id == d->id && strcmp(u->module, module) == 0)
@@ -45,8 +46,8 @@ static int load_active(struct db *db, const struct device *d, const char *module
     return rc;
 }
 
-/* What is in progress elsewhere on the connection that they share: on other devices behind the
- * outermost gateway, and on that gateway. */
+/* What goes on elsewhere on the connection that they share: on other devices behind the outermost
+ * gateway, and on that gateway. */
 static int load_around(struct db *db, const struct device *d, struct arena *a,
                        struct device_facts *facts)
 {
@@ -63,13 +64,38 @@ static int load_around(struct db *db, const struct device *d, struct arena *a,
         *u = (struct active_update){.id = db_int(q, 0),
                                     .device_id = db_int(q, 1),
                                     .firmware_id = db_int(q, 2),
-                                    .module = arena_strdup(a, db_text(q, 3))};
+                                    .module = arena_strdup(a, db_text(q, 3)),
+                                    .updated_at = db_int(q, 7)};
         if (update_state_parse(db_text(q, 4), &u->state) < 0)
             return E_DB;
         facts->gateway_type_id = db_int(q, 5);
     }
     facts->active = active;
     facts->beside = beside;
+    return rc;
+}
+
+/* The device may be a gateway: it takes a pause from passing on to be updated itself. */
+static int load_beneath(struct db *db, const struct device *d, struct arena *a,
+                        struct device_facts *facts)
+{
+    AUTO(db_reset) struct db_stmt *q = db_use(db, Q_UPDATE_BENEATH);
+    void *active = (void *)(uintptr_t)facts->active;
+    int rc;
+
+    db_bind_int(q, 1, d->id);
+    while ((rc = db_step(q)) == 1) {
+        struct active_update *u = next(a, &active, &facts->n_active, sizeof(*u));
+
+        *u = (struct active_update){.id = db_int(q, 0),
+                                    .device_id = db_int(q, 1),
+                                    .firmware_id = db_int(q, 2),
+                                    .module = arena_strdup(a, db_text(q, 3)),
+                                    .updated_at = db_int(q, 5)};
+        if (update_state_parse(db_text(q, 4), &u->state) < 0)
+            return E_DB;
+    }
+    facts->active = active;
     return rc;
 }
 
@@ -149,8 +175,9 @@ int facts_load(struct db *db, const struct device *d, const char *module, int64_
     if (rc == 0)
         ret->facts.version = arena_strdup(a, version);
     rc = load_active(db, d, module, a, ret);
-    if (rc == 0 && d->gateway_id)
-        rc = load_around(db, d, a, &ret->facts);
+    if (rc == 0)
+        rc = d->gateway_id ? load_around(db, d, a, &ret->facts)
+                           : load_beneath(db, d, a, &ret->facts);
     return rc < 0 ? rc : load_past(db, d, now, a, &ret->facts);
 }
 

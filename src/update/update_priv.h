@@ -37,9 +37,18 @@ struct decide_context {
 };
 /* n failed attempts are followed by so long a pause. */
 int64_t backoff_ms(const struct device_type *type, int64_t n);
+/* An offer to a device that shares a gateway's connection with others keeps its place for so long;
+ * then another one may have it. */
+#define PLACE_MS (10 * (int64_t)60 * 1000)
 /* The update of another module, of a gateway, or of another device behind the same gateway that
  * keeps this one waiting; NULL. */
-const struct active_update *decide_busy(const struct catalog *c, const struct device_facts *facts);
+const struct active_update *decide_busy(const struct catalog *c, const struct device_facts *facts,
+                                        int64_t now);
+/* How many other devices behind the same gateway are being updated, or have an offer: one that
+ * keeps its place, or (with old) any. */
+int64_t decide_beside(const struct device_facts *facts, int64_t now, bool old);
+/* Merely offered, and it does not keep its place any more. */
+bool decide_lapsed(const struct active_update *u, int64_t now);
 /* So many devices behind that gateway may be updated at a time. */
 int64_t decide_parallel(const struct catalog *c, const struct device_facts *facts);
 const struct past_attempt *decide_past(const struct device_facts *facts, int64_t firmware_id);

@@ -92,7 +92,8 @@ def test_with_stock_tools(site, gateway, tmp_path):
 
 
 @pytest.mark.parametrize("form", ["gateway", "sub"])
-def test_each_protocol(gateway, form):
+def test_each_protocol(site, form):
+    gateway = Gateway(site, parallel_updates=2)
     a, b = gateway.child(address="A"), gateway.child()
     one = "A" if form == "gateway" else ["A"]
     two = b["key"] if form == "gateway" else [b["key"]]
@@ -197,6 +198,7 @@ def test_one_at_a_time(site, gateway):
     children = [gateway.child(address=x) for x in "AB"]
     gateway.say("gateway_attributes", {x: {"version": "1.0.0"} for x in "AB"})
     first = gateway.check("gateway", "A")
+    assert gateway.check("gateway", "B")["params"]["upgrade"] is False  # A may begin any moment
     fetch(site.otad.port, first["params"]["url"])
     site.otad.wait_state(children[0]["key"], "downloaded")
     assert gateway.check("gateway", "B")["params"]["upgrade"] is False

@@ -144,7 +144,8 @@ static int decode_event(struct device_event *ev, json_t *in, enum metric *ret_re
 static int decode_result(struct arena *a, struct device_event *ev, const json_t *params,
                          enum metric *ret_refused)
 {
-    static const char *const words[] = {NULL, "connecting failed", NULL, "receiving failed"};
+    static const char *const words[] = {NULL, "connecting failed", NULL, "receiving failed",
+                                        "another error"};
     const json_t *install = json_object_get(params, "ota_result");
     const json_t *load = json_object_get(params, "ota_dl_result");
     int64_t code;
@@ -158,7 +159,7 @@ static int decode_result(struct arena *a, struct device_event *ev, const json_t 
         return 0;
     }
     ev->result = REPLY_FAILED;
-    const char *word = code > 0 && code < 4 ? words[code] : NULL;
+    const char *word = code > 0 && code < (int64_t)ARRAY_LEN(words) ? words[code] : NULL;
     ev->text =
         arena_printf(a, "the device reports %s %lld%s%s", install ? "ota_result" : "ota_dl_result",
                      (long long)code, word ? ": " : "", word ? word : "");

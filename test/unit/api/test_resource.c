@@ -290,6 +290,116 @@ static void test_rules(void **state)
     refused(x, 404, "not_found", "DELETE", path, NULL, NULL);
 }
 
+static void progress_refused(struct fixture *x, const char *progress, const char *pointer,
+                             const char *detail)
+{
+    struct answer a;
+    struct sbuf body = {.p = NULL};
+    sbuf_fmt(&body, "{\"progress\":%s}", progress);
+    assert_int_equal(ask(x, "PATCH", "/api/v1/device-types/told", NULL, body.p, &a), 422);
+    assert_string_equal(error_pointer(&a), pointer);
+    assert_non_null(strstr(a.body.p, detail));
+    answer_done(&a);
+    sbuf_done(&body);
+}
+
+static void test_progress(void **state)
+{
+    struct fixture *x = *state;
+    const char *path = "/api/v1/device-types/told";
+    make_type(x, "told");
+    json_t *t = must(x, 200, "PATCH", path, NULL,
+                     "{\"progress\":{\"event\":\"e\",\"states\":{\"a\":\"downloading\"}}}");
+    assert_string_equal(json_get_str(json_object_get(t, "progress"), "event", ""), "e");
+    json_decref(t);
+    progress_refused(x, "{\"states\":{\"a\":\"failed\"}}", "/progress", "one of the two");
+    progress_refused(x, "{\"event\":\"e\",\"attribute\":\"a\",\"percent_field\":\"p\"}",
+                     "/progress", "one of the two");
+    progress_refused(x, "{\"event\":\"e\"}", "/progress", "nothing is told");
+    progress_refused(x, "{\"evnet\":\"e\"}", "/progress/evnet", "event");
+    progress_refused(x, "{\"event\":\"e\",\"states\":{\"a/~b\":\"done\"}}",
+                     "/progress/states/a~1~0b", "downloading");
+    progress_refused(x, "{\"event\":\"e\",\"states\":{\"OK\":\"verified\"}}", "/progress/states/OK",
+                     "`installed`");
+    progress_refused(x, "{\"event\":\"e\",\"states\":{\"\":\"failed\"}}", "/progress/states/",
+                     "1 to 64");
+    progress_refused(x, "{\"event\":\"e\",\"states\":{\"1\":1}}", "/progress/states/1", "one of");
+    progress_refused(x, "7", "/progress", "object");
+    struct sbuf many = {.p = NULL};
+    sbuf_str(&many, "{\"event\":\"e\",\"states\":{");
+    for (int i = 0; i <= 64; i++)
+        sbuf_fmt(&many, "%s\"w%d\":\"failed\"", i ? "," : "", i);
+    sbuf_str(&many, "}}");
+    progress_refused(x, many.p, "/progress", "at most 64");
+    sbuf_done(&many);
+    t = must(x, 200, "PATCH", path, NULL, "{\"name\":\"Told\"}"); /* what is not sent stays */
+    assert_true(json_is_object(json_object_get(t, "progress")));
+    json_decref(t);
+    t = must(x, 200, "PATCH", path, NULL, "{\"progress\":null}");
+    assert_true(json_is_null(json_object_get(t, "progress")));
+    json_decref(t);
+}
+
+static void rule_refused(struct fixture *x, const char *method, const char *path, const char *body,
+                         const char *pointer)
+{
+    struct answer a;
+    assert_int_equal(ask(x, method, path, NULL, body, &a), 422);
+    assert_string_equal(error_pointer(&a), pointer);
+    answer_done(&a);
+}
+
+static void test_rules_with_devices(void **state)
+{
+    struct fixture *x = *state;
+    char path[64];
+    make_type(x, "narrow");
+    make_type(x, "alien");
+    make_device(x, "narrow", "narrow-1");
+    make_device(x, "narrow", "narrow-2");
+    make_device(x, "alien", "alien-1");
+    json_t *r = must(x, 201, "POST", "/api/v1/rules", NULL,
+                     "{\"event\":\"e\",\"device_type\":\"narrow\",\"devices\":"
+                     "[\"narrow-2\",\"narrow-1\",\"narrow-2\"]}");
+    (void)str_fmt(path, sizeof(path), "/api/v1/rules/%d", (int)json_get_int(r, "id", 0));
+    assert_int_equal(json_array_size(json_object_get(r, "devices")), 2);
+    json_decref(r);
+    rule_refused(x, "PATCH", path, "{\"devices\":[\"narrow-1\",\"ghost\"]}", "/devices/1");
+    rule_refused(x, "PATCH", path, "{\"devices\":[\"alien-1\"]}", "/devices/0");
+    rule_refused(x, "PATCH", path, "{\"devices\":\"narrow-1\"}", "/devices");
+    rule_refused(x, "POST", "/api/v1/rules",
+                 "{\"event\":\"e\",\"device\":\"narrow-1\",\"devices\":[\"narrow-2\"]}",
+                 "/devices");
+    r = must(x, 200, "PATCH", path, NULL, "{\"devices\":[\"narrow-2\"]}");
+    assert_int_equal(json_array_size(json_object_get(r, "devices")), 1);
+    json_decref(r);
+    refused(x, 409, "in_use", "DELETE", "/api/v1/devices/narrow-2", NULL, NULL);
+    r = must(x, 200, "PATCH", path, NULL, "{\"name\":\"renamed\"}"); /* what is not sent stays */
+    assert_int_equal(json_array_size(json_object_get(r, "devices")), 1);
+    json_decref(r);
+    r = must(x, 200, "PATCH", path, NULL, "{\"devices\":[]}");
+    assert_int_equal(json_array_size(json_object_get(r, "devices")), 0);
+    json_decref(r);
+    assert_null(must(x, 204, "DELETE", "/api/v1/devices/narrow-2", NULL, NULL));
+
+    for (int i = 1; i < RULE_EVENT_MAX; i++)
+        json_decref(must(x, 201, "POST", "/api/v1/rules", NULL,
+                         "{\"event\":\"e\",\"device_type\":\"narrow\"}"));
+    rule_refused(x, "POST", "/api/v1/rules", "{\"event\":\"e\",\"device_type\":\"narrow\"}",
+                 "/event");
+    json_decref(must(x, 200, "PATCH", path, NULL, "{\"event\":\"e\"}"));
+    json_decref(
+        must(x, 201, "POST", "/api/v1/rules", NULL, "{\"event\":\"e\",\"device\":\"narrow-1\"}"));
+
+    struct sbuf many = {.p = NULL};
+    sbuf_str(&many, "{\"devices\":[");
+    for (int i = 0; i <= RULE_DEVICES_MAX; i++)
+        sbuf_fmt(&many, "%s\"d%d\"", i ? "," : "", i);
+    sbuf_str(&many, "]}");
+    rule_refused(x, "PATCH", path, many.p, "/devices");
+    sbuf_done(&many);
+}
+
 static void test_firmware_patch(void **state)
 {
     struct fixture *x = *state;
@@ -333,7 +443,9 @@ const struct CMUnitTest resource_tests[] = {
     cmocka_unit_test(test_idempotency),
     cmocka_unit_test(test_same_key_under_way),
     cmocka_unit_test(test_failed_commit),
+    cmocka_unit_test(test_progress),
     cmocka_unit_test(test_rules),
+    cmocka_unit_test(test_rules_with_devices),
     cmocka_unit_test(test_firmware_patch),
 };
 const size_t resource_count = ARRAY_LEN(resource_tests);

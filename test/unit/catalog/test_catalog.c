@@ -392,8 +392,84 @@ static void rules_of_the_snapshot(void **state UNUSED)
     assert_int_equal(catalog_version_modules(d.catalog, d.type.id, dev, "mcu_version", modules, 8),
                      1);
     assert_int_equal(catalog_version_modules(d.catalog, d.type.id, dev, "hue", modules, 8), 0);
-    assert_int_equal(catalog_module_rule(d.catalog, d.type.id, dev, "mcu")->id, own);
-    assert_null(catalog_module_rule(d.catalog, d.type.id, dev + 1, "mcu"));
+    assert_int_equal(catalog_module_rules(d.catalog, d.type.id, dev, "mcu", got, 8), 1);
+    assert_int_equal(got[0]->id, own);
+    assert_int_equal(catalog_module_rules(d.catalog, d.type.id, dev + 1, "mcu", got, 8), 0);
+    domain_done(&d);
+}
+
+static size_t rules_at(struct domain *d, int64_t device_id)
+{
+    const struct rule *got[8];
+
+    domain_reload(d);
+    return catalog_rules(d->catalog, d->type.id, device_id, "mcuCheck", got, 8);
+}
+
+static int join_key(void *arg, const char *key)
+{
+    strcat(arg, key);
+    return 0;
+}
+
+static void a_rule_may_list_devices(void **state UNUSED)
+{
+    struct domain d;
+    struct fail f = {0};
+    struct rule r;
+    char keys[64] = "";
+
+    domain_init(&d);
+    int64_t a = domain_device(&d, "a"), b = domain_device(&d, "b"), c = domain_device(&d, "c");
+    int64_t id = add_rule(&d, d.type.id, 0, "mcuCheck", "mcu_version", "mcu", true);
+    MUST(rule_by_id(d.w, d.project, id, &d.a, &r));
+    assert_int_equal(rules_at(&d, a), 1);
+    MUST(rule_set_devices(d.w, &r, (int64_t[]){c, a, c}, 3, &f));
+    MUST(rule_devices(d.w, id, join_key, keys));
+    assert_string_equal(keys, "ac");
+    assert_int_equal(rules_at(&d, a), 1);
+    assert_int_equal(rules_at(&d, b), 0);
+    assert_int_equal(rules_at(&d, c), 1);
+    /* The last one can't go: the list would be empty, and the rule for all. */
+    MUST(device_delete(d.w, c, &f));
+    assert_int_equal(rules_at(&d, a), 1);
+    assert_int_equal(rules_at(&d, b), 0);
+    assert_int_equal(device_delete(d.w, a, &f), E_CONFLICT);
+    assert_non_null(strstr(f.text, "rule"));
+    assert_int_equal(rule_set_devices(d.w, &r, (int64_t[]){a, 999}, 2, &f), E_CONFLICT);
+    MUST(rule_set_devices(d.w, &r, NULL, 0, &f));
+    assert_int_equal(rules_at(&d, b), 1);
+    MUST(device_delete(d.w, a, &f));
+    id = add_rule(&d, 0, b, "mcuCheck", "mcu_version", "mcu", true);
+    MUST(rule_by_id(d.w, d.project, id, &d.a, &r));
+    assert_int_equal(rule_set_devices(d.w, &r, &b, 1, &f), E_CONFLICT); /* it is of one device */
+    domain_done(&d);
+}
+
+/* No version gets lost because a rule lists others; who is listed can have another attribute. */
+static void versions_of_rules_with_lists(void **state UNUSED)
+{
+    struct domain d;
+    struct fail f = {0};
+    struct rule r;
+    const char *modules[8];
+
+    domain_init(&d);
+    int64_t a = domain_device(&d, "a"), b = domain_device(&d, "b");
+    int64_t x = add_rule(&d, d.type.id, 0, "check", "x", "mcu", true);
+    int64_t y = add_rule(&d, d.type.id, 0, "check", "y", "mcu", true);
+    MUST(rule_by_id(d.w, d.project, x, &d.a, &r));
+    MUST(rule_set_devices(d.w, &r, &a, 1, &f));
+    domain_reload(&d);
+    /* y is for all: b's version is y alone, a's both */
+    assert_int_equal(catalog_version_modules(d.catalog, d.type.id, a, "x", modules, 8), 1);
+    assert_int_equal(catalog_version_modules(d.catalog, d.type.id, a, "y", modules, 8), 1);
+    assert_int_equal(catalog_version_modules(d.catalog, d.type.id, b, "x", modules, 8), 0);
+    assert_int_equal(catalog_version_modules(d.catalog, d.type.id, b, "y", modules, 8), 1);
+    MUST(rule_delete(d.w, y));
+    domain_reload(&d);
+    assert_int_equal(catalog_version_modules(d.catalog, d.type.id, b, "x", modules, 8), 1);
+    assert_string_equal(modules[0], "mcu");
     domain_done(&d);
 }
 
@@ -543,6 +619,8 @@ int main(void)
         cmocka_unit_test(a_deleted_firmware_is_gone),
         cmocka_unit_test(candidates_are_sorted),
         cmocka_unit_test(rules_of_the_snapshot),
+        cmocka_unit_test(a_rule_may_list_devices),
+        cmocka_unit_test(versions_of_rules_with_lists),
         cmocka_unit_test(readers_cannot_write),
         cmocka_unit_test(the_cell_hands_out_the_newest),
     };

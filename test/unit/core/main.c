@@ -6,6 +6,7 @@ int main(void)
     log_setup(LOG_ERROR, false);
     int failed = run_engine_tests();
     failed += run_behind_tests();
+    failed += run_progress_tests();
     failed += run_queue_tests();
     failed += run_turn_tests(); /* it forks: before the thread pool has threads */
     failed += run_files_tests();

@@ -173,24 +173,64 @@ static void a_low_battery_withholds(void **state UNUSED)
     domain_done(&d);
 }
 
+static void stand_behind(struct domain *d, int64_t device, int64_t gateway)
+{
+    struct device dev = the_device(d, device);
+
+    dev.gateway_id = gateway;
+    MUST(device_update(d->w, &dev, NULL));
+}
+
+static void waits(struct domain *d, int64_t device, int64_t now)
+{
+    struct decision dn;
+
+    assert_int_equal(check(d, device, now, &dn).id, 0);
+    assert_int_equal(dn.reason, REASON_UPDATE_IN_PROGRESS);
+}
+
 static void a_busy_gateway_holds_its_children(void **state UNUSED)
 {
     struct domain d;
-    struct decision dn;
 
     domain_init(&d);
     int64_t gw = ready_device(&d, "gw"), child = ready_device(&d, "child");
-    struct device c = the_device(&d, child);
-    c.gateway_id = gw;
-    MUST(device_update(d.w, &c, NULL));
+    stand_behind(&d, child, gw);
     domain_firmware(&d, "2.0");
-    struct update ug = check(&d, gw, T0, NULL), uc = check(&d, child, T0, NULL);
-    assert_int_not_equal(uc.id, 0); /* merely offered ones don't exclude */
+    struct update ug = check(&d, gw, T0, NULL);
+    waits(&d, child, T0); /* it could begin at any moment */
     MUST(moved(&d, ug.id, UPDATE_INSTALLING, T0));
-    assert_int_equal(check(&d, child, T0 + 1, &dn).id, 0);
-    assert_int_equal(dn.reason, REASON_UPDATE_IN_PROGRESS);
+    waits(&d, child, T0 + 1);
     report(&d, gw, "2.0", T0 + 2);
-    assert_int_equal(check(&d, child, T0 + 3, &dn).id, uc.id);
+    assert_int_not_equal(check(&d, child, T0 + 3, NULL).id, 0);
+    domain_done(&d);
+}
+
+/* What passes on an update must not reboot meanwhile. */
+static void a_busy_child_holds_its_gateway(void **state UNUSED)
+{
+    struct domain d;
+
+    domain_init(&d);
+    int64_t gw = ready_device(&d, "gw"), mid = ready_device(&d, "mid"), c = ready_device(&d, "c");
+    stand_behind(&d, mid, gw);
+    stand_behind(&d, c, mid);
+    domain_firmware(&d, "2.0");
+    struct update uc = check(&d, c, T0, NULL);
+    waits(&d, gw, T0);
+    waits(&d, mid, T0);
+    MUST(moved(&d, uc.id, UPDATE_DOWNLOADING, T0 + 1));
+    waits(&d, gw, T0 + HOUR);
+    report(&d, c, "2.0", T0 + HOUR);
+    struct update ug = check(&d, gw, T0 + HOUR, NULL);
+    assert_int_not_equal(ug.id, 0);
+    /* Its offer lapsed: a child's turn takes it back, and its own comes again. */
+    struct update um = check(&d, mid, T0 + HOUR + 10 * MIN, NULL);
+    assert_int_not_equal(um.id, 0);
+    assert_int_equal(the_update(&d, ug.id).state, UPDATE_PLANNED);
+    waits(&d, gw, T0 + HOUR + 10 * MIN);
+    assert_int_equal(check(&d, gw, T0 + HOUR + 20 * MIN, NULL).id, ug.id);
+    assert_int_equal(the_update(&d, um.id).state, UPDATE_PLANNED);
     domain_done(&d);
 }
 
@@ -201,44 +241,68 @@ static void one_at_a_time_behind_a_gateway(void **state UNUSED)
     static const int behind[] = {-1, 0, 0, 2, -1};
     int64_t ids[5];
     struct domain d;
-    struct decision dn;
 
     domain_init(&d);
     for (int i = 0; i < 5; i++) {
         ids[i] = ready_device(&d, keys[i]);
-        if (behind[i] < 0)
-            continue;
-        struct device dev = the_device(&d, ids[i]);
-        dev.gateway_id = ids[behind[i]];
-        MUST(device_update(d.w, &dev, NULL));
+        if (behind[i] >= 0)
+            stand_behind(&d, ids[i], ids[behind[i]]);
     }
     domain_firmware(&d, "2.0");
     struct update ua = check(&d, ids[1], T0, NULL);
-    struct update ub = check(&d, ids[2], T0, NULL);
-    assert_int_not_equal(ub.id, 0);
     for (int s = UPDATE_ACCEPTED; s <= UPDATE_INSTALLED; s++) {
         MUST(moved(&d, ua.id, (enum update_state)s, T0 + s));
-        assert_int_equal(check(&d, ids[2], T0 + s, &dn).id, 0);
-        assert_int_equal(dn.reason, REASON_UPDATE_IN_PROGRESS);
-        assert_int_equal(check(&d, ids[3], T0 + s, &dn).id, 0); /* at any depth */
-        assert_int_equal(dn.reason, REASON_UPDATE_IN_PROGRESS);
+        waits(&d, ids[2], T0 + s);
+        waits(&d, ids[3], T0 + s);                                   /* at any depth */
         assert_int_equal(check(&d, ids[1], T0 + s, NULL).id, ua.id); /* its own goes on */
     }
     assert_int_not_equal(check(&d, ids[4], T0 + 20, NULL).id, 0);
     d.type.parallel_updates = 2;
     domain_type_changed(&d);
-    assert_int_equal(check(&d, ids[2], T0 + 21, NULL).id, ub.id);
-    struct update uc = check(&d, ids[3], T0 + 22, NULL);
-    assert_int_not_equal(uc.id, 0);
+    struct update ub = check(&d, ids[2], T0 + 21, NULL);
+    assert_int_not_equal(ub.id, 0);
+    waits(&d, ids[3], T0 + 22);
     MUST(moved(&d, ub.id, UPDATE_ACCEPTED, T0 + 23));
-    assert_int_equal(check(&d, ids[3], T0 + 24, &dn).id, 0);
+    waits(&d, ids[3], T0 + 24);
     report(&d, ids[1], "2.0", T0 + 25);
-    report(&d, ids[2], "2.0", T0 + 26);
-    assert_int_equal(check(&d, ids[3], T0 + 27, NULL).id, uc.id);
-    struct update ug = check(&d, ids[0], T0 + 28, NULL); /* the outermost's own holds all */
-    MUST(moved(&d, ug.id, UPDATE_ACCEPTED, T0 + 29));
-    assert_int_equal(check(&d, ids[3], T0 + 30, &dn).id, 0);
-    assert_int_equal(dn.reason, REASON_UPDATE_IN_PROGRESS);
+    waits(&d, ids[3], T0 + 26); /* b passes on what is for c */
+    report(&d, ids[2], "2.0", T0 + 27);
+    assert_int_not_equal(check(&d, ids[3], T0 + 28, NULL).id, 0);
+    waits(&d, ids[0], T0 + 29);
+    report(&d, ids[3], "2.0", T0 + 30);
+    assert_int_not_equal(check(&d, ids[0], T0 + 31, NULL).id, 0);
+    domain_done(&d);
+}
+
+/* However both ask and accept, at once or late: never do two behind one gateway begin. */
+static void two_offers_never_begin_together(void **state UNUSED)
+{
+    struct domain d;
+
+    domain_init(&d);
+    int64_t gw = ready_device(&d, "gw"), a = ready_device(&d, "a"), b = ready_device(&d, "b");
+    stand_behind(&d, a, gw);
+    stand_behind(&d, b, gw);
+    domain_firmware(&d, "2.0");
+    struct update ua = check(&d, a, T0, NULL);
+    waits(&d, b, T0);
+    waits(&d, b, T0 + 10 * MIN - 1);
+    assert_int_equal(check(&d, a, T0 + 10 * MIN, NULL).id, ua.id); /* nobody else wanted it */
+    struct update ub = check(&d, b, T0 + 10 * MIN, NULL);
+    assert_int_not_equal(ub.id, 0);
+    /* Its place is gone: what it says or fetches late does nothing, and asked again, it waits. */
+    assert_int_equal(the_update(&d, ua.id).state, UPDATE_PLANNED);
+    assert_int_equal(moved(&d, ua.id, UPDATE_ACCEPTED, T0 + 11 * MIN), E_CONFLICT);
+    assert_int_equal(moved(&d, ua.id, UPDATE_DOWNLOADING, T0 + 11 * MIN), E_CONFLICT);
+    served(&d, ua.id, 0, 1000, T0 + 11 * MIN);
+    assert_int_equal(the_update(&d, ua.id).state, UPDATE_PLANNED);
+    waits(&d, a, T0 + 11 * MIN);
+    MUST(moved(&d, ub.id, UPDATE_DOWNLOADING, T0 + 12 * MIN));
+    waits(&d, a, T0 + HOUR); /* in progress, it keeps its place */
+    report(&d, b, "2.0", T0 + HOUR);
+    assert_int_equal(check(&d, a, T0 + HOUR, NULL).id, ua.id);
+    assert_int_equal(the_update(&d, ua.id).attempt, 1); /* no attempt was lost */
+    MUST(moved(&d, ua.id, UPDATE_ACCEPTED, T0 + HOUR));
     domain_done(&d);
 }
 
@@ -272,7 +336,9 @@ int test_check(void)
         cmocka_unit_test(a_withdrawn_firmware_cancels),
         cmocka_unit_test(a_low_battery_withholds),
         cmocka_unit_test(a_busy_gateway_holds_its_children),
+        cmocka_unit_test(a_busy_child_holds_its_gateway),
         cmocka_unit_test(one_at_a_time_behind_a_gateway),
+        cmocka_unit_test(two_offers_never_begin_together),
         cmocka_unit_test(ids_end_at_int32),
     };
 

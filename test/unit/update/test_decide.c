@@ -308,6 +308,18 @@ static void rule_12_other_updates(void **state UNUSED)
         other.device_id = 77; /* its own */
         assert_int_equal(only(&d, &c), REASON_ELIGIBLE);
     }
+    /* An offer keeps its place for ten minutes; but not among the modules of one device. */
+    other.state = UPDATE_OFFERED;
+    other.updated_at = T0 - 10 * MIN + 1;
+    assert_int_equal(only(&d, &c), REASON_ELIGIBLE);
+    other.module = "mcu";
+    assert_int_equal(only(&d, &c), REASON_ELIGIBLE);
+    other.device_id = 5;
+    assert_int_equal(only(&d, &c), REASON_UPDATE_IN_PROGRESS);
+    other.updated_at--;
+    assert_int_equal(only(&d, &c), REASON_ELIGIBLE);
+    other.updated_at = T0 + 10 * MIN; /* the clock was set back */
+    assert_int_equal(only(&d, &c), REASON_ELIGIBLE);
     domain_done(&d);
 }
 
@@ -333,6 +345,16 @@ static void rule_12_beside(void **state UNUSED)
                                                ? REASON_ELIGIBLE
                                                : REASON_UPDATE_IN_PROGRESS);
     }
+    beside[1].device_id = 78; /* two modules of one device */
+    d.type.parallel_updates = 2;
+    domain_type_changed(&d);
+    c.facts.n_beside = 2;
+    assert_int_equal(only(&d, &c), REASON_ELIGIBLE);
+    beside[1].device_id = 79;
+    beside[1].state = UPDATE_OFFERED;
+    assert_int_equal(only(&d, &c), REASON_ELIGIBLE); /* long ago */
+    beside[1].updated_at = T0;
+    assert_int_equal(only(&d, &c), REASON_UPDATE_IN_PROGRESS);
     c.facts.gateway_type_id = 0; /* a type that is gone: one */
     c.facts.n_beside = 2;
     run(&d, &c, &dn);

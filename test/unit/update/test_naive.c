@@ -132,6 +132,9 @@ static enum reason naive_one(const struct naive *x, const struct firmware *fw)
 
         if (!own && u->state >= UPDATE_ACCEPTED && u->state <= UPDATE_INSTALLED)
             return REASON_UPDATE_IN_PROGRESS;
+        if (u->device_id != id && (u->state == UPDATE_OFFERED || u->state == UPDATE_DEFERRED) &&
+            u->updated_at > x->now - 10 * MIN)
+            return REASON_UPDATE_IN_PROGRESS;
     }
     return REASON_ELIGIBLE;
 }
@@ -255,9 +258,9 @@ static void one_case(struct domain *d, const int64_t *devices, struct firmware *
         {all[0].id, (int64_t)below(3), T0 - (int64_t)below(3000) * 1000, false},
     };
     struct active_update active[2] = {
-        {1, device.id, all[below(n)].id, T0 - 1 + (int64_t)below(3), "main",
+        {1, device.id, all[below(n)].id, T0 - 1 + (int64_t)below(3), 0, "main",
          (enum update_state)below(UPDATE_VERIFIED)},
-        {2, below(2) ? device.id : 5000, all[below(n)].id, 0, "mcu",
+        {2, below(2) ? device.id : 5000, all[below(n)].id, 0, T0 - (int64_t)below(20) * MIN, "mcu",
          (enum update_state)below(UPDATE_VERIFIED)},
     };
     struct device_facts facts = {
