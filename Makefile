@@ -2,7 +2,7 @@
 #   make CC=clang            another compiler           make SAN=address,undefined   sanitizers
 # Each variant has its own folder of objects, build/<variant>; the plain one links to build/.
 
-ROOMS := util crypto json conf loop db store catalog device update task dialect mqtt http api core
+ROOMS := util crypto json conf loop db store audit event catalog device update task dialect mqtt http webhook api core
 CC ?= gcc
 ifeq ($(origin CC),default)
 CC := gcc
@@ -31,7 +31,7 @@ LDHARDEN := -pie -Wl,-z,relro,-z,now
 endif
 CFLAGS_ALL = -std=gnu17 $(OPT) $(WARN) $(HARDEN) -pthread $(CFLAGS)
 LDFLAGS_ALL = $(LDHARDEN) -pthread $(LDFLAGS)
-LIBS := -luv -lmosquitto -lmicrohttpd -lsqlite3 -ljansson -lcrypto -lm
+LIBS := -luv -lmosquitto -lmicrohttpd -lsqlite3 -ljansson -lcurl -lcrypto -lm
 
 ROOM_SRC := $(foreach r,$(ROOMS),$(wildcard src/$r/*.c src/$r/*/*.c))
 ROOM_OBJ := $(ROOM_SRC:src/%.c=$(OBJ)/%.o) $(OBJ)/gen/db_queries.o
@@ -109,7 +109,7 @@ $(PLUGIN): $(PLUGIN_OBJ)
 UNIT_ROOMS := $(notdir $(patsubst %/,%,$(wildcard test/unit/*/)))
 UNIT_BIN := $(UNIT_ROOMS:%=$(OBJ)/unit/%)
 # The plugin is no part of the library; what it does without a broker is tested like the rest.
-UNIT_MORE_plugin := $(OBJ)/plugin/logins.o $(OBJ)/plugin/rights.o
+UNIT_MORE_plugin := $(OBJ)/plugin/logins.o $(OBJ)/plugin/places.o $(OBJ)/plugin/rights.o
 define UNIT_RULE
 $(OBJ)/unit/$1: $(patsubst test/%.c,$(OBJ)/test/%.o,$(wildcard test/unit/$1/*.c)) \
 		$(patsubst test/%.c,$(OBJ)/test/%.o,$(wildcard test/lib/*.c)) $(UNIT_MORE_$1) $(LIB)
@@ -122,7 +122,7 @@ $(OBJ)/test/%.o: test/%.c $(OBJ)/flags | $(GEN)/db_queries.h
 	$(CC) $(CPPFLAGS_ALL) -Itest/lib $(CFLAGS_ALL) -MMD -MP -c -o $@ $<
 .PHONY: unit-build unit
 # The rooms with threads of their own, for SAN=thread.
-TSAN_ROOMS := $(filter loop http db mqtt api core,$(UNIT_ROOMS))
+TSAN_ROOMS := $(filter loop http db mqtt webhook api core,$(UNIT_ROOMS))
 unit-tsan-build: $(TSAN_ROOMS:%=$(OBJ)/unit/%)
 unit-list:
 	@echo $(UNIT_BIN)
@@ -194,7 +194,7 @@ fmt-check:
 # ---- what is generated and kept for reading, and what is installed ----
 .PHONY: schema man install docker sample
 schema: ## write sql/schema.sql from the migrations
-	src/tool/schema.py > build/schema.sql && cp build/schema.sql sql/schema.sql
+	mkdir -p build && src/tool/schema.py > build/schema.sql && cp build/schema.sql sql/schema.sql
 sample: $(BIN)/otad ## write config/otad.toml from the table of the configuration
 	$(BIN)/otad --sample-config > build/otad.toml && cp build/otad.toml config/otad.toml
 man: build/man/otad.8 build/man/otad.toml.5 ## man pages

@@ -26,6 +26,9 @@ struct api_env {
     bool (*mqtt_up)(void *core); /* any thread */
     /* Any thread: is the device connected? -1 = not known. May be NULL. */
     int (*online)(void *core, const char *key);
+    /* When it was last heard, as far as that is known in memory alone; 0 = not. Core thread. May
+     * be NULL. */
+    int64_t (*heard_at)(void *core, int64_t device_id);
     /* A device, its password or enabled flag changed (key), or many did (NULL): the broker has to
      * know. Core thread (from a job's done). */
     void (*credentials_changed)(void *core, const char *key);
@@ -37,6 +40,8 @@ struct api_env {
 
 int api_open(const struct api_env *env, struct api **ret, struct fail *f) MUST_USE;
 void api_close(struct api *api);
+/* Something was committed: whoever watches shall look. Any thread, until http has stopped. */
+void api_committed(struct api *api);
 /* For http_start: fills tables, thread_open, thread_close, before and arg. */
 void api_http_options(struct api *api, struct http_options *ret);
 

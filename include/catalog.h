@@ -16,11 +16,68 @@
 #define RULE_DEVICES_MAX   1000
 #define RULE_EVENT_MAX     16 /* rules of one type, and of one device, for one event */
 
+/* Whether devices may fetch their login: never, until they are heard of, at any time. */
+enum bootstrap { BOOTSTRAP_OFF, BOOTSTRAP_ONCE, BOOTSTRAP_ALWAYS, BOOTSTRAP__COUNT };
 struct project {
     int64_t id, created_at, updated_at, revision;
     const char *key, *name;
+    enum bootstrap bootstrap;
+    int64_t bootstrap_create; /* so many devices may still be made by that */
 };
 
+/* ---- foreign topics of a device type: each stands for one of the EZtCloud protocol's ---- */
+#define TYPE_TOPICS_MAX    16   /* of one type */
+#define CATALOG_TOPICS_MAX 1000 /* of all */
+#define TOPIC_PATTERN_MAX  128  /* bytes */
+#define TOPIC_LEVELS_MAX   16
+#define TOPIC_FIELDS_MAX   16
+#define TOPIC_PAYLOAD_MAX  2048 /* bytes of a template's text */
+#define TOPIC_SN_MAX       64
+
+enum topic_as {
+    AS_ATTRIBUTES,
+    AS_ATTRIBUTES_GET,
+    AS_EVENT_REPORT,
+    AS_COMMAND_REPLY,
+    AS_COMMAND_SEND, /* this one and the rest go down to devices */
+    AS_ATTRIBUTES_PUSH,
+    AS_ATTRIBUTES_GET_RESPONSE,
+    AS_ATTRIBUTES_RESPONSE,
+    AS_EVENT_RESPONSE,
+    TOPIC_AS__COUNT
+};
+struct topic_field {
+    const char *name, *path; /* json_path_get() of the payload */
+};
+struct type_topic {
+    int64_t type_id;
+    const char *pattern; /* one level of it is "{sn}" */
+    enum topic_as as;
+    const char *event;          /* EVENT_REPORT: whatever the payload is; NULL = it says */
+    const char *text;           /* ATTRIBUTES: the attribute that the whole payload is; NULL */
+    struct topic_field *fields; /* n_fields; 0 = the payload as it stands */
+    size_t n_fields;
+    const char *method;  /* COMMAND_SEND: this one alone; NULL = any other */
+    const char *payload; /* COMMAND_SEND: JSON text with "{path}" in it; NULL = as it stands */
+    bool tells_upgrade;  /* … which says whether there is an upgrade */
+};
+struct type_topics {
+    struct type_topic *list;
+    size_t n;
+};
+/* From what an operator sends. E_PROTO with findings, whose pointers begin with /topics. */
+int type_topics_parse(const json_t *in, struct arena *a, struct type_topics *ret,
+                      struct json_errors *errs) MUST_USE;
+/* The same from a row's text. */
+int type_topics_read(const char *text, int64_t type_id, struct arena *a,
+                     struct type_topics *ret) MUST_USE;
+bool topic_is_down(enum topic_as as);
+/* A serial number that can stand in a topic (and in the broker's files): 1 to TOPIC_SN_MAX
+ * printable ASCII characters but space / + # %. Pure. */
+bool topic_sn_ok(const char *sn, size_t n);
+const char *topic_with_sn(const char *pattern, struct str sn, struct arena *a);
+/* Whether a device of that serial number may use a topic or filter by them. Pure. */
+bool type_topics_may(const struct type_topics *t, const char *sn, bool publish, const char *topic);
 /* In which words of their own devices of a type tell how an update goes. */
 struct progress_word {
     const char *said, *state; /* state: the name of an update's state, or "none" */
@@ -47,6 +104,8 @@ struct device_type {
     int64_t parallel_updates;        /* of a gateway: how many behind it may be updated at a time */
     const char *progress_text;       /* JSON; NULL = none */
     const struct progress *progress; /* the same, in the snapshot alone */
+    const char *topics_text;         /* JSON; NULL = "[]" */
+    struct type_topics topics;       /* filled in the snapshot alone */
     int64_t down_interval_ms;        /* between two messages that somebody asked for */
     int64_t reply_wait_ms, reply_retries; /* a command without a reply is sent again */
     int64_t offline_delay_s;              /* silent or disconnected for so long: offline */
@@ -111,6 +170,9 @@ int catalog_link_key(struct db *db, uint8_t ret[32]) MUST_USE;
 int project_insert(struct db *w, struct project *p,
                    struct fail *f) MUST_USE; /* sets id and times from p->created_at */
 int project_update(struct db *w, const struct project *p, struct fail *f) MUST_USE;
+const char *bootstrap_name(enum bootstrap b);
+/* One of the devices that may be made by bootstrap; E_LIMIT when there is none left. */
+int project_bootstrap_take(struct db *w, int64_t id) MUST_USE;
 int project_by_key(struct db *db, const char *key, struct arena *a, struct project *ret) MUST_USE;
 int project_delete(struct db *w, int64_t id,
                    struct fail *f) MUST_USE; /* E_CONFLICT unless empty; `default` never */
@@ -138,6 +200,12 @@ int device_type_delete(struct db *w, int64_t id, struct fail *f)
 int device_type_by_key(struct db *db, int64_t project_id, const char *key, struct arena *a,
                        struct device_type *ret) MUST_USE;
 int device_type_by_id(struct db *db, int64_t id, struct arena *a, struct device_type *ret) MUST_USE;
+
+/* Types that have foreign topics, in any project. Stops when row returns non-zero. */
+int device_type_topics_each(struct db *db,
+                            int (*row)(void *arg, int64_t type_id, int64_t project_id,
+                                       const char *key, const char *topics_text),
+                            void *arg) MUST_USE;
 
 /* Check what a request brings for `progress`; findings with pointers below `at`. Pure. */
 int progress_check(const json_t *in, const char *at, struct json_errors *errs) MUST_USE;
@@ -219,6 +287,12 @@ size_t catalog_module_rules(const struct catalog *c, int64_t type_id, int64_t de
  * newest first. */
 size_t catalog_candidates(const struct catalog *c, int64_t type_id, const char *module,
                           const struct firmware *const **ret);
+
+/* The foreign topics that devices publish, of all types; how many. */
+size_t catalog_topics(const struct catalog *c, const struct type_topic *const **ret);
+/* The one that a topic fits; *ret_sn: the serial number in it, part of topic. NULL: none. */
+const struct type_topic *catalog_topic(const struct catalog *c, const char *topic,
+                                       struct str *ret_sn);
 
 /* ---- the shared pointer: one writer (core thread), readers on any thread ---- */
 struct catalog_cell;

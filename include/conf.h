@@ -40,6 +40,19 @@ struct conf {
 
     int64_t db_cache_kib; /* page cache of the writer */
 
+    /* What devices that fetch their login are told. */
+    const char *connect_host; /* "" = there is no such route */
+    int64_t connect_mqtt_port, connect_mqtts_port, connect_tcp_port; /* 0 = left out */
+    int64_t connect_per_hour;                                        /* requests of one address */
+
+    int64_t task_keep_runs, task_keep_days; /* of each task */
+
+    int64_t webhooks_allow_private; /* 1 = loopback, private networks and http:// are fine */
+    int64_t webhooks_timeout_s;
+    const char *webhooks_ca; /* "" = the system's authorities */
+
+    int64_t events_keep, events_keep_hours; /* rows at most, and how long */
+
     enum log_level log_level;
     bool log_json;
 

@@ -20,6 +20,8 @@ struct core_options {
     uint8_t link_key[32];
     /* The watchdog: called from the loop after each turn, and at least every second. */
     void (*alive)(void *arg);
+    /* Something was committed: there may be events. The loop's thread. May be NULL. */
+    void (*committed)(void *arg);
     void *arg;
 };
 /* Opens the connections, prepares everything; mqtt connects when core_run begins. */
@@ -35,6 +37,8 @@ int core_submit(void *core, struct db_job *job);
 bool core_mqtt_up(void *core); /* any thread */
 /* Whether a device is connected to the broker: -1 = not known, 0, 1. Any thread. */
 int core_online(void *core, const char *key);
+/* Core thread: when the device was last heard, if that is not known to be written yet; 0 = not. */
+int64_t core_heard_at(void *core, int64_t device_id);
 /* Core thread. The device's login changed (key), or many did (NULL). */
 void core_credentials_changed(void *core, const char *key);
 /* Core thread. Something was queued for a device (device_down): it is sent soon. woke (may be NULL)

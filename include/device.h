@@ -22,6 +22,7 @@ struct device {
     const char *tags;          /* JSON array text */
     const char *password_hash; /* NULL = cannot log in to the broker */
     const char *address;       /* under its gateway; "" without one */
+    const char *dialect;       /* what it spoke last; "" = the first of the table, or nothing yet */
     bool enabled;
     int64_t quarantined_until, failures_since, failures, released_at;
     int64_t created_at, updated_at, revision;
@@ -37,6 +38,10 @@ int device_by_key(struct db *db, int64_t project_id, const char *key, struct are
 /* The fast path of a message: the row without attributes and seen_at. key need not end in NUL. */
 int device_find(struct db *db, struct str key, struct arena *a, struct device *ret) MUST_USE;
 int device_by_id(struct db *db, int64_t id, struct arena *a, struct device *ret) MUST_USE;
+/* The one of a type with that serial number, without attributes and seen_at. E_CONFLICT when there
+ * are several: then it names none of them. */
+int device_by_sn(struct db *db, int64_t type_id, struct str sn, struct arena *a,
+                 struct device *ret) MUST_USE;
 /* Sets id; -EEXIST; E_PROTO for a key, tags or a password that can't be. A key with a colon can't
  * have a password: mosquitto's file has no place for it. Tags hold no comma. Behind a gateway the
  * address is the key when none is given, and unique (-EEXIST); without a gateway there is none. */
@@ -73,6 +78,8 @@ int device_create_behind(struct db *w, struct device *d, int64_t outermost, int6
  * when it differs. */
 int device_form_note(struct db *w, int64_t device_id, enum address_form form,
                      bool as_list) MUST_USE;
+/* It connects itself and speaks this: kept for later pushes. */
+int device_dialect_set(struct db *w, int64_t device_id, const char *dialect) MUST_USE;
 /* How to reach a device by itself: the key in the topic, the path behind it, the form. */
 struct device_route {
     const char *gateway; /* the outermost one's key; its own when it connects itself */
@@ -80,11 +87,30 @@ struct device_route {
     size_t n_path;
     enum address_form form;
     bool as_list;
+    const char *dialect; /* that the outermost one spoke last */
 };
 int device_route(struct db *db, int64_t device_id, struct arena *a,
                  struct device_route *ret) MUST_USE;
 /* Whether it is connected; writes only when that is news, and returns 1 then. */
 int device_online_set(struct db *w, int64_t device_id, bool online, int64_t now) MUST_USE;
+
+/* ---- logins that devices fetch themselves ---- */
+/* The device of a project (and type; 0 = any) with that serial number; E_CONFLICT when there are
+ * several. */
+int device_by_project_sn(struct db *db, int64_t project_id, int64_t type_id, const char *sn,
+                         struct arena *a, struct device *ret) MUST_USE;
+/* Make one, with a generated key: prefix and n characters. d has the rest. */
+int device_create_named(struct db *w, struct device *d, const char *prefix, size_t n,
+                        struct arena *a, struct fail *f) MUST_USE;
+/* It may fetch a login, until it is heard of after `now`; or no longer. */
+int device_claim_open(struct db *w, int64_t device_id, int64_t now) MUST_USE;
+int device_claim_close(struct db *w, int64_t device_id) MUST_USE;
+struct device_claim {
+    int64_t opened_at;
+    bool heard; /* since then, by what is written */
+};
+/* E_NOTFOUND: it may not, unless it never had a login. */
+int device_claim(struct db *db, int64_t device_id, struct device_claim *ret) MUST_USE;
 
 /* ---- what it reported ---- */
 /* Merge an object into the stored attributes (members with null are removed). Writes only when
@@ -170,15 +196,22 @@ int device_import_drop(struct db *w, int64_t import_id, int max) MUST_USE;
 int device_import_leftover(struct db *db, int64_t *ret_id) MUST_USE; /* E_NOTFOUND when none */
 
 /* ---- the broker's password and ACL files (mosquitto.conf(5): password_file, acl_file) ---- */
-/* Write <dir>/passwd (mode 0600) and <dir>/acl from the database, by temporary files and rename:
- * `otad` itself (service_username, its own password hash when given), every enabled device with a
- * password, and the projects' applications. Blocks: for the thread pool, with a reading connection.
- */
+/* Write <dir>/passwd (mode 0600), <dir>/acl and <dir>/topics from the database, by temporary files
+ * and rename: `otad` itself (service_username, its own password hash when given), the projects'
+ * applications, and every enabled device with a password; those of types with foreign topics with
+ * what their serial number lets them use. `topics` is for the broker's plugin: lines "type ID
+ * write|read PATTERN" and "device KEY ID/SN". Blocks: for the thread pool, with a reading
+ * connection. */
 int device_write_broker_files(struct db *db, const char *dir, const char *service_username,
                               const char *service_password, struct fail *f) MUST_USE;
 /* What those files let a device do with a topic or filter (device_topics.def), and what a project's
  * applications may, whose name is their key. Any thread. */
 bool device_may(const char *username, bool publish, const char *topic);
+
+/* Foreign topics of a type (0 = a new one) against those of all other types and of the protocols:
+ * none may be two's. E_PROTO with findings. */
+int device_topics_clash(struct db *db, int64_t project_id, int64_t type_id,
+                        const struct type_topics *t, struct json_errors *errs) MUST_USE;
 
 /* ---- presence: who is connected, as the broker's plugin tells. Any thread. ---- */
 struct device_presence;

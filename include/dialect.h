@@ -33,7 +33,10 @@ enum reply_result {
 struct device_event {
     enum event_kind kind;
     struct str device; /* key, from the topic or the broker's word; the gateway's when form is not
-                        * FORM_DIRECT */
+                        * FORM_DIRECT; the serial number when type_id is given */
+    int64_t type_id;   /* a foreign topic of that type: who it is goes by the serial number, */
+    struct str sn;     /* which is this */
+    const char *user;  /* … and has to agree with the broker's word; NULL: it gave none */
     const char **path; /* n_path addresses behind that gateway; 0 = the device itself */
     size_t n_path;
     enum address_form form;
@@ -80,9 +83,11 @@ struct device_command {
     size_t n_path;
     enum address_form form;
     bool as_list;
-    struct str ref;               /* of the event that this answers */
-    const char *module, *version; /* OFFER, NOTHING (module alone) */
-    int64_t id;                   /* OFFER: the update's; NOTHING: 0 */
+    struct str ref;                   /* of the event that this answers */
+    const struct type_topics *topics; /* foreign ones of its type, if it speaks by them; NULL */
+    struct str sn;                    /* … with this in them */
+    const char *module, *version;     /* OFFER, NOTHING (module alone) */
+    int64_t id;                       /* OFFER: the update's; NOTHING: 0 */
     const struct offer_file *files;
     size_t n_files;
     const char *command_name; /* "OTA升级" */
@@ -98,6 +103,8 @@ struct dialect_in {
     const char *user; /* who published, by the word of the broker's plugin; NULL: not known */
     const void *payload;
     size_t n;
+    const struct type_topic *map; /* the foreign topic that this one fits; NULL: none */
+    struct str sn;                /* … and the serial number in it */
 };
 struct dialect_out {
     const char *topic;
@@ -116,7 +123,9 @@ struct dialect {
     int (*encode)(const struct device_command *cmd, struct arena *a, struct dialect_out *ret);
 };
 extern const struct dialect *const dialects[]; /* ended by NULL */
-extern const struct dialect dialect_eztcloud, dialect_thingscloud;
+/* The one of that name; the first one for "" and for names that are not known (any more). */
+const struct dialect *dialect_named(const char *name);
+extern const struct dialect dialect_eztcloud, dialect_thingscloud, dialect_mapped;
 
 /* ---- applications: open/<app key>/<device key>/…, both ways (dialect/open). Pure. ---- */
 extern const char *const open_filters[]; /* MQTT subscriptions, NULL-terminated */

@@ -135,6 +135,24 @@ struct http_file {
 };
 void http_reply_file(struct http_request *r, const struct http_file *file);
 
+/* An answer without a known end. fill runs on the request's thread whenever the client can take
+ * more: it appends to out (64 KiB at most is kind) and says what follows; < 0 cuts the connection.
+ * HTTP_STREAM_WAIT: it is not asked again before http_stream_wake; when the server stops, that is
+ * the end. arg is freed with free_fn when the answer is over, however it ends; the stream is gone
+ * then. */
+enum { HTTP_STREAM_END, HTTP_STREAM_MORE, HTTP_STREAM_WAIT };
+struct http_stream;
+struct http_stream_source {
+    const char *content_type;
+    int (*fill)(void *arg, struct sbuf *out);
+    void *arg;
+    void (*free_fn)(void *arg);
+};
+/* NULL when it could not begin (arg is freed by then). */
+struct http_stream *http_reply_stream(struct http_request *r, int status,
+                                      const struct http_stream_source *source);
+void http_stream_wake(struct http_stream *s); /* the request's thread */
+
 /* Suspend the request: its handler returns without an answer, and http_resume runs fn on the
  * request's own thread, where it answers. Every deferred request is resumed exactly once (the
  * server bounds the wait: after 60 s the client gets 503). The handle, the request's arena and its

@@ -90,3 +90,10 @@ json_t *json_schema(const struct json_field *fields, size_t n, bool request);
 const char *json_get_str(const json_t *obj, const char *name, const char *dflt);
 int64_t json_get_int(const json_t *obj, const char *name, int64_t dflt);
 bool json_get_bool(const json_t *obj, const char *name, bool dflt);
+
+/* ---- paths: a JSON pointer ("/data/fw") or names with dots ("data.fw") ---- */
+#define JSON_PATH_MAX       128 /* bytes */
+#define JSON_PATH_STEPS_MAX 16
+bool json_path_ok(const char *path); /* 1 to JSON_PATH_MAX bytes of text, well formed */
+/* What stands there, borrowed from `in`; NULL when nothing does, or the path is none. */
+json_t *json_path_get(const json_t *in, const char *path);

@@ -58,8 +58,11 @@ struct mqtt_options {
 
 int mqtt_new(struct loop *l, const struct mqtt_options *o, struct mqtt **ret,
              struct fail *f) MUST_USE; /* copies o's strings */
-void mqtt_connect(struct mqtt *m);     /* now, and again after each loss */
-void mqtt_free(struct mqtt *m);        /* disconnects cleanly when it can */
+/* Another list of filters: what is not yet subscribed will be, what is no longer listed is given
+ * up, at once or with the next connection. Copies. E_PROTO, changing nothing, when one is none. */
+int mqtt_filters(struct mqtt *m, const char *const *filters, struct fail *f) MUST_USE;
+void mqtt_connect(struct mqtt *m); /* now, and again after each loss */
+void mqtt_free(struct mqtt *m);    /* disconnects cleanly when it can */
 bool mqtt_is_up(const struct mqtt *m);
 
 /* Stop or go on taking messages from the socket (back-pressure: TCP holds the broker). Answers to

@@ -86,7 +86,9 @@ int task_check(const json_t *action, const json_t *schedule, const char *timezon
 int task_insert(struct db *w, struct task *t, const int64_t *devices, size_t n) MUST_USE;
 /* devices NULL: the list stays. Ends what is under way when it is disabled. */
 int task_update(struct db *w, struct task *t, const int64_t *devices, size_t n) MUST_USE;
-int task_delete(struct db *w, int64_t id) MUST_USE;
+/* It is gone at once, with its run under way. Its rows are removed here as far as max rows of its
+ * devices go; task_sweep does the rest. */
+int task_delete(struct db *w, int64_t id, int64_t now, int max) MUST_USE;
 int task_by_id(struct db *db, int64_t project_id, int64_t id, struct arena *a,
                struct task *ret) MUST_USE; /* project_id 0 = any */
 int task_list(struct db *db, int64_t project_id, int64_t after, int limit,
@@ -125,9 +127,20 @@ struct task_run_device {
 int task_run_devices(struct db *db, int64_t run_id, const char *result, int64_t after, int limit,
                      int (*row)(void *arg, const struct task_run_device *d), void *arg) MUST_USE;
 
+/* ---- what is not needed any more ---- */
+struct task_keep {
+    int64_t runs, before; /* ended runs that stay, of each task; but none that ended before */
+    int64_t after;        /* the task that was looked at last; the sweep's own */
+};
+/* Remove rows of deleted tasks and old runs, at most about max of them; then look for runs that
+ * have become old, of a few tasks a time. A run under way, or one with messages that are kept,
+ * stays. 1 = there is more to do, 0 = not now; or an error. */
+int task_sweep(struct db *w, struct task_keep *k, int max) MUST_USE;
+
 /* ---- execution ---- */
-/* One message, to be sent once the transaction is committed. A device that gave no sign of life for
- * its type's offline_delay_s is taken for offline: the message is kept. */
+/* One message, to be sent once the transaction is committed. Where presence is not known, a device
+ * that gave no sign of life for its type's offline_delay_s is taken for offline: the message is
+ * kept. */
 struct task_message {
     enum task_action action;
     const struct device *device;
@@ -141,6 +154,8 @@ struct task_env {
     struct db *db;
     const struct catalog *catalog;
     const struct device_seen *seen; /* NULL: the rows alone say */
+    /* Whether that key is connected: 1, 0, -1 = not known. NULL: never known. */
+    int (*online)(void *arg, const char *key);
     int64_t now, link_lifetime_ms;
     struct arena *arena;
     bool settled; /* everything that was sent before has reached the broker */

@@ -228,3 +228,10 @@ void link_make(const uint8_t key[32], int64_t update_id, int file_no, int64_t un
 /* 0, E_AUTH (not ours, tampered) or E_GONE (expired). Constant-time comparison. */
 int link_read(const uint8_t key[32], const char *token, int64_t now, int64_t *ret_update_id,
               int *ret_file_no) MUST_USE;
+/* What a link is good for, as the database has it now: 0, E_NOTFOUND, E_AUTH (its device is
+ * disabled), E_GONE (the update has ended, or was never offered) or the database's error. */
+struct update_linked {
+    int64_t project_id, firmware_id;
+    char to_version[VERSION_MAX + 1];
+};
+int update_linked(struct db *db, int64_t update_id, struct update_linked *ret) MUST_USE;

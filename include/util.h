@@ -124,8 +124,10 @@ bool str_is_key(const char *s, size_t max);
 unsigned str_distance(const char *a, const char *b);
 
 /* True when an MQTT pattern covers a whole topic or filter. In the pattern "+" is one level, a
- * last "#" the rest, "%u" the level that is user (NULL: none is). */
+ * last "#" the rest, "%u" (and "{sn}") the level that is user (NULL: none is). */
 bool topic_covers(const char *pattern, const char *topic, const char *user);
+/* Whether any topic is covered by both patterns, whatever the names in them are. */
+bool topic_patterns_meet(const char *a, const char *b);
 
 /* ---- numbers and encodings ---- */
 /* Decimal, whole string, within [min,max]: 0, or -EINVAL / -ERANGE. */

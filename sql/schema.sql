@@ -1,5 +1,32 @@
 -- Written by `make schema` from sql/migrations, for reading. Do not edit.
 
+CREATE TRIGGER audit_fixed BEFORE UPDATE ON audit
+  BEGIN SELECT raise(ABORT, 'the audit log is never changed'); END;
+
+CREATE TRIGGER audit_kept BEFORE DELETE ON audit
+  BEGIN SELECT raise(ABORT, 'the audit log is kept'); END;
+
+CREATE TABLE audit (
+  id         INTEGER PRIMARY KEY,
+  at         INTEGER NOT NULL,
+  project_id INTEGER NOT NULL,
+  project    TEXT NOT NULL,
+  token_id   INTEGER NOT NULL,
+  who        TEXT NOT NULL,
+  address    TEXT NOT NULL,
+  request_id TEXT NOT NULL,
+  action     TEXT NOT NULL,
+  object     TEXT NOT NULL,
+  fields     TEXT NOT NULL,
+  before     TEXT,
+  after      TEXT,
+  hash       BLOB NOT NULL
+) STRICT;
+
+CREATE INDEX audit_hash ON audit (hash);
+
+CREATE INDEX audit_project ON audit (project_id, id);
+
 CREATE TABLE counter (
   name  TEXT PRIMARY KEY,
   value INTEGER NOT NULL
@@ -25,7 +52,7 @@ CREATE TABLE device (
   created_at        INTEGER NOT NULL,
   updated_at        INTEGER NOT NULL,
   revision          INTEGER NOT NULL DEFAULT 1
-, address TEXT NOT NULL DEFAULT '') STRICT;
+, address TEXT NOT NULL DEFAULT '', dialect TEXT NOT NULL DEFAULT '') STRICT;
 
 CREATE UNIQUE INDEX device_address ON device (gateway_id, address) WHERE gateway_id IS NOT NULL;
 
@@ -38,6 +65,11 @@ CREATE INDEX device_project ON device (project_id, id);
 CREATE INDEX device_sn ON device (project_id, sn) WHERE sn <> '';
 
 CREATE INDEX device_type_id ON device (type_id, id);
+
+CREATE TABLE device_claim (
+  device_id INTEGER PRIMARY KEY REFERENCES device (id) ON DELETE CASCADE,
+  opened_at INTEGER NOT NULL
+) STRICT;
 
 CREATE TABLE device_down (
   id         INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -113,8 +145,18 @@ CREATE TABLE device_type (
   created_at          INTEGER NOT NULL,
   updated_at          INTEGER NOT NULL,
   revision            INTEGER NOT NULL DEFAULT 1, auto_create INTEGER NOT NULL DEFAULT 0
-  CHECK (auto_create IN (0, 1)), max_children INTEGER NOT NULL DEFAULT 1000, parallel_updates INTEGER NOT NULL DEFAULT 1, progress TEXT, down_interval_ms INTEGER NOT NULL DEFAULT 2000, reply_wait_ms INTEGER NOT NULL DEFAULT 30000, reply_retries INTEGER NOT NULL DEFAULT 2, offline_delay_s INTEGER NOT NULL DEFAULT 300,
+  CHECK (auto_create IN (0, 1)), max_children INTEGER NOT NULL DEFAULT 1000, parallel_updates INTEGER NOT NULL DEFAULT 1, progress TEXT, topics TEXT NOT NULL DEFAULT '[]', down_interval_ms INTEGER NOT NULL DEFAULT 2000, reply_wait_ms INTEGER NOT NULL DEFAULT 30000, reply_retries INTEGER NOT NULL DEFAULT 2, offline_delay_s INTEGER NOT NULL DEFAULT 300,
   UNIQUE (project_id, key)
+) STRICT;
+
+CREATE TABLE event (
+  id         INTEGER PRIMARY KEY,
+  at         INTEGER NOT NULL,
+  project_id INTEGER NOT NULL,
+  type       TEXT NOT NULL,
+  device_id  INTEGER NOT NULL,
+  object_id  INTEGER NOT NULL,
+  data       TEXT NOT NULL
 ) STRICT;
 
 CREATE TABLE firmware (
@@ -244,7 +286,9 @@ CREATE TABLE project (
   created_at INTEGER NOT NULL,
   updated_at INTEGER NOT NULL,
   revision   INTEGER NOT NULL DEFAULT 1
-) STRICT;
+, bootstrap TEXT NOT NULL DEFAULT 'off'
+  CHECK (bootstrap IN ('off', 'once', 'always')), bootstrap_create INTEGER NOT NULL DEFAULT 0
+  CHECK (bootstrap_create >= 0)) STRICT;
 
 CREATE TABLE project_app (
   project_id  INTEGER PRIMARY KEY REFERENCES project (id) ON DELETE CASCADE,
@@ -312,7 +356,9 @@ CREATE TABLE task (
   created_at      INTEGER NOT NULL,
   updated_at      INTEGER NOT NULL,
   revision        INTEGER NOT NULL DEFAULT 1
-) STRICT;
+, gone INTEGER NOT NULL DEFAULT 0 CHECK (gone IN (0, 1))) STRICT;
+
+CREATE INDEX task_gone ON task (id) WHERE gone = 1;
 
 CREATE INDEX task_next ON task (next_at) WHERE enabled = 1 AND next_at IS NOT NULL;
 
@@ -353,7 +399,9 @@ CREATE TABLE task_run (
   due_at       INTEGER NOT NULL,
   started_at   INTEGER NOT NULL,
   ended_at     INTEGER
-) STRICT;
+, gone INTEGER NOT NULL DEFAULT 0 CHECK (gone IN (0, 1))) STRICT;
+
+CREATE INDEX task_run_gone ON task_run (id) WHERE gone = 1;
 
 CREATE UNIQUE INDEX task_run_open ON task_run (task_id) WHERE ended_at IS NULL;
 
@@ -402,3 +450,43 @@ CREATE TABLE token (
 ) STRICT;
 
 CREATE INDEX token_project ON token (project_id, id);
+
+CREATE TABLE webhook (
+  id               INTEGER PRIMARY KEY,
+  project_id       INTEGER NOT NULL REFERENCES project (id) ON DELETE CASCADE,
+  name             TEXT NOT NULL,
+  url              TEXT NOT NULL,
+  types            TEXT NOT NULL,
+  enabled          INTEGER NOT NULL DEFAULT 1 CHECK (enabled IN (0, 1)),
+  disabled_reason  TEXT NOT NULL DEFAULT '',
+  secret           TEXT NOT NULL,
+  old_secret       TEXT,
+  old_secret_until INTEGER NOT NULL DEFAULT 0,
+  cursor           INTEGER NOT NULL,
+  failing_since    INTEGER NOT NULL DEFAULT 0,
+  created_at       INTEGER NOT NULL,
+  updated_at       INTEGER NOT NULL,
+  revision         INTEGER NOT NULL DEFAULT 1
+) STRICT;
+
+CREATE INDEX webhook_project ON webhook (project_id, id);
+
+CREATE TABLE webhook_delivery (
+  id         INTEGER PRIMARY KEY AUTOINCREMENT,
+  webhook_id INTEGER NOT NULL REFERENCES webhook (id) ON DELETE CASCADE,
+  message_id TEXT NOT NULL,
+  type       TEXT NOT NULL,
+  body       TEXT NOT NULL,
+  state      TEXT NOT NULL DEFAULT 'pending' CHECK (state IN ('pending', 'delivered', 'failed')),
+  attempts   INTEGER NOT NULL DEFAULT 0,
+  status     INTEGER NOT NULL DEFAULT 0,
+  error      TEXT NOT NULL DEFAULT '',
+  created_at INTEGER NOT NULL,
+  next_at    INTEGER,
+  ended_at   INTEGER
+) STRICT;
+
+CREATE INDEX webhook_delivery_open ON webhook_delivery (webhook_id, next_at)
+  WHERE ended_at IS NULL;
+
+CREATE INDEX webhook_delivery_webhook ON webhook_delivery (webhook_id, id);

@@ -6,20 +6,29 @@
 INSERT INTO counter (name, value) VALUES ($1, $2) ON CONFLICT (name) DO NOTHING;
 
 -- name: project_insert :exec writer
--- in: key text, name text, created_at int
-INSERT INTO project (key, name, created_at, updated_at) VALUES ($1, $2, $3, $3);
+-- in: key text, name text, created_at int, bootstrap text, bootstrap_create int
+-- The id is new even to the audit log, which outlives projects: nobody inherits another's rows.
+INSERT INTO project (id, key, name, created_at, updated_at, bootstrap, bootstrap_create)
+VALUES (1 + max((SELECT coalesce(max(id), 0) FROM project),
+  (SELECT coalesce(max(project_id), 0) FROM audit)), $1, $2, $3, $3, $4, $5);
 
 -- name: project_update :exec writer
--- in: id int, name text, updated_at int
-UPDATE project SET name = $2, updated_at = $3, revision = revision + 1 WHERE id = $1;
+-- in: id int, name text, updated_at int, bootstrap text, bootstrap_create int
+UPDATE project SET name = $2, updated_at = $3, bootstrap = $4, bootstrap_create = $5,
+  revision = revision + 1 WHERE id = $1;
+
+-- name: project_bootstrap_take :exec writer
+-- in: id int
+UPDATE project SET bootstrap_create = bootstrap_create - 1 WHERE id = $1 AND bootstrap_create > 0;
 
 -- name: project_by_key :one reader
 -- in: key text    out: project
-SELECT id, key, name, created_at, updated_at, revision FROM project WHERE key = $1;
+SELECT id, key, name, created_at, updated_at, revision, bootstrap, bootstrap_create
+FROM project WHERE key = $1;
 
 -- name: project_list :many reader
 -- in: after int, limit int    out: project
-SELECT id, key, name, created_at, updated_at, revision FROM project
+SELECT id, key, name, created_at, updated_at, revision, bootstrap, bootstrap_create FROM project
 WHERE id > $1 ORDER BY id LIMIT $2;
 
 -- name: project_used :one reader
@@ -80,10 +89,10 @@ DELETE FROM project_app WHERE project_id = $1;
 INSERT INTO device_type (project_id, key, name, description, version_scheme, timezone,
   attributes_response, event_response, accept_timeout_s, download_timeout_s, install_timeout_s,
   verify_timeout_s, attempts, attempts_per_day, backoff_s, battery_attribute, signal_attribute,
-  space_attribute, auto_create, max_children, parallel_updates, progress, down_interval_ms,
-  reply_wait_ms, reply_retries, offline_delay_s, created_at, updated_at)
+  space_attribute, auto_create, max_children, parallel_updates, progress, topics,
+  down_interval_ms, reply_wait_ms, reply_retries, offline_delay_s, created_at, updated_at)
 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20,
-  $21, $22, $23, $24, $25, $26, $27, $27);
+  $21, $22, $23, $24, $25, $26, $27, $28, $28);
 
 -- name: device_type_update :exec writer
 -- in: id int, then what may change, updated_at int
@@ -91,9 +100,9 @@ UPDATE device_type SET name = $2, description = $3, version_scheme = $4, timezon
   attributes_response = $6, event_response = $7, accept_timeout_s = $8, download_timeout_s = $9,
   install_timeout_s = $10, verify_timeout_s = $11, attempts = $12, attempts_per_day = $13,
   backoff_s = $14, battery_attribute = $15, signal_attribute = $16, space_attribute = $17,
-  auto_create = $18, max_children = $19, parallel_updates = $20, progress = $21,
-  down_interval_ms = $22, reply_wait_ms = $23, reply_retries = $24, offline_delay_s = $25,
-  updated_at = $26, revision = revision + 1
+  auto_create = $18, max_children = $19, parallel_updates = $20, progress = $21, topics = $22,
+  down_interval_ms = $23, reply_wait_ms = $24, reply_retries = $25, offline_delay_s = $26,
+  updated_at = $27, revision = revision + 1
 WHERE id = $1;
 
 -- name: device_type_delete :exec writer
@@ -115,7 +124,7 @@ SELECT id, project_id, key, name, description, version_scheme, timezone, attribu
   event_response, accept_timeout_s, download_timeout_s, install_timeout_s, verify_timeout_s,
   attempts, attempts_per_day, backoff_s, battery_attribute, signal_attribute, space_attribute,
   created_at, updated_at, revision, auto_create, max_children, parallel_updates, progress,
-  down_interval_ms, reply_wait_ms, reply_retries, offline_delay_s
+  topics, down_interval_ms, reply_wait_ms, reply_retries, offline_delay_s
 FROM device_type WHERE project_id = $1 AND key = $2;
 
 -- name: device_type_by_id :one reader
@@ -124,7 +133,7 @@ SELECT id, project_id, key, name, description, version_scheme, timezone, attribu
   event_response, accept_timeout_s, download_timeout_s, install_timeout_s, verify_timeout_s,
   attempts, attempts_per_day, backoff_s, battery_attribute, signal_attribute, space_attribute,
   created_at, updated_at, revision, auto_create, max_children, parallel_updates, progress,
-  down_interval_ms, reply_wait_ms, reply_retries, offline_delay_s
+  topics, down_interval_ms, reply_wait_ms, reply_retries, offline_delay_s
 FROM device_type WHERE id = $1;
 
 -- name: device_type_list :many reader
@@ -133,8 +142,12 @@ SELECT id, project_id, key, name, description, version_scheme, timezone, attribu
   event_response, accept_timeout_s, download_timeout_s, install_timeout_s, verify_timeout_s,
   attempts, attempts_per_day, backoff_s, battery_attribute, signal_attribute, space_attribute,
   created_at, updated_at, revision, auto_create, max_children, parallel_updates, progress,
-  down_interval_ms, reply_wait_ms, reply_retries, offline_delay_s
+  topics, down_interval_ms, reply_wait_ms, reply_retries, offline_delay_s
 FROM device_type WHERE id > $2 AND ($1 = 0 OR project_id = $1) ORDER BY id LIMIT $3;
+
+-- name: device_type_topics :many reader scan
+-- out: id int, project_id int, key text, topics text of those that have any
+SELECT id, project_id, key, topics FROM device_type WHERE topics <> '[]' ORDER BY id;
 
 -- name: device_type_count :one reader
 -- in: project_id int    out: count int
@@ -277,3 +290,8 @@ WHERE firmware_id = $1 ORDER BY denied, device_id;
 -- out: as firmware_devices, of every firmware
 SELECT firmware_id, denied, device_id FROM firmware_device
 ORDER BY firmware_id, denied, device_id;
+
+-- name: firmware_told :one reader
+-- in: id int    out: project_id int, key of the type, module, version text, enabled int
+SELECT f.project_id, t.key, f.module, f.version, f.enabled
+FROM firmware f JOIN device_type t ON t.id = f.type_id WHERE f.id = $1;

@@ -5,7 +5,7 @@
 -- in: key text, project_id int (0 = any)    out: device, attributes, seen_at, online
 SELECT d.id, d.project_id, d.type_id, d.gateway_id, d.import_id, d.key, d.name, d.sn, d.timezone,
   d.tags, d.password_hash, d.enabled, d.quarantined_until, d.failures_since, d.failures,
-  d.released_at, d.created_at, d.updated_at, d.revision, d.address,
+  d.released_at, d.created_at, d.updated_at, d.revision, d.address, d.dialect,
   s.attributes, s.seen_at, s.online
 FROM device d LEFT JOIN device_state s ON s.device_id = d.id
 WHERE d.key = $1 AND ($2 = 0 OR d.project_id = $2)
@@ -15,7 +15,7 @@ WHERE d.key = $1 AND ($2 = 0 OR d.project_id = $2)
 -- in: key text    out: device
 SELECT d.id, d.project_id, d.type_id, d.gateway_id, d.import_id, d.key, d.name, d.sn, d.timezone,
   d.tags, d.password_hash, d.enabled, d.quarantined_until, d.failures_since, d.failures,
-  d.released_at, d.created_at, d.updated_at, d.revision, d.address
+  d.released_at, d.created_at, d.updated_at, d.revision, d.address, d.dialect
 FROM device d
 WHERE d.key = $1 AND NOT EXISTS (SELECT 1 FROM device_import i WHERE i.id = d.import_id);
 
@@ -23,9 +23,19 @@ WHERE d.key = $1 AND NOT EXISTS (SELECT 1 FROM device_import i WHERE i.id = d.im
 -- in: id int    out: device
 SELECT d.id, d.project_id, d.type_id, d.gateway_id, d.import_id, d.key, d.name, d.sn, d.timezone,
   d.tags, d.password_hash, d.enabled, d.quarantined_until, d.failures_since, d.failures,
-  d.released_at, d.created_at, d.updated_at, d.revision, d.address
+  d.released_at, d.created_at, d.updated_at, d.revision, d.address, d.dialect
 FROM device d
 WHERE d.id = $1 AND NOT EXISTS (SELECT 1 FROM device_import i WHERE i.id = d.import_id);
+
+-- name: device_by_sn :many reader
+-- in: type_id int, sn text    out: device, at most two
+SELECT d.id, d.project_id, d.type_id, d.gateway_id, d.import_id, d.key, d.name, d.sn, d.timezone,
+  d.tags, d.password_hash, d.enabled, d.quarantined_until, d.failures_since, d.failures,
+  d.released_at, d.created_at, d.updated_at, d.revision, d.address, d.dialect
+FROM device_type t JOIN device d ON d.project_id = t.project_id AND d.sn = $2 AND d.sn <> ''
+  AND +d.type_id = t.id
+WHERE t.id = $1 AND NOT EXISTS (SELECT 1 FROM device_import i WHERE i.id = d.import_id)
+LIMIT 2;
 
 -- name: device_insert :exec writer
 -- in: project_id, type_id, gateway_id, import_id, key, name, sn, timezone, tags, password_hash,
@@ -44,7 +54,7 @@ WHERE id = $1;
 -- in: gateway_id int, address text    out: device
 SELECT d.id, d.project_id, d.type_id, d.gateway_id, d.import_id, d.key, d.name, d.sn, d.timezone,
   d.tags, d.password_hash, d.enabled, d.quarantined_until, d.failures_since, d.failures,
-  d.released_at, d.created_at, d.updated_at, d.revision, d.address
+  d.released_at, d.created_at, d.updated_at, d.revision, d.address, d.dialect
 FROM device d
 WHERE d.gateway_id = $1 AND d.address = $2
   AND NOT EXISTS (SELECT 1 FROM device_import i WHERE i.id = d.import_id);
@@ -63,6 +73,10 @@ SELECT form FROM device_state WHERE device_id = $1;
 -- in: device_id int, form text
 INSERT INTO device_state (device_id, form) VALUES ($1, $2)
 ON CONFLICT (device_id) DO UPDATE SET form = excluded.form;
+
+-- name: device_dialect_set :exec writer
+-- in: id int, dialect text
+UPDATE device SET dialect = $2 WHERE id = $1;
 
 -- name: device_online :one reader
 -- in: device_id int    out: online int
@@ -106,7 +120,7 @@ DELETE FROM device WHERE id = $1;
 -- name: device_list :many reader
 SELECT d.id, d.project_id, d.type_id, d.gateway_id, d.import_id, d.key, d.name, d.sn, d.timezone,
   d.tags, d.password_hash, d.enabled, d.quarantined_until, d.failures_since, d.failures,
-  d.released_at, d.created_at, d.updated_at, d.revision, d.address,
+  d.released_at, d.created_at, d.updated_at, d.revision, d.address, d.dialect,
   s.attributes, s.seen_at, s.online
 FROM device d LEFT JOIN device_state s ON s.device_id = d.id
 WHERE d.project_id = $1 AND ($2 = 0 OR d.type_id = $2) AND ($3 = 0 OR d.gateway_id = $3) AND ($8 IS NULL OR d.sn = $8)
@@ -121,7 +135,7 @@ ORDER BY d.id LIMIT $10;
 -- name: device_list_type :many reader
 SELECT d.id, d.project_id, d.type_id, d.gateway_id, d.import_id, d.key, d.name, d.sn, d.timezone,
   d.tags, d.password_hash, d.enabled, d.quarantined_until, d.failures_since, d.failures,
-  d.released_at, d.created_at, d.updated_at, d.revision, d.address,
+  d.released_at, d.created_at, d.updated_at, d.revision, d.address, d.dialect,
   s.attributes, s.seen_at, s.online
 FROM device d LEFT JOIN device_state s ON s.device_id = d.id
 WHERE +d.project_id = $1 AND d.type_id = $2 AND ($3 = 0 OR d.gateway_id = $3) AND ($8 IS NULL OR d.sn = $8)
@@ -136,7 +150,7 @@ ORDER BY d.id LIMIT $10;
 -- name: device_list_gateway :many reader
 SELECT d.id, d.project_id, d.type_id, d.gateway_id, d.import_id, d.key, d.name, d.sn, d.timezone,
   d.tags, d.password_hash, d.enabled, d.quarantined_until, d.failures_since, d.failures,
-  d.released_at, d.created_at, d.updated_at, d.revision, d.address,
+  d.released_at, d.created_at, d.updated_at, d.revision, d.address, d.dialect,
   s.attributes, s.seen_at, s.online
 FROM device d LEFT JOIN device_state s ON s.device_id = d.id
 WHERE +d.project_id = $1 AND ($2 = 0 OR +d.type_id = $2) AND d.gateway_id = $3 AND ($8 IS NULL OR d.sn = $8)
@@ -151,7 +165,7 @@ ORDER BY d.id LIMIT $10;
 -- name: device_list_sn :many reader
 SELECT d.id, d.project_id, d.type_id, d.gateway_id, d.import_id, d.key, d.name, d.sn, d.timezone,
   d.tags, d.password_hash, d.enabled, d.quarantined_until, d.failures_since, d.failures,
-  d.released_at, d.created_at, d.updated_at, d.revision, d.address,
+  d.released_at, d.created_at, d.updated_at, d.revision, d.address, d.dialect,
   s.attributes, s.seen_at, s.online
 FROM device d LEFT JOIN device_state s ON s.device_id = d.id
 WHERE d.project_id = $1 AND ($2 = 0 OR d.type_id = $2) AND ($3 = 0 OR d.gateway_id = $3) AND d.sn = $8 AND d.sn <> ''
@@ -269,11 +283,47 @@ SELECT id FROM device_import ORDER BY id LIMIT 1;
 DELETE FROM device WHERE id IN (SELECT id FROM device WHERE import_id = $1
   ORDER BY id DESC LIMIT $2);
 
+-- name: device_places :many reader
+-- in: type_id int    out: key text, sn text, shared int of every device of the type that may log in
+-- and has a serial number; shared: another one of the type has the same
+SELECT d.key, d.sn, EXISTS (SELECT 1 FROM device o WHERE o.project_id = d.project_id
+    AND o.sn = d.sn AND o.sn <> '' AND +o.type_id = d.type_id AND o.id <> d.id)
+FROM device d
+WHERE d.type_id = $1 AND d.sn <> '' AND d.enabled = 1 AND d.password_hash IS NOT NULL
+  AND NOT EXISTS (SELECT 1 FROM device_import i WHERE i.id = d.import_id);
+
 -- name: device_logins :many reader scan
 -- out: key text, password_hash text of every device that may log in to the broker
 SELECT d.key, d.password_hash FROM device d
 WHERE d.enabled = 1 AND d.password_hash IS NOT NULL
   AND NOT EXISTS (SELECT 1 FROM device_import i WHERE i.id = d.import_id);
+
+-- name: device_by_project_sn :many reader
+-- in: project_id int, type_id int (0 = any), sn text    out: device
+SELECT d.id, d.project_id, d.type_id, d.gateway_id, d.import_id, d.key, d.name, d.sn, d.timezone,
+  d.tags, d.password_hash, d.enabled, d.quarantined_until, d.failures_since, d.failures,
+  d.released_at, d.created_at, d.updated_at, d.revision, d.address, d.dialect
+FROM device d
+WHERE d.project_id = $1 AND ($2 = 0 OR d.type_id = $2) AND d.sn = $3 AND d.sn <> ''
+  AND NOT EXISTS (SELECT 1 FROM device_import i WHERE i.id = d.import_id)
+ORDER BY d.id LIMIT 2;
+
+-- name: device_claim_open :exec writer
+-- in: device_id int, opened_at int
+INSERT INTO device_claim (device_id, opened_at) VALUES ($1, $2)
+ON CONFLICT (device_id) DO UPDATE SET opened_at = excluded.opened_at;
+
+-- name: device_claim_close :exec writer
+-- in: device_id int
+DELETE FROM device_claim WHERE device_id = $1;
+
+-- name: device_claim :one reader
+-- in: device_id int    out: opened_at int, 1 when it was heard of since
+SELECT c.opened_at,
+  EXISTS (SELECT 1 FROM device_state s WHERE s.device_id = c.device_id AND s.seen_at >= c.opened_at)
+  OR EXISTS (SELECT 1 FROM device_module m
+    WHERE m.device_id = c.device_id AND m.reported_at >= c.opened_at)
+FROM device_claim c WHERE c.device_id = $1;
 
 -- What is on its way down to devices.
 

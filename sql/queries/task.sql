@@ -17,23 +17,77 @@ UPDATE task SET name = $2, enabled = $3, action = $4, params = $5, type_id = $6,
 WHERE id = $1;
 
 -- name: task_delete :exec writer
--- in: id. Its runs go with it.
+-- in: id. What is left of its runs goes with it.
 DELETE FROM task WHERE id = $1;
+
+-- name: task_gone :exec writer
+-- in: id. Nobody sees it any more.
+UPDATE task SET gone = 1, enabled = 0, next_at = NULL WHERE id = $1;
+
+-- name: task_gone_next :one reader
+-- out: id int of one that is to be removed
+SELECT id FROM task INDEXED BY task_gone WHERE gone = 1 AND id > 0 LIMIT 1;
+
+-- name: task_after :one reader
+-- in: after int    out: id int
+SELECT id FROM task WHERE id > $1 ORDER BY id LIMIT 1;
+
+-- name: task_run_any :one reader
+-- in: task_id int    out: id int
+SELECT id FROM task_run WHERE task_id = $1 LIMIT 1;
+
+-- name: task_run_gone_next :one reader
+-- out: id int of one that is to be removed
+SELECT id FROM task_run INDEXED BY task_run_gone WHERE gone = 1 AND id > 0 LIMIT 1;
+
+-- name: task_run_old :exec writer
+-- in: task_id int, runs that are kept int, ended before int, limit int
+-- One that is under way, or has messages that wait, stays.
+UPDATE task_run SET gone = 1 WHERE id IN (
+  SELECT r.id FROM task_run r
+  WHERE r.task_id = $1 AND r.gone = 0 AND r.ended_at IS NOT NULL
+    AND (r.ended_at < $3 OR r.id <= (SELECT n.id FROM task_run n
+      WHERE n.task_id = $1 AND n.gone = 0 AND n.ended_at IS NOT NULL
+      ORDER BY n.id DESC LIMIT 1 OFFSET $2))
+    AND NOT EXISTS (SELECT 1 FROM task_kept k WHERE k.run_id = r.id)
+  LIMIT $4);
+
+-- name: task_run_drop :exec writer
+-- in: id
+DELETE FROM task_run WHERE id = $1;
+
+-- Parts of a run or a task, at most $2 rows.
+
+-- name: task_run_device_drop :exec writer
+DELETE FROM task_run_device WHERE run_id = $1 AND device_id IN
+  (SELECT device_id FROM task_run_device WHERE run_id = $1 ORDER BY device_id LIMIT $2);
+
+-- name: task_run_target_drop :exec writer
+DELETE FROM task_run_target WHERE run_id = $1 AND device_id IN
+  (SELECT device_id FROM task_run_target WHERE run_id = $1 ORDER BY device_id LIMIT $2);
+
+-- name: task_kept_drop :exec writer
+DELETE FROM task_kept WHERE task_id = $1 AND device_id IN
+  (SELECT device_id FROM task_kept WHERE task_id = $1 LIMIT $2);
+
+-- name: task_device_drop :exec writer
+DELETE FROM task_device WHERE task_id = $1 AND device_id IN
+  (SELECT device_id FROM task_device WHERE task_id = $1 ORDER BY device_id LIMIT $2);
 
 -- name: task_by_id :one reader
 -- in: id int, project_id int (0 = any)    out: task
 SELECT id, project_id, name, enabled, action, params, type_id, tags, schedule, timezone, grace_s,
   rate_per_minute, next_at, created_at, updated_at, revision
-FROM task WHERE id = $1 AND ($2 = 0 OR project_id = $2);
+FROM task WHERE id = $1 AND ($2 = 0 OR project_id = $2) AND gone = 0;
 
 -- name: task_list :many reader
 -- in: project_id int, after int, limit int    out: task
 SELECT id, project_id, name, enabled, action, params, type_id, tags, schedule, timezone, grace_s,
   rate_per_minute, next_at, created_at, updated_at, revision
-FROM task WHERE project_id = $1 AND id > $2 ORDER BY id LIMIT $3;
+FROM task WHERE project_id = $1 AND id > $2 AND gone = 0 ORDER BY id LIMIT $3;
 
 -- name: task_count :one reader
-SELECT count(*) FROM task WHERE project_id = $1;
+SELECT count(*) FROM task WHERE project_id = $1 AND gone = 0;
 
 -- name: task_due :one reader
 -- in: now int    out: task, the one that is due for the longest time
@@ -128,12 +182,12 @@ UPDATE task_run SET state = $2, reason = $3, ended_at = $4 WHERE id = $1;
 -- name: task_run_by_id :one reader
 -- in: id int, task_id int    out: run
 SELECT id, task_id, cause, state, reason, due_at, started_at, ended_at
-FROM task_run WHERE id = $1 AND task_id = $2;
+FROM task_run WHERE id = $1 AND task_id = $2 AND gone = 0;
 
 -- name: task_run_list :many reader
 -- in: task_id int, before int, limit int    out: run, newest first
 SELECT id, task_id, cause, state, reason, due_at, started_at, ended_at
-FROM task_run WHERE task_id = $1 AND id < $2 ORDER BY id DESC LIMIT $3;
+FROM task_run WHERE task_id = $1 AND id < $2 AND gone = 0 ORDER BY id DESC LIMIT $3;
 
 -- name: task_run_counts :many reader
 -- in: run_id int    out: result text, reason text, n int
@@ -171,8 +225,8 @@ WHERE l.run_id = $1 AND l.device_id > $2 AND ($4 IS NULL OR l.result = $4)
 ORDER BY l.device_id LIMIT $3;
 
 -- name: task_seen_at :one reader
--- in: device_id int    out: seen_at int
-SELECT seen_at FROM device_state WHERE device_id = $1;
+-- in: device_id int    out: seen_at int, online int, online_at int (by its gateway's word)
+SELECT seen_at, online, online_at FROM device_state WHERE device_id = $1;
 
 -- name: task_kept_put :exec writer
 -- in: device_id, task_id, run_id
@@ -194,3 +248,8 @@ DELETE FROM task_kept WHERE device_id = $1 AND task_id = $2;
 -- name: task_kept_devices :many reader scan
 -- out: device_id int, ascending
 SELECT DISTINCT device_id FROM task_kept ORDER BY device_id;
+
+-- name: task_run_told :one reader
+-- in: run_id int    out: project_id int, task_id int, name, cause, state, reason text
+SELECT t.project_id, t.id, t.name, r.cause, r.state, r.reason
+FROM task_run r JOIN task t ON t.id = r.task_id WHERE r.id = $1;

@@ -15,6 +15,12 @@ SELECT id, project_id, device_id, firmware_id, module, from_version, to_version,
   deadline_at, created_at, updated_at, ended_at
 FROM ota_update WHERE id = $1;
 
+-- name: update_linked :one reader
+-- in: id int    out: project_id, firmware_id, to_version, state of the update, enabled of its device
+SELECT u.project_id, u.firmware_id, u.to_version, u.state, d.enabled
+FROM ota_update u JOIN device d ON d.id = u.device_id
+WHERE u.id = $1;
+
 -- name: update_active :many reader
 -- in: device_id int, gateway_id int (0 = none)    out: update
 -- The bound on module keeps the planner to index ota_update_active: the others hold the ended too.

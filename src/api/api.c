@@ -7,9 +7,10 @@
 enum { READER_CACHE_KIB = 4096, TICK_MS = 1000 };
 
 const struct http_route *const api_tables[] = {
-    open_routes,    hook_routes,     download_routes, device_routes, update_routes, task_routes,
-    run_routes,     firmware_routes, type_routes,     rule_routes,   token_routes,  project_routes,
-    command_routes, app_routes,      eztcloud_routes, NULL,
+    open_routes,    hook_routes,    download_routes, device_routes,   update_routes,
+    task_routes,    run_routes,     firmware_routes, type_routes,     rule_routes,
+    token_routes,   project_routes, connect_routes,  audit_routes,    event_routes,
+    webhook_routes, command_routes, app_routes,      eztcloud_routes, NULL,
 };
 
 /* ---- is the core there? ---- */
@@ -55,6 +56,7 @@ static void *thread_open(void *arg, int index, struct loop *loop)
     t->index = index;
     t->loop = loop;
     t->tokens = token_cache_new();
+    t->feed = feed_new(t);
     if (db_open(t->api->env.db_path, DB_READ, READER_CACHE_KIB, &t->db, &f) < 0)
         LOG(LOG_ERROR, "api", "an http thread has no database", KV("why", f.text));
     if (index == 0) {
@@ -70,6 +72,7 @@ static void thread_close(void *arg, void *thread_arg)
     (void)arg;
     if (t->timer)
         loop_timer_free(t->timer);
+    feed_free(t->feed);
     db_close(t->db);
     token_cache_free(t->tokens);
     free(t);
@@ -104,7 +107,9 @@ int api_open(const struct api_env *env, struct api **ret, struct fail *f)
     api->env = *env;
     pthread_mutex_init(&api->bytes_lock, NULL);
     pthread_mutex_init(&api->unsent_lock, NULL);
-    api->limit = limit_new(env->conf->http_auth_failures_per_minute);
+    pthread_mutex_init(&api->feeds_lock, NULL);
+    api->limit = limit_new(env->conf->http_auth_failures_per_minute, 60);
+    api->connects = limit_new(env->conf->connect_per_hour, 3600);
     api->busy = busy_new();
     rc = find_default(api, f);
     if (rc < 0) {
@@ -123,10 +128,12 @@ void api_close(struct api *api)
         return;
     served_drop(api);
     limit_free(api->limit);
+    limit_free(api->connects);
     busy_free(api->busy);
     db_close(api->bytes_db);
     pthread_mutex_destroy(&api->bytes_lock);
     pthread_mutex_destroy(&api->unsent_lock);
+    pthread_mutex_destroy(&api->feeds_lock);
     free(api->openapi);
     free(api);
 }

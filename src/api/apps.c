@@ -150,6 +150,8 @@ static int find(struct write *w, struct db *db, struct project *p, struct projec
 
     if (rc == E_NOTFOUND)
         return write_not_found(w, "project with applications");
+    if (rc == 0)
+        app_json(&w->before, app);
     return rc < 0 ? rc : write_if_match(w, app->revision);
 }
 

@@ -10,7 +10,10 @@ static const struct json_field fields[] = {
      "MQTT username; unique in the whole installation."},
     {"device_type", JK_KEY, JF_REQUIRED | JF_CREATE_ONLY, 1, 64, NULL, NULL, "Key of its type."},
     {"name", JK_STRING, 0, 0, 255, NULL, "", "What people read."},
-    {"sn", JK_STRING, 0, 0, 128, NULL, "", "Serial number."},
+    {"sn", JK_STRING, 0, 0, 128, NULL, "",
+     "Serial number. Foreign topics of its type are the device's while no other one of the type "
+     "has "
+     "the same."},
     {"tags", JK_STRINGS, 0, 0, 64, NULL, "[]", "Words to find it by, without commas."},
     {"timezone", JK_STRING, 0, 0, 64, NULL, "", "IANA name; empty: that of its type."},
     {"enabled", JK_BOOL, 0, 0, 0, NULL, "true", "A device that is not gets nothing."},
@@ -336,6 +339,11 @@ static int find(struct write *w, struct db *db, struct device *d)
     int rc = device_by_key(db, w->who.project_id, w->key, &w->a, d);
     if (rc == E_NOTFOUND)
         return write_not_found(w, "device");
+    if (rc < 0)
+        return rc;
+    struct catalog *c = catalog_cell_get(w->api->env.catalog);
+    rc = device_write_json(&w->before, db, c, d, w->api);
+    catalog_unref(c);
     return rc < 0 ? rc : write_if_match(w, d->revision);
 }
 
@@ -348,6 +356,8 @@ static int run_patch(struct write *w, struct db *db)
     d.updated_at = w->now;
     if (rc == 0)
         rc = stored(w, device_update(db, &d, &w->fail));
+    if (rc == 0 && w->ext) /* a login that an operator gave is not for the asking */
+        rc = device_claim_close(db, d.id);
     return rc < 0 ? rc : answer_with(w, db, w->key);
 }
 
@@ -358,7 +368,8 @@ static void handle_patch(struct http_request *r, void *arg)
         return;
     struct write *w = write_new(r, run_patch);
     w->in = in;
-    w->credentials = json_object_get(in, "password") || json_object_get(in, "enabled");
+    w->credentials = json_object_get(in, "password") || json_object_get(in, "enabled") ||
+                     json_object_get(in, "sn");
     w->login = w->key;
     take_password(w, json_get_str(in, "password", NULL));
     write_go(w, r);
@@ -406,6 +417,29 @@ static void handle_release(struct http_request *r, void *arg)
         write_go(w, r);
 }
 
+static int run_claim(struct write *w, struct db *db)
+{
+    struct device d;
+    int rc = find(w, db, &d);
+    if (rc == 0 && (d.gateway_id || strchr(d.key, ':'))) {
+        w->status = 409;
+        w->code = "no_login";
+        return fail(&w->fail, E_CONFLICT,
+                    "A device behind a gateway, or with a colon in its key, has no login.");
+    }
+    if (rc == 0)
+        rc = device_claim_open(db, d.id, w->now);
+    return rc < 0 ? rc : answer_with(w, db, w->key);
+}
+
+static void handle_claim(struct http_request *r, void *arg)
+{
+    (void)arg;
+    struct write *w = write_new(r, run_claim);
+    if (write_idempotent(w, r, NULL, 0) == 0)
+        write_go(w, r);
+}
+
 static const struct op op_list = {.summary = "List devices; `version` is of `module`, main if "
                                              "absent",
                                   .out = &device_table,
@@ -429,6 +463,10 @@ static const struct op op_release = {.summary =
                                          "Lift the device's quarantine and forget its failures",
                                      .out = &device_table,
                                      .status = 200};
+static const struct op op_claim = {
+    .summary = "Let the device fetch a new login (/api/connect) until it is heard of again",
+    .out = &device_table,
+    .status = 200};
 static const struct op op_import = {
     .summary = "Register many devices, one per row; all or none unless partial=1. A row without "
                "a password makes a device that can't log in to the broker",
@@ -453,5 +491,6 @@ const struct http_route device_routes[] = {
     {"GET", PATH "/:key/explain", HTTP_BODY_NONE, 0, device_explain_handle, OP(op_explain), VIEWER},
     {"POST", PATH "/:key/release", HTTP_BODY_WHOLE, 65536, handle_release, OP(op_release),
      OPERATOR},
+    {"POST", PATH "/:key/bootstrap", HTTP_BODY_WHOLE, 65536, handle_claim, OP(op_claim), OPERATOR},
     {.method = NULL},
 };

@@ -225,39 +225,39 @@ static int status_of(int rc)
     }
 }
 
-/* The update and the file that a token stands for: 0, E_AUTH, E_GONE, E_NOTFOUND or an error. */
-static int resolve(struct http_request *r, struct update *u, int *no, struct firmware_file *file)
+struct target {
+    struct update_linked update;
+    int64_t update_id;
+    int file_no;
+    struct firmware_file file; /* without its name */
+};
+
+/* The update and the file that a token stands for: 0, E_AUTH, E_GONE, E_NOTFOUND or an error.
+ * Nothing is kept between requests: what was cancelled or disabled stops with the next one. */
+static int resolve(struct http_request *r, struct target *ret)
 {
     const struct call *c = call_of(r);
-    struct arena *a = http_arena(r);
     struct firmware row = {.id = 0};
-    struct device d;
-    int64_t id;
 
-    int rc = link_read(c->api->env.link_key, http_param(r, "token"), clock_now_ms(), &id, no);
-    if (rc < 0)
-        return rc;
-    rc = update_by_id(c->db, id, a, u);
+    int rc = link_read(c->api->env.link_key, http_param(r, "token"), clock_now_ms(),
+                       &ret->update_id, &ret->file_no);
     if (rc == 0)
-        rc = device_by_id(c->db, u->device_id, a, &d);
+        rc = update_linked(c->db, ret->update_id, &ret->update);
     if (rc < 0)
         return rc;
-    if (!d.enabled)
-        return E_AUTH;
-    if (update_is_final(u->state) || u->state == UPDATE_PLANNED)
-        return E_GONE;
     struct catalog *cat = catalog_cell_get(c->api->env.catalog);
-    const struct firmware *fw = catalog_firmware(cat, u->firmware_id);
+    const struct firmware *fw = catalog_firmware(cat, ret->update.firmware_id);
     if (!fw) {
-        rc = firmware_by_id(c->db, u->project_id, u->firmware_id, a, &row);
+        rc = firmware_by_id(c->db, ret->update.project_id, ret->update.firmware_id, http_arena(r),
+                            &row);
         json_decref(row.hardware);
-        fw = rc == 0 ? &row : NULL;
+        fw = &row;
     }
-    if (rc == 0 && (*no < 1 || (size_t)*no > fw->n_files))
+    if (rc == 0 && (ret->file_no < 1 || (size_t)ret->file_no > fw->n_files))
         rc = E_NOTFOUND;
     if (rc == 0) {
-        *file = fw->files[*no - 1];
-        file->name = NULL; /* it may go with the snapshot */
+        ret->file = fw->files[ret->file_no - 1];
+        ret->file.name = NULL; /* it may go with the snapshot */
     }
     catalog_unref(cat);
     return rc;
@@ -267,45 +267,41 @@ static void handle(struct http_request *r, void *arg)
 {
     const struct call *c = call_of(r);
     char md5[2 * MD5_SIZE + 1], etag[2 * SHA256_SIZE + 1];
-    struct firmware_file file;
-    struct update u;
-    int no, fd = -1;
+    struct target t;
+    int fd = -1;
     (void)arg;
     if (!c->db) {
         refuse(r, 503);
         return;
     }
-    int rc = db_begin(c->db);
-    if (rc == 0)
-        rc = resolve(r, &u, &no, &file);
-    db_rollback(c->db);
+    int rc = resolve(r, &t);
     if (rc < 0) {
         refuse(r, status_of(rc));
         return;
     }
-    hex_encode(file.digests.md5, MD5_SIZE, md5);
-    hex_encode(file.digests.sha256, SHA256_SIZE, etag);
+    hex_encode(t.file.digests.md5, MD5_SIZE, md5);
+    hex_encode(t.file.digests.sha256, SHA256_SIZE, etag);
     http_add_header(r, "x-MD5", md5);
     http_add_header(r, "Cache-Control", "private, no-transform");
-    if (has_it_already(r, u.to_version, md5)) {
+    if (has_it_already(r, t.update.to_version, md5)) {
         http_reply(r, 304, NULL, NULL, 0);
         return;
     }
-    rc = store_get(c->api->env.store, file.digests.sha256, file.digests.size, &fd);
+    rc = store_get(c->api->env.store, t.file.digests.sha256, t.file.digests.size, &fd);
     if (rc < 0) {
         char id[24];
         LOG(LOG_ERROR, "api", "firmware bytes cannot be read", KV("sha256", etag),
-            KV("update", log_int(id, u.id)), KV_RC(rc));
+            KV("update", log_int(id, t.update_id)), KV_RC(rc));
         refuse(r, 503);
         return;
     }
     struct http_file out = {.fd = fd,
-                            .size = file.digests.size,
+                            .size = t.file.digests.size,
                             .etag = etag,
                             .content_type = "application/octet-stream"};
     if (!http_is_head(r)) {
         out.sent = on_sent;
-        out.arg = served_new(r, u.id, no, file.digests.size);
+        out.arg = served_new(r, t.update_id, t.file_no, t.file.digests.size);
         out.free_fn = on_free;
     }
     http_reply_file(r, &out);

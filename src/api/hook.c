@@ -96,6 +96,26 @@ static void handle_auth(struct http_request *r, void *arg)
             : deny);
 }
 
+/* By the foreign topics of its type, if its serial number is its own. */
+static bool may_by_sn(struct http_request *r, const char *username, bool publish, const char *topic)
+{
+    const struct call *c = call_of(r);
+    struct catalog *catalog = catalog_cell_get(c->api->env.catalog);
+    const struct type_topic *const *any;
+    const struct device_type *type = NULL;
+    struct device d, same;
+    bool may = false;
+
+    if (c->db && catalog_topics(catalog, &any) > 0 &&
+        device_by_key(c->db, 0, username, http_arena(r), &d) == 0)
+        type = catalog_type(catalog, d.type_id);
+    if (type && topic_sn_ok(d.sn, strlen(d.sn)))
+        may = type_topics_may(&type->topics, d.sn, publish, topic) &&
+              device_by_sn(c->db, d.type_id, str_of(d.sn), http_arena(r), &same) == 0;
+    catalog_unref(catalog);
+    return may;
+}
+
 static void handle_acl(struct http_request *r, void *arg)
 {
     const struct call *c = call_of(r);
@@ -108,8 +128,10 @@ static void handle_acl(struct http_request *r, void *arg)
     const char *topic = json_get_str(in, "topic", ""), *action = json_get_str(in, "action", "");
     bool publish = strcmp(action, "publish") == 0;
     bool known = publish || strcmp(action, "subscribe") == 0;
-    say(r,
-        known && (is_service(c, username) || device_may(username, publish, topic)) ? allow : deny);
+    say(r, known && (is_service(c, username) || device_may(username, publish, topic) ||
+                     may_by_sn(r, username, publish, topic))
+               ? allow
+               : deny);
 }
 
 static const struct op op_auth = {.summary = "An EMQX broker asks whether a client may log in",

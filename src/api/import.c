@@ -9,9 +9,11 @@
  */
 #include "import.h"
 
+#include "event.h"
+
 #include <stdio.h>
 
-enum { BATCH_ROWS = 100, WAITING_MAX = 2, LISTED_MAX = 100, DROP_ROWS = 500 };
+enum { WAITING_MAX = 2, DROP_ROWS = 500 };
 
 static const struct json_field fields[] = {
     {"imported", JK_INT, JF_READ_ONLY, 0, 0, NULL, NULL, "Devices that are registered now."},
@@ -21,63 +23,10 @@ static const struct json_field fields[] = {
 };
 const struct table import_table = {"ImportResult", fields, ARRAY_LEN(fields)};
 
-struct row_error {
-    uint64_t row;
-    char code[32], detail[160];
-};
-struct row_errors {
-    uint64_t count;
-    size_t listed;
-    struct row_error list[LISTED_MAX];
-};
-
-struct import_row {
-    uint64_t row;
-    const char *gateway;
-    struct device device;
-};
-struct import;
-struct batch {
-    struct db_job job;
-    struct batch *next;
-    struct import *im;
-    struct arena a;
-    size_t n;
-    int64_t import_id; /* as run made it, or found it */
-    uint64_t inserted;
-    struct row_errors errs;
-    struct import_row rows[BATCH_ROWS];
-};
-
-struct import {
-    struct write *w;
-    struct api *api;
-    struct http_request *r;
-    bool partial;
-
-    /* the http thread's */
-    struct db *db;
-    struct import_parser parser;
-    struct batch *filling;
-    char type_key[68], zone[68];
-    int64_t type_id;
-    bool replay; /* the key was used: only the body's digest is wanted */
-    struct digest_stream *digest;
-
-    pthread_mutex_t lock; /* guards what follows */
-    int64_t id;           /* of the import; 0 = not begun */
-    struct batch *waiting, **waiting_end;
-    int n_waiting;
-    bool in_flight, paused, ended, gone;
-    uint64_t imported;
-    struct row_errors errs;
-    int rc; /* of the database */
-};
-
-static void note(struct row_errors *e, uint64_t row, const char *code, const char *detail)
+void import_note(struct row_errors *e, uint64_t row, const char *code, const char *detail)
 {
     e->count++;
-    if (e->listed == LISTED_MAX)
+    if (e->listed == IMPORT_LISTED_MAX)
         return;
     struct row_error *x = &e->list[e->listed++];
     x->row = row;
@@ -89,7 +38,7 @@ static void merge(struct row_errors *to, const struct row_errors *from)
 {
     uint64_t more = from->count - from->listed;
     for (size_t i = 0; i < from->listed; i++)
-        note(to, from->list[i].row, from->list[i].code, from->list[i].detail);
+        import_note(to, from->list[i].row, from->list[i].code, from->list[i].detail);
     to->count += more;
 }
 
@@ -186,7 +135,14 @@ static void result_members(struct obj *o, uint64_t imported, const struct row_er
 static int run_finish(struct write *w, struct db *db)
 {
     struct import *im = w->ext;
+    char data[64];
     int rc = im->id ? device_import_finish(db, im->id) : 0;
+    (void)str_fmt(data, sizeof(data), "{\"imported\":%llu}", (unsigned long long)im->imported);
+    if (rc == 0 && im->imported)
+        rc = event_add(db, &(struct event){.at = w->now,
+                                           .project_id = w->who.project_id,
+                                           .type = "device.imported",
+                                           .data = data});
     struct obj o = obj_begin(&w->body);
     result_members(&o, im->imported, &im->errs);
     obj_end(&o);
@@ -273,8 +229,8 @@ static int insert_row(struct batch *b, struct db *w, const struct import_row *ro
     if (row->gateway) {
         rc = find_gateway(w, b->im, b->import_id, row->gateway, &d.gateway_id);
         if (rc == E_NOTFOUND) {
-            note(&b->errs, row->row, "gateway_not_found",
-                 "The gateway does not exist and stands nowhere earlier in the file.");
+            import_note(&b->errs, row->row, "gateway_not_found",
+                        "The gateway does not exist and stands nowhere earlier in the file.");
             return 0;
         }
     }
@@ -284,7 +240,7 @@ static int insert_row(struct batch *b, struct db *w, const struct import_row *ro
         b->inserted++;
     if (!is_of_the_row(rc))
         return rc;
-    note(&b->errs, row->row, rc == -EEXIST ? "exists" : "invalid", f.text);
+    import_note(&b->errs, row->row, rc == -EEXIST ? "exists" : "invalid", f.text);
     return 0;
 }
 
@@ -366,7 +322,7 @@ static void batch_done(struct db_job *job, int rc)
     }
 }
 
-static void hand_over(struct import *im)
+void import_hand_over(struct import *im)
 {
     struct batch *b = im->filling;
     im->filling = NULL;
@@ -378,131 +334,6 @@ static void hand_over(struct import *im)
     im->n_waiting++;
     push(im);
     pthread_mutex_unlock(&im->lock);
-}
-
-/* ---- rows ---- */
-static int find_type(struct import *im, const char *key, int64_t *ret)
-{
-    struct device_type t;
-    struct arena a;
-
-    if (im->type_id && strcmp(im->type_key, key) == 0) {
-        *ret = im->type_id;
-        return 0;
-    }
-    arena_init(&a);
-    int rc = device_type_by_key(im->db, im->w->who.project_id, key, &a, &t);
-    if (rc == 0) {
-        *ret = im->type_id = t.id;
-        (void)str_copy(im->type_key, sizeof(im->type_key), key);
-    }
-    arena_done(&a);
-    return rc;
-}
-
-static bool zone_is_fine(struct import *im, const char *zone)
-{
-    if (!zone[0] || strcmp(im->zone, zone) == 0)
-        return true;
-    if (!timezone_is_known(zone))
-        return false;
-    (void)str_copy(im->zone, sizeof(im->zone), zone);
-    return true;
-}
-
-static void row_fails(struct import *im, uint64_t row, const char *code, const char *detail)
-{
-    pthread_mutex_lock(&im->lock);
-    note(&im->errs, row, code, detail);
-    pthread_mutex_unlock(&im->lock);
-}
-
-/* NULL = fine, else the code of what is wrong. */
-static const char *check_row(struct import *im, const json_t *in, struct json_errors *errs,
-                             int64_t *ret_type, int *ret_rc)
-{
-    struct fail f = {.rc = 0};
-    *ret_rc = 0;
-    errs->count = 0;
-    if (json_check(in, device_table.fields, device_table.n, false, errs) < 0)
-        return errs->list[0].code;
-    if (device_check_text(json_get_str(in, "key", ""), im->api->env.conf->mqtt_username, &f) < 0) {
-        json_error_add(errs, "/key", "invalid", "%s", f.text);
-        return "invalid";
-    }
-    if (!zone_is_fine(im, json_get_str(in, "timezone", ""))) {
-        json_error_add(errs, "/timezone", "invalid", "This time zone is not known here.");
-        return "invalid";
-    }
-    *ret_rc = find_type(im, json_get_str(in, "device_type", ""), ret_type);
-    if (*ret_rc == E_NOTFOUND) {
-        *ret_rc = 0;
-        json_error_add(errs, "/device_type", "not_found", "There is no such device type.");
-        return "device_type_not_found";
-    }
-    return NULL;
-}
-
-static void fill_row(struct import *im, uint64_t no, const json_t *in, int64_t type_id)
-{
-    struct batch *b = im->filling;
-    char hash[CRYPTO_PASSWORD_TEXT];
-
-    if (!b) {
-        b = im->filling = xcalloc(1, sizeof(*b));
-        b->im = im;
-        arena_init(&b->a);
-    }
-    struct import_row *row = &b->rows[b->n++];
-    const char *password = json_get_str(in, "password", NULL);
-    *row = (struct import_row){
-        .row = no,
-        .gateway = arena_strdup(&b->a, json_get_str(in, "gateway", NULL)),
-        .device = {.project_id = im->w->who.project_id,
-                   .type_id = type_id,
-                   .key = arena_strdup(&b->a, json_get_str(in, "key", "")),
-                   .name = arena_strdup(&b->a, json_get_str(in, "name", "")),
-                   .sn = arena_strdup(&b->a, json_get_str(in, "sn", "")),
-                   .address = arena_strdup(&b->a, json_get_str(in, "address", NULL)),
-                   .timezone = arena_strdup(&b->a, json_get_str(in, "timezone", "")),
-                   .enabled = json_get_bool(in, "enabled", true),
-                   .created_at = im->w->now}};
-    (void)strings_text(json_object_get(in, "tags"), &b->a, &row->device.tags);
-    if (password) {
-        crypto_password_hash(password, hash);
-        row->device.password_hash = arena_strdup(&b->a, hash);
-    }
-    if (b->n == BATCH_ROWS)
-        hand_over(im);
-}
-
-static int on_record(void *arg, uint64_t row, json_t *in, const char *code, const char *detail)
-{
-    struct import *im = arg;
-    struct json_errors errs;
-    int64_t type_id = 0;
-    int rc;
-
-    if (!in) {
-        row_fails(im, row, code, detail);
-        return 0;
-    }
-    code = check_row(im, in, &errs, &type_id, &rc);
-    if (rc < 0)
-        return rc;
-    if (code)
-        row_fails(im, row, code, errs.list[0].detail);
-    else
-        fill_row(im, row, in, type_id);
-    return 0;
-}
-
-static int on_bad_header(void *arg, const char *code, const char *detail)
-{
-    struct import *im = arg;
-    im->w->status = 422;
-    im->w->code = code;
-    return fail(&im->w->fail, E_PROTO, "%s", detail);
 }
 
 /* ---- the request ---- */
@@ -547,7 +378,7 @@ static void on_end(struct http_request *r, void *arg, int rc)
     if (rc == 0 && !im->replay)
         rc = import_parse_end(&im->parser);
     hash_body(im);
-    hand_over(im);
+    import_hand_over(im);
     if (rc == E_LIMIT) {
         w->status = 413;
         w->code = "too_large";
@@ -625,8 +456,8 @@ void device_import_handle(struct http_request *r, void *arg)
     im->waiting_end = &im->waiting;
     pthread_mutex_init(&im->lock, NULL);
     import_parser_init(&im->parser, csv);
-    im->parser.record = on_record;
-    im->parser.bad_header = on_bad_header;
+    im->parser.record = import_record;
+    im->parser.bad_header = import_bad_header;
     im->parser.arg = im;
     w->ext = im;
     w->ext_free = import_free;

@@ -14,17 +14,18 @@ struct bucket {
 };
 struct limit {
     pthread_mutex_t lock;
-    double per_minute;
+    double most, per_us;
     struct bucket slots[SLOTS];
     uint8_t good[GOOD][SHA256_SIZE];
     size_t next_good;
 };
 
-struct limit *limit_new(int64_t per_minute)
+struct limit *limit_new(int64_t most, int64_t window_s)
 {
     struct limit *l = xcalloc(1, sizeof(*l));
     pthread_mutex_init(&l->lock, NULL);
-    l->per_minute = (double)(per_minute > 0 ? per_minute : 1);
+    l->most = (double)(most > 0 ? most : 1);
+    l->per_us = l->most / (double)window_s / 1e6;
     return l;
 }
 
@@ -40,9 +41,9 @@ static void refill(const struct limit *l, struct bucket *b, int64_t now_us)
 {
     double gone = (double)(now_us - b->at_us);
     if (gone > 0)
-        b->left += gone * l->per_minute / 60e6;
-    if (b->left > l->per_minute)
-        b->left = l->per_minute;
+        b->left += gone * l->per_us;
+    if (b->left > l->most)
+        b->left = l->most;
     b->at_us = now_us;
 }
 
@@ -65,7 +66,7 @@ static struct bucket *find(struct limit *l, const char *address, int64_t now_us,
     }
     if (!make)
         return NULL;
-    *best = (struct bucket){key, now_us, l->per_minute};
+    *best = (struct bucket){key, now_us, l->most};
     return best;
 }
 
@@ -75,7 +76,7 @@ int64_t limit_wait(struct limit *l, const char *address, int64_t now_us)
     pthread_mutex_lock(&l->lock);
     const struct bucket *b = find(l, address, now_us, false);
     if (b && b->left < 1)
-        wait = (int64_t)((1 - b->left) * 60 / l->per_minute) + 1;
+        wait = (int64_t)((1 - b->left) / l->per_us / 1e6) + 1;
     pthread_mutex_unlock(&l->lock);
     return wait;
 }

@@ -70,7 +70,7 @@ static void add_query(json_t *list, const char *words)
         (void)str_fmt(name, sizeof(name), "%.*s", (int)n, words);
         bool number = strcmp(name, "limit") == 0 || strcmp(name, "firmware") == 0;
         bool flag = strcmp(name, "total") == 0 || strcmp(name, "enabled") == 0 ||
-                    strcmp(name, "partial") == 0;
+                    strcmp(name, "partial") == 0 || strcmp(name, "all") == 0;
         json_array_append_new(list, parameter(name, "query", false,
                                               number ? "integer"
                                               : flag ? "boolean"
@@ -144,6 +144,11 @@ static json_t *responses(const struct op *op)
     if (op->out)
         set(fine, "content",
             content("application/json", op->list ? page_schema(op) : schema_ref(op->out, "")));
+    if (op->answer) {
+        json_t *text = json_object();
+        set(text, "type", json_string("string"));
+        set(fine, "content", content(op->answer, text));
+    }
     set(all, status, fine);
     set(problem, "description", json_string("A problem (RFC 9457)"));
     set(problem, "content", content("application/problem+json", ref("Problem", "")));
@@ -210,12 +215,27 @@ static json_t *problem_schema(void)
 static json_t *components(void)
 {
     static const struct table *const tables[] = {
-        &project_table,    &token_table,          &type_table,
-        &device_table,     &rule_table,           &firmware_table,
-        &update_table,     &explain_table,        &import_table,
-        &task_table,       &run_request_table,    &run_table,
-        &run_device_table, &command_table,        &attributes_push_table,
-        &app_table,        &eztcloud_login_table, &eztcloud_attrs_table,
+        &project_table,
+        &token_table,
+        &type_table,
+        &device_table,
+        &rule_table,
+        &firmware_table,
+        &update_table,
+        &explain_table,
+        &import_table,
+        &task_table,
+        &run_request_table,
+        &run_table,
+        &run_device_table,
+        &audit_table,
+        &webhook_table,
+        &webhook_delivery_table,
+        &command_table,
+        &attributes_push_table,
+        &app_table,
+        &eztcloud_login_table,
+        &eztcloud_attrs_table,
     };
     json_t *c = json_object(), *schemas = json_object(), *security = json_object(),
            *bearer = json_object();

@@ -31,21 +31,26 @@ struct op {
     const char *query;            /* "limit|after|…"; NULL = no query parameter is known */
     int status;                   /* of success */
     bool list, patch;
-    const char *body; /* content types of a body that is no JSON of `in`, "a|b" */
+    const char *body;   /* content types of a body that is no JSON of `in`, "a|b" */
+    const char *answer; /* content type of an answer that is no JSON */
 };
 #define LIST_QUERY "limit|after|total"
 #define OP(o)      ((void *)(uintptr_t) & (o)) /* http_route.arg is not const */
 
 extern const struct table project_table, token_table, type_table, device_table, rule_table,
     firmware_table, update_table, explain_table, import_table, task_table, run_request_table,
-    run_table, run_device_table, command_table, attributes_push_table, app_table,
-    eztcloud_login_table, eztcloud_attrs_table;
+    run_table, run_device_table, connect_table, certificate_table, audit_table, webhook_table,
+    webhook_delivery_table, command_table, attributes_push_table, app_table, eztcloud_login_table,
+    eztcloud_attrs_table;
 extern const struct http_route project_routes[], token_routes[], type_routes[], device_routes[],
     rule_routes[], firmware_routes[], update_routes[], task_routes[], run_routes[], open_routes[],
-    download_routes[], hook_routes[], command_routes[], app_routes[], eztcloud_routes[];
+    download_routes[], hook_routes[], connect_routes[], audit_routes[], event_routes[],
+    webhook_routes[], command_routes[], app_routes[], eztcloud_routes[];
 extern const struct http_route *const api_tables[]; /* all of them, NULL-terminated */
 
 /* ---- state ---- */
+#define API_FEEDS_MAX 64 /* http.threads at most */
+struct feed;
 struct who {
     int64_t project_id, token_id;
     enum scope scope;
@@ -54,7 +59,7 @@ struct api {
     struct api_env env;
     int64_t default_project;
     _Atomic uint64_t tokens_changed; /* counts commits that changed tokens */
-    struct limit *limit;
+    struct limit *limit, *connects;
     struct busy *busy; /* idempotency keys whose request is under way */
     /* Making bytes permanent and removing unused ones exclude each other; so no upload is
      * answered whose bytes a deletion of the same content has just taken away. */
@@ -66,6 +71,9 @@ struct api {
     pthread_mutex_t unsent_lock;
     struct served *unsent; /* downloads whose last word could not be handed over yet */
     char *openapi;
+    pthread_mutex_t feeds_lock;
+    struct feed *feeds[API_FEEDS_MAX]; /* of each http thread, under feeds_lock */
+    atomic_long subscribers;
 };
 struct token_cache;
 struct api_thread {
@@ -73,6 +81,7 @@ struct api_thread {
     struct loop *loop;
     struct db *db;
     struct token_cache *tokens;
+    struct feed *feed;
     struct loop_timer *timer;
     int index;
 };
@@ -96,8 +105,12 @@ int api_before(struct http_request *r, const struct http_route *route, void *arg
 struct token_cache *token_cache_new(void);
 void token_cache_free(struct token_cache *c);
 
-/* ---- failures per address (limit.c); any thread ---- */
-struct limit *limit_new(int64_t per_minute);
+/* ---- live events (feed.c): one feed per http thread, on that thread ---- */
+struct feed *feed_new(struct api_thread *t);
+void feed_free(struct feed *f);
+
+/* ---- failures, or requests, per address (limit.c); any thread ---- */
+struct limit *limit_new(int64_t most, int64_t window_s);
 void limit_free(struct limit *l);
 /* Seconds until the address may try again; 0 = now. */
 int64_t limit_wait(struct limit *l, const char *address, int64_t now_us);
@@ -171,6 +184,7 @@ struct write {
     json_t *in;
     const char *key; /* path parameter, If-Match: in the arena */
     const char *if_match;
+    const char *path, *address, *request_id; /* in the arena */
     int64_t id;
     void *ext;
     void (*ext_free)(void *ext);
@@ -183,6 +197,7 @@ struct write {
     /* the answer; reset before each run */
     int status;
     struct sbuf body;
+    struct sbuf before; /* the object as it was, JSON, for the audit log; without secrets */
     char etag[48], location[192];
     const char *code; /* of a failure, when err's own would be too coarse */
     struct fail fail;
@@ -210,6 +225,8 @@ void write_created(struct write *w, int64_t revision, const char *fmt, ...) PRIN
 /* Look for a stored answer: 1 = found (the answer is filled), 0 = none, or an error. */
 int write_replay(struct write *w, struct db *db);
 int write_remember(struct write *w, struct db *db);
+/* The row of the audit log (audit.c): what was done, before and after. */
+int write_audit(struct write *w, struct db *db) MUST_USE;
 
 /* Idempotency keys under way. */
 struct busy *busy_new(void);

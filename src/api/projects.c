@@ -9,6 +9,10 @@
 static const struct json_field fields[] = {
     {"key", JK_KEY, JF_REQUIRED | JF_CREATE_ONLY, 1, KEY_MAX, NULL, NULL, "Unique name in paths."},
     {"name", JK_STRING, JF_REQUIRED, 1, 255, NULL, NULL, "What people read."},
+    {"bootstrap", JK_ENUM, 0, 0, 0, "off|once|always", "off",
+     "Whether devices may fetch their login: never, until they are heard of, or at any time."},
+    {"bootstrap_create", JK_INT, 0, 0, 1000000, NULL, "0",
+     "So many devices may still make themselves by that; counts down."},
     {"created_at", JK_TIME, JF_READ_ONLY, 0, 0, NULL, NULL, "When it was made."},
     {"updated_at", JK_TIME, JF_READ_ONLY, 0, 0, NULL, NULL, "When it last changed."},
     {"revision", JK_INT, JF_READ_ONLY, 0, 0, NULL, NULL, "Counts changes; the ETag's number."},
@@ -20,10 +24,24 @@ static void project_json(struct sbuf *b, const struct project *p)
     struct obj o = obj_begin(b);
     obj_str(&o, "key", p->key);
     obj_str(&o, "name", p->name);
+    obj_str(&o, "bootstrap", bootstrap_name(p->bootstrap));
+    obj_int(&o, "bootstrap_create", p->bootstrap_create);
     obj_time(&o, "created_at", p->created_at);
     obj_time(&o, "updated_at", p->updated_at);
     obj_int(&o, "revision", p->revision);
     obj_end(&o);
+}
+
+/* Members of the request over what *p holds. */
+static void project_take(const json_t *in, struct project *p)
+{
+    const char *bootstrap = json_get_str(in, "bootstrap", bootstrap_name(p->bootstrap));
+
+    p->name = json_get_str(in, "name", p->name);
+    for (int b = 0; b < BOOTSTRAP__COUNT; b++)
+        if (strcmp(bootstrap, bootstrap_name((enum bootstrap)b)) == 0)
+            p->bootstrap = (enum bootstrap)b;
+    p->bootstrap_create = json_get_int(in, "bootstrap_create", p->bootstrap_create);
 }
 
 static int list_one(void *arg, const struct project *p)
@@ -60,7 +78,7 @@ static void handle_get(struct http_request *r, void *arg)
         http_fail(r, rc, NULL);
     } else {
         project_json(&b, &p);
-        etag_text(etag, p.revision, NULL);
+        etag_text(etag, p.revision, &b); /* bootstrap_create moves by itself */
         answer_object(r, etag, &b);
     }
     sbuf_done(&b);
@@ -68,10 +86,10 @@ static void handle_get(struct http_request *r, void *arg)
 
 static int run_create(struct write *w, struct db *db)
 {
-    struct project p = {.key = json_get_str(w->in, "key", ""),
-                        .name = json_get_str(w->in, "name", ""),
-                        .created_at = w->now};
+    struct project p = {.key = json_get_str(w->in, "key", ""), .name = "", .created_at = w->now};
     int64_t token_id;
+
+    project_take(w->in, &p);
     int rc = project_insert(db, &p, &w->fail);
     if (rc == 0)
         rc = project_by_key(db, p.key, &w->a, &p);
@@ -80,7 +98,8 @@ static int run_create(struct write *w, struct db *db)
     if (rc < 0)
         return rc;
     project_json(&w->body, &p);
-    write_created(w, p.revision, "/api/v1/projects/%s", p.key);
+    write_created(w, 0, "/api/v1/projects/%s", p.key);
+    etag_text(w->etag, p.revision, &w->body);
     return 0;
 }
 
@@ -107,6 +126,8 @@ static int find(struct write *w, struct db *db, struct project *p)
     int rc = project_by_key(db, w->key, &w->a, p);
     if (rc == E_NOTFOUND)
         return write_not_found(w, "project");
+    if (rc == 0)
+        project_json(&w->before, p);
     return rc < 0 ? rc : write_if_match(w, p->revision);
 }
 
@@ -116,7 +137,7 @@ static int run_patch(struct write *w, struct db *db)
     int rc = find(w, db, &p);
     if (rc < 0)
         return rc;
-    p.name = json_get_str(w->in, "name", p.name);
+    project_take(w->in, &p);
     p.updated_at = w->now;
     rc = project_update(db, &p, &w->fail);
     if (rc == 0)
@@ -124,7 +145,7 @@ static int run_patch(struct write *w, struct db *db)
     if (rc < 0)
         return rc;
     project_json(&w->body, &p);
-    etag_text(w->etag, p.revision, NULL);
+    etag_text(w->etag, p.revision, &w->body);
     return 0;
 }
 

@@ -281,6 +281,8 @@ static int find(struct write *w, struct db *db, struct rule *r)
     int rc = rule_by_id(db, w->who.project_id, w->id, &w->a, r);
     if (rc == E_NOTFOUND)
         return write_not_found(w, "rule");
+    if (rc == 0)
+        rule_json(&w->before, db, r);
     return rc < 0 ? rc : write_if_match(w, r->revision);
 }
 

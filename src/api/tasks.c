@@ -6,8 +6,9 @@
 
 #include <stdio.h>
 
-#define DEVICES_MAX 1000
-#define DAY_S       86400
+#define DEVICES_MAX    1000
+#define DELETE_AT_ONCE 1000 /* rows; the rest follows */
+#define DAY_S          86400
 
 static const struct json_field fields[] = {
     {"id", JK_INT, JF_READ_ONLY, 0, 0, NULL, NULL, "Number of the task."},
@@ -282,6 +283,8 @@ static int find(struct write *w, struct db *db, struct task *t)
     int rc = task_by_id(db, w->who.project_id, w->id, &w->a, t);
     if (rc == E_NOTFOUND)
         return write_not_found(w, "task");
+    if (rc == 0)
+        task_json(&w->before, db, t);
     return rc < 0 ? rc : write_if_match(w, t->revision);
 }
 
@@ -309,7 +312,7 @@ static int run_delete(struct write *w, struct db *db)
     struct task t;
     int rc = find(w, db, &t);
     w->status = 204;
-    return rc < 0 ? rc : task_delete(db, w->id);
+    return rc < 0 ? rc : task_delete(db, w->id, w->now, DELETE_AT_ONCE);
 }
 
 static void handle_create(struct http_request *r, void *arg)

@@ -171,9 +171,7 @@ static int keep_an_admin(struct write *w, struct db *db)
 
 static int run_delete(struct write *w, struct db *db)
 {
-    struct sbuf row = {.p = NULL};
-    int rc = read_one(db, w->who.project_id, w->id, &row);
-    sbuf_done(&row);
+    int rc = read_one(db, w->who.project_id, w->id, &w->before);
     if (rc == E_NOTFOUND)
         return write_not_found(w, "token");
     if (rc == 0)

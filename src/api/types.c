@@ -43,6 +43,14 @@ static const struct json_field fields[] = {
      "attribute's object; without state_field the attribute is the state, and the others are "
      "attributes beside it. A state is deferred, accepted, downloading, downloaded, installing, "
      "rebooting, installed, failed, rejected, rolled_back or none."},
+    {"topics", JK_ARRAY, 0, 0, 0, NULL, "[]",
+     "Foreign topics that devices of this type use, at most 16: [{topic, as, …}]. `topic` has one "
+     "level {sn}, the device's serial number; `as` is the EZtCloud topic that it stands for: "
+     "attributes, attributes_get, event_report, command_reply, command_send, attributes_push, "
+     "attributes_get_response, attributes_response, event_response. attributes: `fields` {name: "
+     "path in the payload} or `text`, the attribute that the whole payload is. event_report: "
+     "`event`, its name, and `fields`, its params. command_reply: `fields` with id. command_send: "
+     "`payload`, a template with places {params.url}, and `method` (otaUpgrade)."},
     {"down_interval_ms", JK_INT, 0, 0, 60000, NULL, "2000",
      "Between two commands or attributes that somebody asked for."},
     {"reply_wait_ms", JK_INT, 0, 100, 600000, NULL, "30000",
@@ -83,6 +91,7 @@ static void type_json(struct sbuf *b, const struct device_type *t)
     obj_int(&o, "max_children", t->max_children);
     obj_int(&o, "parallel_updates", t->parallel_updates);
     obj_raw(&o, "progress", t->progress_text ? t->progress_text : "null");
+    obj_raw(&o, "topics", t->topics_text ? t->topics_text : "[]");
     obj_int(&o, "down_interval_ms", t->down_interval_ms);
     obj_int(&o, "reply_wait_ms", t->reply_wait_ms);
     obj_int(&o, "reply_retries", t->reply_retries);
@@ -107,8 +116,21 @@ static int take_progress(struct write *w, struct device_type *t)
     return progress_check(in, "/progress", &w->errs);
 }
 
+static int take_topics(struct write *w, struct db *db, struct device_type *t)
+{
+    const json_t *topics = json_object_get(w->in, "topics");
+    struct type_topics parsed;
+
+    if (!topics)
+        return 0;
+    int rc = type_topics_parse(topics, &w->a, &parsed, &w->errs);
+    if (rc == 0)
+        rc = device_topics_clash(db, t->project_id, t->id, &parsed, &w->errs);
+    return rc < 0 ? rc : strings_text(topics, &w->a, &t->topics_text);
+}
+
 /* Members of the request over what *t holds. */
-static int type_take(struct write *w, struct device_type *t)
+static int type_take(struct write *w, struct db *db, struct device_type *t)
 {
     const json_t *in = w->in;
     const char *scheme = json_get_str(in, "version_scheme", schemes[t->scheme]);
@@ -140,7 +162,8 @@ static int type_take(struct write *w, struct device_type *t)
     t->offline_delay_s = json_get_int(in, "offline_delay_s", t->offline_delay_s);
     if (!timezone_is_known(t->timezone))
         return write_invalid(w, "/timezone", "invalid", "This time zone is not known here.");
-    return take_progress(w, t);
+    int rc = take_progress(w, t);
+    return rc < 0 ? rc : take_topics(w, db, t);
 }
 
 static int list_one(void *arg, const struct device_type *t)
@@ -190,7 +213,7 @@ static int run_create(struct write *w, struct db *db)
     t.project_id = w->who.project_id;
     t.key = t.name = json_get_str(w->in, "key", "");
     t.created_at = w->now;
-    int rc = type_take(w, &t);
+    int rc = type_take(w, db, &t);
     if (rc == 0)
         rc = device_type_insert(db, &t, &w->fail);
     if (rc == 0)
@@ -207,6 +230,8 @@ static int find(struct write *w, struct db *db, struct device_type *t)
     int rc = device_type_by_key(db, w->who.project_id, w->key, &w->a, t);
     if (rc == E_NOTFOUND)
         return write_not_found(w, "device type");
+    if (rc == 0)
+        type_json(&w->before, t);
     return rc < 0 ? rc : write_if_match(w, t->revision);
 }
 
@@ -215,7 +240,7 @@ static int run_patch(struct write *w, struct db *db)
     struct device_type t;
     int rc = find(w, db, &t);
     if (rc == 0)
-        rc = type_take(w, &t);
+        rc = type_take(w, db, &t);
     t.updated_at = w->now;
     if (rc == 0)
         rc = device_type_update(db, &t, &w->fail);
@@ -253,6 +278,7 @@ static void change(struct http_request *r, const struct op *op,
     struct str body = http_body(r);
     w->in = in;
     w->job.catalog = true;
+    w->credentials = in && json_object_get(in, "topics"); /* what devices may do at the broker */
     if (run != run_create || write_idempotent(w, r, body.p, body.n) == 0)
         write_go(w, r);
 }

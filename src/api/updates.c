@@ -199,6 +199,8 @@ static int run_cancel(struct write *w, struct db *db)
     if (rc == E_NOTFOUND)
         return write_not_found(w, "update");
     if (rc == 0)
+        rc = update_json(&w->before, db, &u);
+    if (rc == 0)
         rc = update_cancel(db, w->id, "operator", "", w->now, &w->fail);
     if (rc == E_CONFLICT) {
         w->status = 409;

@@ -21,6 +21,9 @@ struct write *write_new(struct http_request *r, int (*run)(struct write *w, stru
     w->run = run;
     w->key = arena_strdup(&w->a, key);
     w->if_match = arena_strdup(&w->a, match);
+    w->path = arena_strdup(&w->a, http_path(r));
+    w->address = arena_strdup(&w->a, http_address(r));
+    w->request_id = arena_strdup(&w->a, http_request_id(r));
     w->idem_route = arena_printf(&w->a, "%s %s", route->method, route->pattern);
     return w;
 }
@@ -41,6 +44,7 @@ void write_free(struct write *w)
         w->ext_free(w->ext);
     json_decref(w->in);
     sbuf_done(&w->body);
+    sbuf_done(&w->before);
     arena_done(&w->a);
     free(w);
 }
@@ -158,7 +162,7 @@ int write_remember(struct write *w, struct db *db)
 static void reset_answer(struct write *w)
 {
     w->status = 200;
-    w->body.n = 0;
+    w->body.n = w->before.n = 0;
     w->etag[0] = w->location[0] = '\0';
     w->code = NULL;
     w->fail = (struct fail){.rc = 0};
@@ -177,6 +181,8 @@ static int job_run(struct db_job *job, struct db *db)
     if (rc != 0)
         return rc < 0 ? rc : 0;
     rc = w->run(w, db);
+    if (rc == 0)
+        rc = write_audit(w, db);
     if (rc == 0 && w->idem_key)
         rc = write_remember(w, db);
     return rc;

@@ -4,6 +4,7 @@
  * it any more. The bytes are the store's.
  */
 #include "catalog_priv.h"
+#include "event.h"
 
 #include <inttypes.h>
 
@@ -297,6 +298,31 @@ static int insert_lists(struct db *w, const struct firmware *fw, struct fail *f)
     return rc < 0 ? catalog_fail(w, rc, "cannot store the firmware", f) : 0;
 }
 
+/* The event, from the row, which is there even when it is deleted. */
+static int tell(struct db *w, int64_t id, const char *type, int64_t now)
+{
+    AUTO(db_reset) struct db_stmt *q = db_use(w, Q_FIRMWARE_TOLD);
+    struct sbuf data = {.p = NULL};
+
+    db_bind_int(q, 1, id);
+    int rc = db_row(q);
+    if (rc < 0)
+        return rc;
+    sbuf_fmt(&data, "{\"firmware\":%" PRId64 ",\"device_type\":", id);
+    json_add_string(&data, db_text(q, 1));
+    sbuf_str(&data, ",\"module\":");
+    json_add_string(&data, db_text(q, 2));
+    sbuf_str(&data, ",\"version\":");
+    json_add_string(&data, db_text(q, 3));
+    sbuf_fmt(&data, ",\"enabled\":%s}", db_int(q, 4) ? "true" : "false");
+    rc = event_add(
+        w,
+        &(struct event){
+            .at = now, .project_id = db_int(q, 0), .object_id = id, .type = type, .data = data.p});
+    sbuf_done(&data);
+    return rc;
+}
+
 int firmware_insert(struct db *w, struct firmware *fw, struct fail *f)
 {
     AUTO(db_reset) struct db_stmt *q = db_use(w, Q_FIRMWARE_INSERT);
@@ -337,7 +363,8 @@ int firmware_insert(struct db *w, struct firmware *fw, struct fail *f)
     rc = insert_files(w, fw);
     if (rc < 0)
         return catalog_fail(w, rc, "cannot store the firmware's files", f);
-    return insert_lists(w, fw, f);
+    rc = tell(w, fw->id, "firmware.created", fw->created_at);
+    return rc < 0 ? catalog_fail(w, rc, "cannot store the firmware", f) : insert_lists(w, fw, f);
 }
 
 static int clear_lists(struct db *w, int64_t id)
@@ -366,7 +393,9 @@ int firmware_update(struct db *w, const struct firmware *fw, struct fail *f)
         return catalog_fail(w, rc, "cannot store the firmware", f);
     if (db_changed(w) == 0)
         return fail(f, E_NOTFOUND, "there is no such firmware");
-    rc = clear_lists(w, fw->id);
+    rc = tell(w, fw->id, "firmware.changed", fw->updated_at);
+    if (rc == 0)
+        rc = clear_lists(w, fw->id);
     if (rc < 0)
         return catalog_fail(w, rc, "cannot store the firmware", f);
     return insert_lists(w, fw, f);
@@ -392,6 +421,8 @@ int firmware_delete(struct db *w, int64_t id, int64_t now, struct fail *f)
         return catalog_fail(w, rc, "cannot delete the firmware", f);
     if (db_changed(w) == 0)
         return fail(f, E_NOTFOUND, "there is no such firmware");
-    rc = clear_lists(w, id);
+    rc = tell(w, id, "firmware.deleted", now);
+    if (rc == 0)
+        rc = clear_lists(w, id);
     return rc < 0 ? catalog_fail(w, rc, "cannot delete the firmware", f) : 0;
 }

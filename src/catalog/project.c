@@ -81,6 +81,25 @@ int catalog_link_key(struct db *db, uint8_t ret[32])
 }
 
 /* ---- rows ---- */
+static const char *const bootstrap_names[] = {
+    [BOOTSTRAP_OFF] = "off",
+    [BOOTSTRAP_ONCE] = "once",
+    [BOOTSTRAP_ALWAYS] = "always",
+};
+
+const char *bootstrap_name(enum bootstrap b)
+{
+    return bootstrap_names[b];
+}
+
+static enum bootstrap bootstrap_of(const char *name)
+{
+    for (size_t i = 0; i < ARRAY_LEN(bootstrap_names); i++)
+        if (strcmp(bootstrap_names[i], name) == 0)
+            return (enum bootstrap)i;
+    return BOOTSTRAP_OFF; /* the column's CHECK leaves nothing else */
+}
+
 static void project_row(struct db_stmt *s, struct arena *a, struct project *ret)
 {
     ret->id = db_int(s, 0);
@@ -89,6 +108,8 @@ static void project_row(struct db_stmt *s, struct arena *a, struct project *ret)
     ret->created_at = db_int(s, 3);
     ret->updated_at = db_int(s, 4);
     ret->revision = db_int(s, 5);
+    ret->bootstrap = bootstrap_of(db_text(s, 6));
+    ret->bootstrap_create = db_int(s, 7);
 }
 
 int project_insert(struct db *w, struct project *p, struct fail *f)
@@ -101,6 +122,8 @@ int project_insert(struct db *w, struct project *p, struct fail *f)
     db_bind_text(q, 1, p->key);
     db_bind_text(q, 2, p->name);
     db_bind_int(q, 3, p->created_at);
+    db_bind_text(q, 4, bootstrap_name(p->bootstrap));
+    db_bind_int(q, 5, p->bootstrap_create);
     rc = db_run(q);
     if (rc == -EEXIST)
         return fail(f, rc, "project %s exists already", p->key);
@@ -120,6 +143,8 @@ int project_update(struct db *w, const struct project *p, struct fail *f)
     db_bind_int(q, 1, p->id);
     db_bind_text(q, 2, p->name);
     db_bind_int(q, 3, p->updated_at);
+    db_bind_text(q, 4, bootstrap_name(p->bootstrap));
+    db_bind_int(q, 5, p->bootstrap_create);
     rc = db_run(q);
     if (rc < 0)
         return catalog_fail(w, rc, "cannot store the project", f);
@@ -144,6 +169,16 @@ static int run_with_id(struct db *w, enum db_query query, int64_t id)
 
     db_bind_int(q, 1, id);
     return db_run(q);
+}
+
+int project_bootstrap_take(struct db *w, int64_t id)
+{
+    AUTO(db_reset) struct db_stmt *q = db_use(w, Q_PROJECT_BOOTSTRAP_TAKE);
+    int rc;
+
+    db_bind_int(q, 1, id);
+    rc = db_run(q);
+    return rc < 0 ? rc : db_changed(w) ? 0 : E_LIMIT;
 }
 
 int project_delete(struct db *w, int64_t id, struct fail *f)

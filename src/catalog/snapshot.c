@@ -29,7 +29,10 @@ struct catalog {
     struct map type_rules;   /* type id -> struct rules */
     struct map device_rules; /* device id -> struct rules */
     struct map candidates;   /* type id and module -> struct candidates */
-    struct map apps;         /* project id -> struct project_app */
+    struct map topics; /* pattern with "+" for {sn} -> struct type_topic, of those that go up */
+    const struct type_topic **topic_list; /* the same */
+    size_t n_topics, cap_topics;
+    struct map apps; /* project id -> struct project_app */
     struct map apps_by_key;
     bool any_live;
     struct firmware **all; /* every firmware, by ascending id */
@@ -75,6 +78,24 @@ static bool module_key(struct module_key *k, int64_t type_id, const char *module
 }
 
 /* ---- reading ---- */
+static void load_topics(struct catalog *c, struct device_type *t)
+{
+    if (type_topics_read(t->topics_text, t->id, &c->arena, &t->topics) < 0) {
+        LOG(LOG_WARN, "catalog", "topics of a type can't be read", KV("type", t->key));
+        t->topics.n = 0;
+    }
+    for (size_t i = 0; i < t->topics.n; i++) {
+        struct type_topic *one = &t->topics.list[i];
+        const char *filter = topic_with_sn(one->pattern, str_of("+"), &c->arena);
+
+        if (topic_is_down(one->as))
+            continue;
+        (void)map_put(&c->topics, filter, strlen(filter), one);
+        grow(&c->arena, &c->topic_list, c->n_topics, &c->cap_topics, sizeof(*c->topic_list));
+        c->topic_list[c->n_topics++] = one;
+    }
+}
+
 static int load_types(struct db *db, struct catalog *c)
 {
     AUTO(db_reset) struct db_stmt *q = db_use(db, Q_DEVICE_TYPE_LIST);
@@ -89,6 +110,7 @@ static int load_types(struct db *db, struct catalog *c)
         device_type_row(q, &c->arena, t);
         t->progress = t->progress_text ? progress_parse(t->progress_text, &c->arena) : NULL;
         map_put(&c->types, &t->id, sizeof(t->id), t);
+        load_topics(c, t);
     }
     return rc;
 }
@@ -350,6 +372,7 @@ void catalog_unref(struct catalog *c)
     map_done(&c->type_rules);
     map_done(&c->device_rules);
     map_done(&c->candidates);
+    map_done(&c->topics);
     map_done(&c->apps);
     map_done(&c->apps_by_key);
     arena_done(&c->arena);
@@ -477,6 +500,41 @@ size_t catalog_candidates(const struct catalog *c, int64_t type_id, const char *
         list = map_get(&c->candidates, k.bytes, k.n);
     *ret = list ? list->list : NULL;
     return list ? list->n : 0;
+}
+
+size_t catalog_topics(const struct catalog *c, const struct type_topic *const **ret)
+{
+    *ret = c->topic_list;
+    return c->n_topics;
+}
+
+/* Each level in turn may be the one with the serial number; patterns never meet, so one fits. */
+const struct type_topic *catalog_topic(const struct catalog *c, const char *topic,
+                                       struct str *ret_sn)
+{
+    char key[TOPIC_PATTERN_MAX + 1];
+    size_t n = strlen(topic), levels = 0;
+
+    if (c->n_topics == 0 || n > TOPIC_PATTERN_MAX + TOPIC_SN_MAX)
+        return NULL;
+    for (const char *at = topic; levels < TOPIC_LEVELS_MAX; at++, levels++) {
+        size_t level = strcspn(at, "/"), before = (size_t)(at - topic), key_n = n - level + 1;
+
+        if (level > 0 && key_n < sizeof(key) && topic_sn_ok(at, level)) {
+            memcpy(key, topic, before);
+            key[before] = '+';
+            memcpy(key + before + 1, at + level, n - before - level);
+            const struct type_topic *t = map_get(&c->topics, key, key_n);
+            if (t) {
+                *ret_sn = (struct str){at, level};
+                return t;
+            }
+        }
+        at += level;
+        if (!*at)
+            break;
+    }
+    return NULL;
 }
 
 /* ---- the cell ---- */

@@ -75,10 +75,11 @@ void device_type_row(struct db_stmt *s, struct arena *a, struct device_type *ret
         .max_children = db_int(s, 23),
         .parallel_updates = db_int(s, 24),
         .progress_text = arena_strdup(a, db_text(s, 25)),
-        .down_interval_ms = db_int(s, 26),
-        .reply_wait_ms = db_int(s, 27),
-        .reply_retries = db_int(s, 28),
-        .offline_delay_s = db_int(s, 29),
+        .topics_text = arena_strdup(a, db_text(s, 26)),
+        .down_interval_ms = db_int(s, 27),
+        .reply_wait_ms = db_int(s, 28),
+        .reply_retries = db_int(s, 29),
+        .offline_delay_s = db_int(s, 30),
     };
 }
 
@@ -107,6 +108,7 @@ static int bind_type(struct db_stmt *q, int i, const struct device_type *t)
     if (t->progress_text)
         db_bind_text(q, i, t->progress_text);
     i++;
+    db_bind_text(q, i++, t->topics_text ? t->topics_text : "[]");
     db_bind_int(q, i++, t->down_interval_ms);
     db_bind_int(q, i++, t->reply_wait_ms);
     db_bind_int(q, i++, t->reply_retries);
@@ -213,6 +215,22 @@ int device_type_by_id(struct db *db, int64_t id, struct arena *a, struct device_
     rc = db_row(q);
     if (rc == 0)
         device_type_row(q, a, ret);
+    return rc;
+}
+
+int device_type_topics_each(struct db *db,
+                            int (*row)(void *arg, int64_t type_id, int64_t project_id,
+                                       const char *key, const char *topics_text),
+                            void *arg)
+{
+    AUTO(db_reset) struct db_stmt *q = db_use(db, Q_DEVICE_TYPE_TOPICS);
+    int rc;
+
+    while ((rc = db_step(q)) == 1) {
+        rc = row(arg, db_int(q, 0), db_int(q, 1), db_text(q, 2), db_text(q, 3));
+        if (rc != 0)
+            break;
+    }
     return rc;
 }
 

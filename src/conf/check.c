@@ -141,6 +141,11 @@ static int check_rule(const struct item *item, struct arena *a, const char *text
         return check_http_url(text, "https://", (size_t)item->max, a, ret, f);
     case RULE_MQTT:
         return conf_mqtt_url(text, host, &port, &tls, f);
+    case RULE_HOST_OPT:
+        if (!*text || is_host_name(text) || is_v6(text))
+            return 0;
+        return fail(f, E_PROTO, "'%.80s' is no name or address of a host, such as mqtt.example.com",
+                    text);
     case RULE_SOME:
         return *text ? 0 : fail(f, E_PROTO, "it must not be empty");
     case RULE_ANY:

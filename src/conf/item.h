@@ -15,6 +15,7 @@ enum item_rule {
     RULE_HTTP,       /* http:// URL */
     RULE_HTTPS_OPT,  /* https:// URL, or empty */
     RULE_MQTT,       /* mqtt:// or mqtts:// URL */
+    RULE_HOST_OPT,   /* name or address of a host, or empty */
 };
 
 struct item {

@@ -72,8 +72,8 @@ const struct item conf_items[] = {
     STRING("mqtt", "key", mqtt_key, RULE_ANY, "", 0,
            "File with the private key (PEM) of that certificate."),
     STRING("mqtt", "auth_dir", mqtt_auth_dir, RULE_ANY, "", 0,
-           "Folder into which mosquitto's password and ACL files of all devices are written. "
-           "Empty: none are written."),
+           "Folder into which mosquitto's password and ACL files of all devices are written, and "
+           "the plugin's file of topics. Empty: none are written."),
     STRING("mqtt", "broker_pid_file", mqtt_broker_pid_file, RULE_ANY, "", 0,
            "File with the process id of mosquitto, which gets SIGHUP after they were written. "
            "Empty: nobody is signalled."),
@@ -93,8 +93,40 @@ const struct item conf_items[] = {
     INT("ota", "link_lifetime_s", ota_link_lifetime_s, "172800", 60, 365 * DAY_S,
         "Seconds that a download link works. The default is two days."),
 
+    STRING("connect", "host", connect_host, RULE_HOST_OPT, "", 0,
+           "Name or address of the broker as devices reach it: what devices that fetch their login "
+           "at /api/connect are told. Empty: there is no such route."),
+    INT("connect", "mqtt_port", connect_mqtt_port, "1883", 0, 65535,
+        "Port for MQTT that they are told. 0: none."),
+    INT("connect", "mqtts_port", connect_mqtts_port, "0", 0, 65535,
+        "Port for MQTT over TLS that they are told. 0: none."),
+    INT("connect", "tcp_port", connect_tcp_port, "0", 0, 65535,
+        "Port of a gateway for raw TCP beside otad that they are told. 0: none."),
+    INT("connect", "per_hour", connect_per_hour, "1000", 1, 1000000,
+        "Requests for a login that one address may make in an hour."),
+
+    INT("task", "keep_runs", task_keep_runs, "100", 1, 100000,
+        "Ended runs of each task that are kept."),
+    INT("task", "keep_days", task_keep_days, "90", 1, 3650,
+        "Days for which an ended run is kept. One with messages that still wait for devices "
+        "stays."),
+
     INT("db", "cache_kib", db_cache_kib, "8192", 256, 4 << 20,
         "Page cache of the database's writer, in KiB."),
+
+    INT("events", "keep", events_keep, "100000", 1000, 100000000,
+        "Events that are kept at most, for those who watch and were away."),
+    INT("events", "keep_hours", events_keep_hours, "72", 1, 8760,
+        "Hours after which an event is removed."),
+
+    INT("webhooks", "allow_private", webhooks_allow_private, "0", 0, 1,
+        "1: webhooks may go to loopback and private addresses, and over plain http://. 0: only to "
+        "the public internet, over https://."),
+    INT("webhooks", "timeout_s", webhooks_timeout_s, "15", 1, 60,
+        "Seconds that a receiver may take to answer."),
+    STRING("webhooks", "ca", webhooks_ca, RULE_ANY, "", 0,
+           "File with the authorities (PEM) that sign the receivers' certificates. Empty: the "
+           "system's."),
 };
 const size_t conf_item_count = ARRAY_LEN(conf_items);
 

@@ -375,6 +375,9 @@ static int check_together(const struct loader *l, struct fail *f)
     if (*c->mqtt_broker_pid_file && !*c->mqtt_auth_dir)
         return fail(f, E_PROTO, "%s: broker_pid_file is of use only with auth_dir",
                     where_of(l, "mqtt", "broker_pid_file"));
+    if (*c->connect_host && !c->connect_mqtt_port && !c->connect_mqtts_port && !c->connect_tcp_port)
+        return fail(f, E_PROTO, "%s: host needs one of mqtt_port, mqtts_port and tcp_port",
+                    where_of(l, "connect", "host"));
     if (*c->mqtt_password && !*c->mqtt_username)
         return fail(f, E_PROTO, "%s: a password needs a username", where_of(l, "mqtt", "password"));
     return 0;

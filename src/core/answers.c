@@ -4,7 +4,7 @@
  */
 #include "core_priv.h"
 
-void answers_init(struct answers *out, struct arena *a)
+void turn_answers_init(struct answers *out, struct arena *a)
 {
     *out = (struct answers){.arena = a};
     out->last = &out->first;
@@ -67,7 +67,7 @@ static void count(const struct answers *out)
         metric_add(M_DOWN_TIMED_OUT, out->down_timed_out);
 }
 
-void answers_send(struct core *c, struct answers *out)
+void turn_answers_send(struct core *c, struct answers *out)
 {
     bool sent = true;
 

@@ -73,7 +73,7 @@ static void on_published(void *arg, int mid)
 {
     struct core *c = arg;
     (void)mid;
-    if (c->n_waiting == 0 && !c->committing && mqtt_unacked(c->rx) == 0)
+    if (c->n_waiting == 0 && !c->open && !c->committing && mqtt_unacked(c->rx) == 0)
         turn_intake(c);
 }
 
@@ -119,7 +119,7 @@ static void stop_step(struct core *c)
     bool late = clock_mono_us() / 1000 > c->stop_at_ms;
     bool answering = c->tx_up && mqtt_in_flight(c->tx) > 0;
 
-    if (c->committing || broker_files_busy(c->files))
+    if (c->open || c->committing || broker_files_busy(c->files))
         return; /* these can't be left half-way */
     if (!late && (!settled(c) || answering))
         return;
@@ -153,12 +153,13 @@ static void on_tick(void *arg)
         }
         if (now_ms >= c->next_expire_ms) {
             c->next_expire_ms = now_ms + EXPIRE_EVERY_MS;
-            c->expire_due = true;
+            c->expire_due = c->event_due = c->sweep_due = true;
         }
         c->task_due = true;
         c->down_due |= down_is_due(c);
         down_wake(c, false);
         live_tick(c);
+        c->sweep_due |= c->sweep_more; /* a slice per tick */
         if (c->catalog_stale && now_ms >= c->next_reload_ms) {
             c->next_reload_ms = now_ms + RELOAD_EVERY_MS;
             turn_reload(c);
@@ -176,9 +177,8 @@ static void on_tick(void *arg)
 
 static int open_mqtt(struct core *c, struct fail *f)
 {
-    static const char *filters[64];
-    size_t n = 0;
     char host[256], *tx_id;
+    struct arena a;
     struct mqtt_options o = {
         .ca = c->conf->mqtt_ca,
         .cert = c->conf->mqtt_cert,
@@ -202,16 +202,11 @@ static int open_mqtt(struct core *c, struct fail *f)
 
     if (rc < 0)
         return rc;
-    filters[n++] = PLUGIN_PRESENCE_TOPIC;
-    for (size_t i = 0; dialects[i]; i++)
-        for (size_t k = 0; dialects[i]->filters[k] && n + 1 < ARRAY_LEN(filters); k++)
-            filters[n++] = dialects[i]->filters[k];
-    for (size_t k = 0; open_filters[k] && n + 1 < ARRAY_LEN(filters); k++)
-        filters[n++] = open_filters[k];
-    filters[n] = NULL;
+    arena_init(&a);
     o.host = host;
-    o.filters = filters;
+    o.filters = topics_filters(c, &a);
     rc = mqtt_new(c->loop, &o, &c->rx, f);
+    arena_done(&a);
     if (rc < 0)
         return rc;
 
@@ -284,6 +279,7 @@ int core_open(const struct core_options *o, struct core **ret, struct fail *f)
     c->catalog = catalog_cell_get(o->catalog);
     memcpy(c->link_key, o->link_key, sizeof(c->link_key));
     c->alive = o->alive;
+    c->committed = o->committed;
     c->alive_arg = o->arg;
     arena_init(&c->read_arena);
     arena_init(&c->tx_arena);
@@ -321,7 +317,7 @@ void core_stop(struct core *c, void (*done)(void *arg), void *arg)
     c->stopped = done;
     c->stopped_arg = arg;
     c->seen_due = device_seen_pending(c->seen) > 0;
-    c->expire_due = c->task_due = c->down_due = false;
+    c->expire_due = c->event_due = c->task_due = c->sweep_due = c->down_due = false;
     down_wake(c, true);
     c->stop_at_ms = clock_mono_us() / 1000 + STOP_MS;
     job_queue_close(&c->jobs);
@@ -385,6 +381,12 @@ int core_online(void *core, const char *key)
 {
     struct core *c = core;
     return device_presence(c->presence, key);
+}
+
+int64_t core_heard_at(void *core, int64_t device_id)
+{
+    struct core *c = core;
+    return device_seen_at(c->seen, device_id);
 }
 
 void core_credentials_changed(void *core, const char *key)

@@ -60,6 +60,8 @@ struct engine {
 int engine_handle(struct engine *x, const struct dialect *dialect, const struct device_events *evs,
                   struct answers *out);
 void engine_refuse(struct answers *out, struct str device, enum metric why);
+/* The foreign topics of a type; NULL when it has none. */
+const struct type_topics *topics_of(const struct catalog *c, int64_t type_id);
 /* behind.c: the device that an event is about, which stands behind `gateway`: found by its path,
  * or made when its type allows that. E_NOTFOUND: there is none. */
 int behind_find(struct engine *x, const struct device *gateway, const struct device_event *ev,
@@ -71,10 +73,8 @@ int engine_answer(const struct dialect *dialect, const struct device_command *cm
 int offer_command(struct engine *x, const struct update *u, struct device_command *ret);
 
 /* ---- answers.c: what leaves after the commit ---- */
-void answers_init(struct answers *out, struct arena *a);
 void answers_add(struct answers *out, const struct dialect_out *bytes, bool live);
 void answers_take(struct answers *all, const struct answers *out); /* out's go behind all's */
-void answers_send(struct core *c, struct answers *out);
 
 /* ---- live.c: what devices say, told to the applications of projects that want it ---- */
 struct live {
@@ -106,16 +106,13 @@ void down_ended(struct core *c, int64_t id);
 void down_wake(struct core *c, bool all); /* whoever waited long enough, or everybody */
 
 /* ---- push.c: what otad sends of its own accord ---- */
-/* The one place where a command that no message asked for finds its way to a device. dialect:
- * what the device spoke just now; NULL = not known. A device behind a gateway is addressed by way
- * of it, in the form that it used last. */
-int push_command(struct engine *x, const struct dialect *dialect, const struct device *d,
-                 struct device_command *cmd, struct answers *out);
-/* Devices for which a message is kept: in memory, so that others cost no query; and what devices
- * speak, when it is not the first dialect. */
+/* The one place where a command that no message asked for finds its way to a device: in what it,
+ * or the gateway that it stands behind, spoke last, and in the form of that. */
+int push_command(struct engine *x, const struct device *d, struct device_command *cmd,
+                 struct answers *out);
+/* Devices for which a message is kept: in memory, so that others cost no query. */
 struct pushes {
     struct map waiting;
-    struct map spoken;
     int64_t *taken; /* delivered in the transaction under way */
     size_t n_taken, cap;
 };
@@ -123,14 +120,14 @@ int pushes_load(struct pushes *p, struct db *w) MUST_USE; /* at the start */
 void pushes_done(struct pushes *p);
 bool pushes_has(const struct pushes *p, int64_t device_id);
 void pushes_settle(struct pushes *p, bool committed);
-void pushes_spoken(struct pushes *p, int64_t device_id, const struct dialect *dialect);
-const struct dialect *pushes_dialect(const struct pushes *p,
-                                     int64_t device_id); /* NULL: the first */
 /* A sign of life: on the writer, in the message's savepoint. */
-int pushes_deliver(struct core *c, struct engine *x, const struct dialect *dialect,
-                   int64_t device_id, struct answers *out);
+int pushes_deliver(struct core *c, struct engine *x, int64_t device_id, struct answers *out);
 /* A slice of the tasks, in the transaction. Sets c->task_more. */
 int pushes_tick(struct core *c);
+
+/* ---- topics.c: what otad subscribes ---- */
+const char *const *topics_filters(struct core *c, struct arena *a); /* NULL-terminated */
+void topics_changed(struct core *c);                                /* with the catalog */
 
 /* ---- noise.c: what is refused is counted always, logged once per device and minute ---- */
 struct noise;
@@ -201,7 +198,7 @@ struct stubborn {
 bool stubborn_failed(struct stubborn *s, const struct waiting *w, int64_t now);
 void stubborn_done(struct stubborn *s);
 
-/* ---- core.c, turn.c ---- */
+/* ---- core.c, turn.c, write.c, intake.c ---- */
 struct core {
     const struct conf *conf;
     struct loop *loop;
@@ -209,6 +206,7 @@ struct core {
     struct catalog *catalog; /* the core's own reference */
     uint8_t link_key[32];
     void (*alive)(void *arg);
+    void (*committed)(void *arg);
     void *alive_arg;
 
     struct mqtt *rx, *tx; /* takes messages, acknowledges late; sends commands */
@@ -240,12 +238,15 @@ struct core {
     bool patient_due;
 
     /* the transaction under way */
-    bool committing;
+    bool open;       /* begun, and not all that it takes is in it */
+    bool committing; /* the committer has it */
+    int64_t tx_began_us, tx_spent_us, tx_changes;
+    int tx_count; /* messages */
     struct arena tx_arena;
     struct answers tx_answers;
     struct waiting *tx_messages, **tx_last;
     struct db_job *tx_jobs, **tx_jobs_last;
-    bool tx_catalog, tx_seen;
+    bool tx_catalog, tx_seen, tx_wrote;
 
     /* what failed */
     struct stubborn stubborn;
@@ -262,7 +263,9 @@ struct core {
     bool down_due;
     bool unsent; /* something could not be handed to the broker's session */
 
-    bool seen_due, expire_due, task_due, task_more, stopping;
+    struct task_keep keep;
+    bool sweep_more;
+    bool seen_due, expire_due, event_due, task_due, task_more, sweep_due, stopping;
     int64_t next_seen_ms, next_expire_ms, next_reload_ms, stop_at_ms;
     void (*stopped)(void *arg);
     void *stopped_arg;
@@ -272,11 +275,23 @@ struct core {
 #define PATIENT_MAX       64         /* jobs nobody waits for: so many are worth a transaction */
 
 /* turn.c */
+/* Decode with the first dialect that knows the topic, and handle. Whatever was refused stands in
+ * out; it is counted when the message is done with, not when it has to be run again. */
+struct dialect_in turn_in(const struct core *c, const char *topic, const char *user,
+                          const void *payload, size_t n);
+int turn_run_message(struct core *c, struct db *db, struct arena *arena,
+                     const struct dialect_in *in, struct answers *out);
+void turn_answers_init(struct answers *out, struct arena *a);
+bool turn_has_check(const struct answers *out);
+void turn_note_refused(struct core *c, const struct answers *out);
+void turn_answers_send(struct core *c, struct answers *out);
 void turn_message(struct core *c, const struct mqtt_message *m);
 void turn_batch_end(struct core *c);
-void turn_write(struct core *c);     /* start a transaction if there is anything for it */
+/* write.c */
+void turn_write(struct core *c);     /* start or go on with a transaction if there is need */
 void turn_committed(struct core *c); /* the committer gave word */
-void turn_lost(struct core *c);      /* the broker's session broke: its messages come again */
 void turn_reload(struct core *c);    /* the snapshot of the catalog, from the database */
 void turn_forget(struct core *c);    /* the messages that wait: nothing of them was acknowledged */
-void turn_intake(struct core *c);    /* hold or take messages, acknowledge what is settled */
+/* intake.c */
+void turn_lost(struct core *c);   /* the broker's session broke: its messages come again */
+void turn_intake(struct core *c); /* hold or take messages, acknowledge what is settled */

@@ -84,8 +84,8 @@ static bool is_reachable(struct core *c, struct engine *x, const struct device *
            full.online != 0;
 }
 
-static int send_one(struct core *c, struct engine *x, const struct device *d,
-                    const struct device_down *m, struct answers *out)
+static int send_one(struct engine *x, const struct device *d, const struct device_down *m,
+                    struct answers *out)
 {
     enum json_fault fault;
     AUTO(json_free)
@@ -97,7 +97,7 @@ static int send_one(struct core *c, struct engine *x, const struct device *d,
                                  .params = m->method ? body : NULL,
                                  .attributes = m->method ? NULL : body,
                                  .now_ms = x->now};
-    int rc = body ? push_command(x, pushes_dialect(&c->pushes, d->id), d, &cmd, out) : E_PROTO;
+    int rc = body ? push_command(x, d, &cmd, out) : E_PROTO;
 
     out->down_sent += rc == 0;
     if (rc < 0 || m->method)
@@ -149,7 +149,7 @@ static int step(struct core *c, struct engine *x, int64_t id, struct answers *ou
         return device_down_update(x->db, &m);
     m.sent_at = x->now;
     m.state = "sent";
-    rc = send_one(c, x, &d, &m, out);
+    rc = send_one(x, &d, &m, out);
     if (rc == E_DB || rc == E_DB_FULL)
         return rc;
     if (rc < 0) /* there is no way to it: the others must not wait for this one */
@@ -192,7 +192,7 @@ int down_tick(struct core *c)
 
     if (rc < 0)
         return rc;
-    answers_init(&out, &c->tx_arena);
+    turn_answers_init(&out, &c->tx_arena);
     rc = c->tx_up && mqtt_in_flight(c->tx) < IN_FLIGHT_MAX ? walk(c, &x, &out) : 0;
     if (rc == E_DB || rc == E_DB_FULL)
         return rc;

@@ -25,6 +25,13 @@ int engine_answer(const struct dialect *dialect, const struct device_command *cm
     return 0;
 }
 
+const struct type_topics *topics_of(const struct catalog *c, int64_t type_id)
+{
+    const struct device_type *t = type_id ? catalog_type(c, type_id) : NULL;
+
+    return t && t->topics.n > 0 ? &t->topics : NULL;
+}
+
 /* An answer goes the way that the event came, in the same form. */
 static struct device_command answer_to(const struct engine *x, const struct device_event *ev,
                                        enum command_kind kind)
@@ -37,6 +44,8 @@ static struct device_command answer_to(const struct engine *x, const struct devi
         .form = ev->form,
         .as_list = ev->as_list,
         .ref = ev->ref,
+        .topics = topics_of(x->catalog, ev->type_id),
+        .sn = ev->sn,
         .command_name = x->conf->ota_command_name,
         .now_ms = x->now,
     };
@@ -285,6 +294,15 @@ static int note_form(struct engine *x, const struct device *d, const struct devi
     return d->gateway_id ? device_form_note(x->db, d->id, ev->form, ev->as_list) : 0;
 }
 
+/* Who connects itself is asked and told in what it spoke last. */
+static int note_dialect(struct engine *x, const struct device *sender,
+                        const struct dialect *dialect)
+{
+    const char *name = dialect == dialects[0] ? "" : dialect->name;
+
+    return strcmp(sender->dialect, name) == 0 ? 0 : device_dialect_set(x->db, sender->id, name);
+}
+
 static int act(struct engine *x, const struct dialect *dialect, const struct device *d,
                const struct device_event *ev, struct answers *out, enum metric *ret_refused)
 {
@@ -353,6 +371,24 @@ static void note_sender(const struct engine *x, const struct device *sender, str
     out->live.delay_ms = (type ? type : &device_type_defaults)->offline_delay_s * 1000;
 }
 
+/* Who sent it: by key, or by a serial number that is one device's alone and, where the broker says
+ * who published, that one's. */
+static int find_sender(struct engine *x, const struct device_event *ev, struct device *ret,
+                       struct answers *out)
+{
+    int rc = ev->type_id ? device_by_sn(x->db, ev->type_id, ev->sn, x->arena, ret)
+                         : device_find(x->db, ev->device, x->arena, ret);
+    bool other = rc == 0 && ev->type_id && ev->user && strcmp(ev->user, ret->key) != 0;
+
+    if (rc != E_NOTFOUND && rc != E_CONFLICT && !other)
+        return rc;
+    engine_refuse(out, ev->device,
+                  other              ? M_BAD_IDENTITY
+                  : rc == E_CONFLICT ? M_BAD_SN
+                                     : M_BAD_DEVICE);
+    return E_PROTO;
+}
+
 int engine_handle(struct engine *x, const struct dialect *dialect, const struct device_events *evs,
                   struct answers *out)
 {
@@ -362,20 +398,20 @@ int engine_handle(struct engine *x, const struct dialect *dialect, const struct 
 
     if (evs->n == 0)
         return 0;
-    rc = device_find(x->db, evs->list[0].device, x->arena, &sender);
-    if (rc == E_NOTFOUND) {
-        engine_refuse(out, evs->list[0].device, M_BAD_DEVICE);
-        return E_PROTO;
-    }
+    rc = find_sender(x, &evs->list[0], &sender, out);
+    if (rc == 0)
+        rc = note_dialect(x, &sender, dialect);
     if (rc < 0)
         return rc;
     out->seen = arena_alloc(out->arena, (evs->n + 1) * sizeof(*out->seen));
     out->seen[out->n_seen++] = sender.id;
+    struct device_event first = evs->list[0];
+    first.device = str_of(sender.key);
     note_sender(x, &sender, out);
     for (size_t i = 0; i < evs->n; i++) {
         enum metric why = M_BAD_TYPE;
 
-        rc = handle_one(x, dialect, &sender, &evs->list[i], out, &why);
+        rc = handle_one(x, dialect, &sender, i == 0 ? &first : &evs->list[i], out, &why);
         if (rc == E_PROTO) {
             engine_refuse(out, evs->list[i].device, why);
             refused++;
@@ -383,7 +419,6 @@ int engine_handle(struct engine *x, const struct dialect *dialect, const struct 
             return rc;
         }
     }
-    rc = evs->list[0].kind == EVENT_REPORT ? report_receipt(x, dialect, &sender, &evs->list[0], out)
-                                           : 0;
+    rc = first.kind == EVENT_REPORT ? report_receipt(x, dialect, &sender, &first, out) : 0;
     return rc == 0 && refused == evs->n ? E_PROTO : rc;
 }

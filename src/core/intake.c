@@ -6,9 +6,12 @@
 
 #define WAITING_MAX   20000 /* messages; beyond it intake pauses */
 #define IN_FLIGHT_MAX 20000 /* commands without PUBACK; beyond it intake pauses */
-/* More PUBACKs in one go hold up the broker for longer than the pauses cost (measured). */
-#define UNACKED_MAX 2000
-#define UNACKED_US  1000000
+/* A pause lasts for a commit and for writing the PUBACKs, 3.5 us each; so many are due, but it
+ * begins when one commit will do, if that comes before there are too many. More in one go hold up
+ * the broker for longer than the pauses cost (measured). */
+#define UNACKED_WANT 500
+#define UNACKED_MAX  2000
+#define UNACKED_US   1000000
 
 void turn_lost(struct core *c)
 {
@@ -18,7 +21,7 @@ void turn_lost(struct core *c)
 
 void turn_intake(struct core *c)
 {
-    bool settled = c->n_waiting == 0 && (!c->committing || !c->tx_messages);
+    bool settled = c->n_waiting == 0 && ((!c->open && !c->committing) || !c->tx_messages);
     size_t unacked = mqtt_unacked(c->rx);
 
     if (unacked > 0 && settled) {
@@ -32,7 +35,10 @@ void turn_intake(struct core *c)
         int64_t now = clock_mono_us();
         if (c->oldest_unacked_us == 0)
             c->oldest_unacked_us = now;
-        if (unacked > UNACKED_MAX || now - c->oldest_unacked_us > UNACKED_US)
+        bool wanted = unacked > UNACKED_WANT || now - c->oldest_unacked_us > UNACKED_US;
+        /* Best when a transaction with all of it is on its way: one commit, and it is settled. */
+        bool must = unacked > UNACKED_MAX || now - c->oldest_unacked_us > 2 * UNACKED_US;
+        if (must || (wanted && c->n_waiting == 0))
             c->paused_for_ack = true;
     }
     metric_set(M_MQTT_UNACKED, (int64_t)unacked);

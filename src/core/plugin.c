@@ -62,23 +62,34 @@ void plugin_files_written(void *arg)
     mqtt_flush(c->tx);
 }
 
+/* Its place among foreign topics, also while its type has none: what was told stands against the
+ * files for a while, and the type may get some meanwhile. */
+static const char *place_of(const struct device *d, struct arena *a)
+{
+    if (!topic_sn_ok(d->sn, strlen(d->sn)))
+        return arena_printf(a, "place %s\n", d->key);
+    return arena_printf(a, "place %s %lld/%s\n", d->key, (long long)d->type_id, d->sn);
+}
+
 void plugin_tell_login(struct core *c, const char *key)
 {
     struct project_app app;
     struct device d;
     struct arena a;
-    const char *hash = NULL;
+    const char *hash = NULL, *place = "";
 
     if (!device_presence_known(c->presence))
         return;
     arena_init(&a);
     int rc = device_by_key(c->reader, 0, key, &a, &d);
-    if (rc == 0 && d.enabled)
-        hash = d.password_hash;
+    if (rc == 0) {
+        hash = d.enabled ? d.password_hash : NULL;
+        place = place_of(&d, &a);
+    }
     if (rc == E_NOTFOUND && (rc = project_app_by_key(c->reader, key, &a, &app)) == 0)
         hash = app.secret_hash;
     if (rc == 0 || rc == E_NOTFOUND)
-        rc = tell(c, hash ? arena_printf(&a, "set %s %s\n", key, hash)
+        rc = tell(c, hash ? arena_printf(&a, "set %s %s\n%s", key, hash, place)
                           : arena_printf(&a, "revoke %s\n", key))
                  ? 0
                  : E_UNAVAILABLE;

@@ -36,7 +36,6 @@ int pushes_load(struct pushes *p, struct db *w)
 void pushes_done(struct pushes *p)
 {
     map_done(&p->waiting);
-    map_done(&p->spoken);
     free(p->taken);
 }
 
@@ -64,22 +63,27 @@ void pushes_settle(struct pushes *p, bool committed)
     p->n_taken = 0;
 }
 
-void pushes_spoken(struct pushes *p, int64_t device_id, const struct dialect *dialect)
-{
-    if (dialect != dialects[0])
-        (void)map_put(&p->spoken, &device_id, sizeof(device_id), (void *)(uintptr_t)dialect);
-    else if (p->spoken.count > 0)
-        (void)map_del(&p->spoken, &device_id, sizeof(device_id));
-}
-
-const struct dialect *pushes_dialect(const struct pushes *p, int64_t device_id)
-{
-    return p->spoken.count > 0 ? map_get(&p->spoken, &device_id, sizeof(device_id)) : NULL;
-}
-
 /* ---- sending ---- */
-int push_command(struct engine *x, const struct dialect *dialect, const struct device *d,
-                 struct device_command *cmd, struct answers *out)
+/* A device that spoke by foreign topics gets what is for it there, as long as its serial number is
+ * its own; otherwise by its key. */
+static int address_by_sn(struct engine *x, const struct device *d, struct device_command *cmd)
+{
+    const struct type_topics *topics = topics_of(x->catalog, d->type_id);
+    struct str sn = str_of(d->sn);
+    struct device same;
+
+    if (!topics || !topic_sn_ok(sn.p, sn.n))
+        return 0;
+    int rc = device_by_sn(x->db, d->type_id, sn, x->arena, &same);
+    if (rc == 0) {
+        cmd->topics = topics;
+        cmd->sn = sn;
+    }
+    return rc == E_CONFLICT || rc == E_NOTFOUND ? 0 : rc;
+}
+
+int push_command(struct engine *x, const struct device *d, struct device_command *cmd,
+                 struct answers *out)
 {
     struct device_route route;
     int rc = device_route(x->db, d->id, x->arena, &route);
@@ -91,14 +95,18 @@ int push_command(struct engine *x, const struct dialect *dialect, const struct d
     cmd->n_path = route.n_path;
     cmd->form = route.form;
     cmd->as_list = route.as_list;
-    /* Only the first one knows gateways: the device itself may have spoken another. */
-    return engine_answer(dialect && route.form == FORM_DIRECT ? dialect : dialects[0], cmd, out);
+    const struct dialect *dialect = dialect_named(route.dialect);
+    if (dialect == &dialect_mapped && route.form == FORM_DIRECT)
+        rc = address_by_sn(x, d, cmd);
+    /* Only the first one has words for what lies deeper. */
+    if (route.form == FORM_SUB && route.n_path > 1)
+        dialect = dialects[0];
+    return rc < 0 ? rc : engine_answer(dialect, cmd, out);
 }
 
 struct sending {
     struct core *c;
     struct engine *x;
-    const struct dialect *dialect;
     struct answers *out;
 };
 
@@ -124,15 +132,19 @@ static int send_message(void *arg, const struct task_message *m)
     case TASK_ACTION__COUNT:
         return E_UNSUPPORTED;
     }
-    const struct dialect *dialect =
-        s->dialect ? s->dialect : pushes_dialect(&s->c->pushes, m->device->id);
-    return rc < 0 ? rc : push_command(s->x, dialect, m->device, &cmd, s->out);
+    return rc < 0 ? rc : push_command(s->x, m->device, &cmd, s->out);
 }
 
 static void keep(void *arg, int64_t device_id)
 {
     struct sending *s = arg;
     (void)load_one(&s->c->pushes, device_id);
+}
+
+static int is_online(void *arg, const char *key)
+{
+    const struct sending *s = arg;
+    return device_presence(s->c->presence, key);
 }
 
 static struct task_env env_of(struct sending *s)
@@ -145,15 +157,15 @@ static struct task_env env_of(struct sending *s)
         .link_lifetime_ms = s->x->conf->ota_link_lifetime_s * 1000,
         .arena = s->x->arena,
         .send = send_message,
+        .online = is_online,
         .kept = keep,
         .arg = s,
     };
 }
 
-int pushes_deliver(struct core *c, struct engine *x, const struct dialect *dialect,
-                   int64_t device_id, struct answers *out)
+int pushes_deliver(struct core *c, struct engine *x, int64_t device_id, struct answers *out)
 {
-    struct sending s = {c, x, dialect, out};
+    struct sending s = {c, x, out};
     struct task_env env = env_of(&s);
     struct device d;
     int rc = device_by_id(x->db, device_id, x->arena, &d);
@@ -185,7 +197,7 @@ static int tick(struct core *c, struct answers *out)
         .arena = &c->tx_arena,
         .now = clock_now_ms(),
     };
-    struct sending s = {c, &x, NULL, out};
+    struct sending s = {c, &x, out};
     struct task_env env = env_of(&s);
     env.settled = c->tx_up && !c->unsent && mqtt_in_flight(c->tx) == 0;
     bool open = c->tx_up && mqtt_in_flight(c->tx) < IN_FLIGHT_MAX;
@@ -202,7 +214,7 @@ int pushes_tick(struct core *c)
 
     if (rc < 0)
         return rc;
-    answers_init(&out, &c->tx_arena);
+    turn_answers_init(&out, &c->tx_arena);
     rc = tick(c, &out);
     if (rc == E_DB || rc == E_DB_FULL)
         return rc;

@@ -16,7 +16,8 @@
 static struct {
     pthread_once_t once;
     EVP_MD *md5, *sha1, *sha256;
-    EVP_MAC_CTX *hmac; /* HMAC-SHA256 without a key: duplicated for each use */
+    EVP_MAC_CTX *hmac; /* HMAC-SHA256 without a key: each thread has a duplicate */
+    pthread_key_t hmac_of_thread;
 } g = {.once = PTHREAD_ONCE_INIT};
 
 static void must(bool fine, const char *what)
@@ -25,6 +26,11 @@ static void must(bool fine, const char *what)
         return;
     (void)fprintf(stderr, "otad: OpenSSL can't do %s\n", what);
     abort();
+}
+
+static void free_hmac(void *ctx)
+{
+    EVP_MAC_CTX_free(ctx);
 }
 
 static void setup(void)
@@ -41,6 +47,7 @@ static void setup(void)
     g.hmac = mac ? EVP_MAC_CTX_new(mac) : NULL;
     must(g.hmac && EVP_MAC_CTX_set_params(g.hmac, params), "HMAC-SHA256");
     EVP_MAC_free(mac);
+    must(pthread_key_create(&g.hmac_of_thread, free_hmac) == 0, "HMAC-SHA256 for each thread");
 }
 
 struct digest_stream {
@@ -112,11 +119,14 @@ void crypto_hmac_sha256(const void *key, size_t key_n, const void *p, size_t n,
     const void *k = key_n ? key : "";
     size_t len = 0;
     pthread_once(&g.once, setup);
-    EVP_MAC_CTX *ctx = EVP_MAC_CTX_dup(g.hmac);
-    must(ctx && EVP_MAC_init(ctx, k, key_n, NULL) && EVP_MAC_update(ctx, p, n) &&
+    EVP_MAC_CTX *ctx = pthread_getspecific(g.hmac_of_thread);
+    if (!ctx) {
+        ctx = EVP_MAC_CTX_dup(g.hmac);
+        must(ctx && pthread_setspecific(g.hmac_of_thread, ctx) == 0, "HMAC-SHA256");
+    }
+    must(EVP_MAC_init(ctx, k, key_n, NULL) && EVP_MAC_update(ctx, p, n) &&
              EVP_MAC_final(ctx, ret, &len, SHA256_SIZE) && len == SHA256_SIZE,
          "HMAC-SHA256");
-    EVP_MAC_CTX_free(ctx);
 }
 
 bool crypto_equal(const void *a, const void *b, size_t n)

@@ -25,3 +25,5 @@ char *data_db_path(const char *data_dir); /* heap */
 int tool_health(const struct conf *conf, bool ready, struct fail *f) MUST_USE;
 int tool_backup(const struct conf *conf, const char *to, struct fail *f) MUST_USE;
 int tool_restore(const struct conf *conf, const char *from, struct fail *f) MUST_USE;
+/* hash (may be NULL): one that was noted earlier has to be there still. */
+int tool_audit_verify(const struct conf *conf, const char *hash, struct fail *f) MUST_USE;

@@ -19,6 +19,8 @@ static void usage(FILE *out)
                   "                                   ask the running otad how it is\n"
                   "       otad [-c FILE] backup TO    copy the database while otad runs\n"
                   "       otad [-c FILE] restore FROM put a copy back (otad must be stopped)\n"
+                  "       otad [-c FILE] audit-verify [HASH]\n"
+                  "                                   check the audit log; HASH: one noted before\n"
                   "       otad --sample-config        print a configuration with all defaults\n"
                   "       otad -V | -h\n");
 }
@@ -56,8 +58,12 @@ static int sub_command(const struct conf *conf, int argc, char **argv, bool read
         if (argc != 2)
             return usage_error("backup and restore take one file");
         rc = *argv[0] == 'b' ? tool_backup(conf, argv[1], &f) : tool_restore(conf, argv[1], &f);
+    } else if (strcmp(argv[0], "audit-verify") == 0) {
+        if (argc > 2)
+            return usage_error("audit-verify takes one hash, or nothing");
+        rc = tool_audit_verify(conf, argc == 2 ? argv[1] : NULL, &f);
     } else {
-        return usage_error("no such command; health, backup and restore are");
+        return usage_error("no such command; health, backup, restore and audit-verify are");
     }
     return rc < 0 ? run_error(argv[0], &f) : 0;
 }

@@ -8,6 +8,7 @@
 #include "daemon.h"
 #include "mqtt.h"
 #include "store.h"
+#include "webhook.h"
 
 #include <signal.h>
 #include <stdio.h>
@@ -30,6 +31,7 @@ struct daemon {
     struct core *core;
     struct api *api;
     struct http_server *http;
+    struct webhook_worker *webhooks;
     bool stopping;
     int64_t watchdog_us, fed_us;
 };
@@ -101,6 +103,14 @@ static void on_alive(void *arg) /* from the core's turn: a core that hangs stops
     }
 }
 
+static void on_committed(void *arg)
+{
+    struct daemon *d = arg;
+    if (d->api)
+        api_committed(d->api);
+    webhook_wake(d->webhooks);
+}
+
 static void core_stopped(void *arg)
 {
     struct daemon *d = arg;
@@ -112,6 +122,7 @@ static void stop_http(void *arg) /* thread pool: it waits, and what it waits for
     struct daemon *d = arg;
     http_stop(d->http, HTTP_GRACE_MS);
     d->http = NULL;
+    webhook_stop(d->webhooks);
 }
 
 static void http_stopped(void *arg)
@@ -170,6 +181,7 @@ static int start(struct daemon *d, struct fail *f)
         .db_path = d->db_path,
         .catalog = d->catalog,
         .alive = on_alive,
+        .committed = on_committed,
         .arg = d,
     };
     memcpy(core.link_key, d->link_key, sizeof(core.link_key));
@@ -185,6 +197,7 @@ static int start(struct daemon *d, struct fail *f)
         .core = d->core,
         .mqtt_up = core_mqtt_up,
         .online = core_online,
+        .heard_at = core_heard_at,
         .credentials_changed = core_credentials_changed,
         .down_queued = core_down_queued,
     };
@@ -194,6 +207,8 @@ static int start(struct daemon *d, struct fail *f)
         return rc;
     api_http_options(d->api, &http);
     rc = http_start(&http, &d->http, f);
+    if (rc == 0)
+        rc = webhook_start(d->conf, d->db_path, core_submit, d->core, &d->webhooks, f);
     if (rc < 0)
         return rc;
     core_start(d->core);
@@ -222,8 +237,9 @@ static void close_all(struct daemon *d, bool clean, bool stopped)
 {
     if (d->http)
         http_stop(d->http, 0);
-    api_close(d->api);
+    api_close(TAKE(d->api));
     core_close(d->core);
+    webhook_free(d->webhooks);
     store_close(d->store);
     if (d->catalog)
         catalog_cell_free(d->catalog);
@@ -244,6 +260,7 @@ int daemon_run(struct conf *conf, const char *conf_path, struct fail *f)
     (void)signal(SIGHUP, SIG_IGN);   /* until there is something to reload */
     (void)prctl(PR_SET_DUMPABLE, 0); /* secrets stay out of core files */
     mqtt_setup();
+    webhook_setup();
     rc = data_lock_take(conf->data_dir, &d.lock, f);
     if (rc < 0)
         return rc;

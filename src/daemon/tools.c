@@ -3,8 +3,10 @@
  * database. Firmware bytes are files that never change once written (<data_dir>/blobs): a copy of
  * that folder taken after a backup of the database completes it.
  */
+#include "audit.h"
 #include "daemon.h"
 #include "db.h"
+#include "event.h"
 #include "update.h"
 
 #include <errno.h>
@@ -91,6 +93,33 @@ int tool_backup(const struct conf *conf, const char *to, struct fail *f)
     return rc;
 }
 
+/* ---- the audit log ---- */
+int tool_audit_verify(const struct conf *conf, const char *hash, struct fail *f)
+{
+    AUTO(free) char *path = data_db_path(conf->data_dir);
+    char head[AUDIT_HEX_SIZE];
+    int64_t rows = 0;
+    struct db *db;
+
+    if (access(path, R_OK) < 0)
+        return fail(f, -errno, "%s: %s", path, strerror(errno));
+    int rc = db_open(path, DB_READ, 2048, &db, f);
+    if (rc < 0)
+        return rc;
+    rc = audit_verify(db, &rows, head, f);
+    if (rc == 0 && hash) {
+        rc = audit_find(db, hash);
+        if (rc == E_NOTFOUND)
+            (void)fail(f, rc, "no row has the hash %.64s: rows were taken from the end", hash);
+        else if (rc == E_PROTO)
+            (void)fail(f, rc, "a hash has 64 hexadecimal digits");
+    }
+    db_close(db);
+    if (rc == 0)
+        (void)printf("%lld rows, unbroken; the newest hash is %s\n", (long long)rows, head);
+    return rc;
+}
+
 /* ---- restore ---- */
 static const char *const db_ends[] = {"", "-wal", "-shm"};
 
@@ -148,6 +177,8 @@ static int sync_dir(const char *dir, struct fail *f)
  * million is more than any fleet is offered between two copies, and a thousandth of all ids. */
 static int skip_ids(const char *path, struct fail *f)
 {
+    const struct audit row = {
+        .at = clock_now_ms(), .who = "command line", .action = "otad restore", .object = path};
     struct db *w;
     int rc = db_open(path, DB_WRITE, 512, &w, f);
 
@@ -156,6 +187,10 @@ static int skip_ids(const char *path, struct fail *f)
     rc = db_begin(w);
     if (rc == 0)
         rc = update_ids_skip(w, 1000000);
+    if (rc == 0)
+        rc = event_skip(w, 1000000, row.at);
+    if (rc == 0)
+        rc = audit_add(w, &row);
     rc = rc < 0 ? rc : db_commit(w);
     if (rc < 0)
         (void)fail(f, rc, "%s: %s", path, db_error(w));

@@ -3,11 +3,9 @@
  * A device is found by walking from its gateway address by address, so a gateway can only ever
  * speak of what stands behind it.
  */
-#include "crypto.h"
 #include "device_priv.h"
 
 #define KEY_CHARS 10 /* of a generated key, behind its prefix */
-#define KEY_TRIES 4
 
 bool device_address_ok(const char *s, size_t n)
 {
@@ -50,7 +48,6 @@ int device_create_behind(struct db *w, struct device *d, int64_t outermost, int6
                          struct arena *a)
 {
     int64_t n = 0;
-    char key[32];
     int rc = count_behind(w, outermost, &n);
 
     if (rc < 0)
@@ -59,15 +56,7 @@ int device_create_behind(struct db *w, struct device *d, int64_t outermost, int6
         return E_LIMIT;
     d->name = d->address;
     d->enabled = true;
-    for (int i = 0; i < KEY_TRIES; i++) {
-        crypto_token("SD_", 8, key, sizeof(key));
-        key[3 + KEY_CHARS] = '\0';
-        d->key = arena_strdup(a, key);
-        rc = device_insert(w, d, NULL);
-        if (rc != -EEXIST)
-            break;
-    }
-    return rc;
+    return device_create_named(w, d, "SD_", KEY_CHARS, a, NULL);
 }
 
 /* ---- how it is spoken of ---- */
@@ -143,6 +132,7 @@ int device_route(struct db *db, int64_t device_id, struct arena *a, struct devic
     if (rc < 0)
         return rc;
     ret->gateway = d.key;
+    ret->dialect = d.dialect;
     if (!d.gateway_id)
         return 0;
     while (d.gateway_id) {
@@ -161,10 +151,20 @@ int device_route(struct db *db, int64_t device_id, struct arena *a, struct devic
         return 0;
     }
     ret->gateway = d.key;
+    ret->dialect = d.dialect;
     ret->path = arena_alloc(a, ret->n_path * sizeof(*ret->path));
     for (size_t i = 0; i < ret->n_path; i++)
         ret->path[i] = up[ret->n_path - 1 - i];
     return 0;
+}
+
+int device_dialect_set(struct db *w, int64_t device_id, const char *dialect)
+{
+    AUTO(db_reset) struct db_stmt *q = db_use(w, Q_DEVICE_DIALECT_SET);
+
+    db_bind_int(q, 1, device_id);
+    db_bind_text(q, 2, dialect);
+    return db_run(q);
 }
 
 /* ---- presence ---- */

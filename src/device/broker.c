@@ -1,5 +1,6 @@
 /*
- * The files that let mosquitto know our devices: password_file and acl_file. Each is written to
+ * The files that let mosquitto know our devices: password_file and acl_file, and what the plugin
+ * takes of the latter. Each is written to
  * a temporary file in the same folder, synced and renamed, so that the broker never reads half of
  * one. Rows are streamed: memory stays the same for a million devices. The broker takes the files
  * up at its next start or SIGHUP, which is not this room's.
@@ -65,16 +66,93 @@ static int write_app_acl(void *arg, const struct project_app *app)
     return ferror(out) ? -EIO : 0;
 }
 
-static int write_acl(FILE *out, struct db *db, const char *service_username)
+/* A device that bears the service's name would inherit its rights; one with a colon would spoil
+ * the file. */
+static bool is_login(const char *key, const char *service_username)
 {
-    fprintf(out, "# Written by otad; changes are lost.\nuser %s\ntopic readwrite #\n\n",
+    return strcmp(key, service_username) != 0 && !strchr(key, ':');
+}
+
+static void write_patterns(FILE *acl, const char *service_username)
+{
+    fprintf(acl, "# Written by otad; changes are lost.\nuser %s\ntopic readwrite #\n\n",
             service_username);
-    int rc = project_app_list(db, write_app_acl, out);
-    if (rc < 0)
-        return rc;
     for (size_t i = 0; i < ARRAY_LEN(patterns); i++)
-        fprintf(out, "pattern %s %s\n", patterns[i].access, patterns[i].topic);
-    return ferror(out) ? -EIO : 0;
+        fprintf(acl, "pattern %s %s\n", patterns[i].access, patterns[i].topic);
+}
+
+/* ---- foreign topics: what a device may use goes by its serial number ---- */
+struct places {
+    FILE *acl, *topics;
+    struct db *db;
+    const char *service_username;
+};
+
+static const char *access_of(const struct type_topic *t)
+{
+    return topic_is_down(t->as) ? READ : WRITE;
+}
+
+/* mosquitto knows a user's name alone, so each device has its lines; the plugin makes them up. */
+static int write_devices(struct places *p, int64_t type_id, const struct type_topics *t)
+{
+    AUTO(db_reset) struct db_stmt *q = db_use(p->db, Q_DEVICE_PLACES);
+    struct arena a;
+    int rc;
+
+    arena_init(&a);
+    db_bind_int(q, 1, type_id);
+    while ((rc = db_step(q)) == 1) {
+        const char *key = db_text(q, 0), *sn = db_text(q, 1);
+
+        if (!is_login(key, p->service_username) || !topic_sn_ok(sn, strlen(sn)))
+            continue;
+        fprintf(p->topics, "device %s %lld/%s\n", key, (long long)type_id, sn);
+        if (db_int(q, 2))
+            continue;
+        fprintf(p->acl, "\nuser %s\n", key);
+        for (size_t i = 0; i < t->n; i++)
+            fprintf(p->acl, "topic %s %s\n", access_of(&t->list[i]),
+                    topic_with_sn(t->list[i].pattern, str_of(sn), &a));
+        arena_reset(&a);
+        if (ferror(p->acl) || ferror(p->topics)) {
+            rc = errno ? -errno : -EIO;
+            break;
+        }
+    }
+    arena_done(&a);
+    return rc;
+}
+
+static int write_type(void *arg, int64_t type_id, int64_t project_id UNUSED, const char *key UNUSED,
+                      const char *text)
+{
+    struct places *p = arg;
+    struct type_topics t;
+    struct arena a;
+    int rc = 0;
+
+    arena_init(&a);
+    if (type_topics_read(text, type_id, &a, &t) == 0) {
+        for (size_t i = 0; i < t.n; i++)
+            fprintf(p->topics, "type %lld %s %s\n", (long long)type_id, access_of(&t.list[i]),
+                    t.list[i].pattern);
+        rc = write_devices(p, type_id, &t);
+    }
+    arena_done(&a);
+    return rc;
+}
+
+static int write_acl(FILE *acl, FILE *topics, struct db *db, const char *service_username)
+{
+    struct places p = {acl, topics, db, service_username};
+
+    write_patterns(acl, service_username);
+    fprintf(topics, "# Written by otad; changes are lost.\n");
+    int rc = project_app_list(db, write_app_acl, acl);
+    if (rc == 0)
+        rc = device_type_topics_each(db, write_type, &p);
+    return rc < 0 ? rc : ferror(acl) || ferror(topics) ? -EIO : 0;
 }
 
 static int write_app_login(void *arg, const struct project_app *app)
@@ -99,9 +177,7 @@ static int write_passwords(FILE *out, struct db *db, const char *service_usernam
     while ((rc = db_step(q)) == 1) {
         const char *key = db_text(q, 0);
 
-        /* A device that bears the service's name would inherit its rights; one with a colon
-         * would spoil the file. */
-        if (strcmp(key, service_username) == 0 || strchr(key, ':'))
+        if (!is_login(key, service_username))
             continue;
         if (fprintf(out, "%s:%s\n", key, db_text(q, 1)) < 0)
             return errno ? -errno : -EIO;
@@ -172,7 +248,7 @@ static int sync_dir(const char *dir, struct fail *f)
 int device_write_broker_files(struct db *db, const char *dir, const char *service_username,
                               const char *service_password, struct fail *f)
 {
-    struct broker_file passwd, acl;
+    struct broker_file passwd, acl, topics;
     int rc;
 
     if (strpbrk(service_username, ":\r\n") || !*service_username)
@@ -180,9 +256,14 @@ int device_write_broker_files(struct db *db, const char *dir, const char *servic
     rc = file_begin(&acl, dir, "acl", 0644, f);
     if (rc < 0)
         return rc;
-    rc = file_end(&acl, write_acl(acl.out, db, service_username), f);
+    rc = file_begin(&topics, dir, "topics", 0644, f);
     if (rc < 0)
-        return rc;
+        return file_end(&acl, rc, NULL);
+    int wrote = write_acl(acl.out, topics.out, db, service_username);
+    rc = file_end(&acl, wrote, f);
+    int also = file_end(&topics, wrote, rc < 0 ? NULL : f);
+    if (rc < 0 || also < 0)
+        return rc < 0 ? rc : also;
     rc = file_begin(&passwd, dir, "passwd", 0600, f);
     if (rc < 0)
         return rc;

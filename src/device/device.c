@@ -2,10 +2,14 @@
  * Devices: their rows, one at a time. A key is an MQTT username and a topic segment, and unique
  * in the installation. What a device reports is in report.c, lists are in list.c.
  */
+#include "crypto.h"
 #include "device_priv.h"
+
+#include "event.h"
 
 #include <inttypes.h>
 
+#define KEY_TRIES      4
 #define TAGS_MAX       64
 #define TAG_LENGTH_MAX 64
 
@@ -32,12 +36,13 @@ void device_row(struct db_stmt *s, bool with_state, struct arena *a, struct devi
         .updated_at = db_int(s, 17),
         .revision = db_int(s, 18),
         .address = arena_strdup(a, db_text(s, 19)),
+        .dialect = arena_strdup(a, db_text(s, 20)),
         .online = -1,
     };
     if (with_state) {
-        ret->attributes = arena_strdup(a, db_is_null(s, 20) ? "{}" : db_text(s, 20));
-        ret->seen_at = db_int(s, 21);
-        ret->online = db_is_null(s, 22) ? -1 : db_int(s, 22) != 0;
+        ret->attributes = arena_strdup(a, db_is_null(s, 21) ? "{}" : db_text(s, 21));
+        ret->seen_at = db_int(s, 22);
+        ret->online = db_is_null(s, 23) ? -1 : db_int(s, 23) != 0;
     }
 }
 
@@ -77,6 +82,21 @@ int device_by_id(struct db *db, int64_t id, struct arena *a, struct device *ret)
     if (rc == 0)
         device_row(q, false, a, ret);
     return rc;
+}
+
+int device_by_sn(struct db *db, int64_t type_id, struct str sn, struct arena *a, struct device *ret)
+{
+    AUTO(db_reset) struct db_stmt *q = db_use(db, Q_DEVICE_BY_SN);
+    int rc;
+
+    db_bind_int(q, 1, type_id);
+    db_bind_textn(q, 2, sn.p, sn.n);
+    rc = db_step(q);
+    if (rc <= 0)
+        return rc == 0 ? E_NOTFOUND : rc;
+    device_row(q, false, a, ret);
+    rc = db_step(q);
+    return rc == 1 ? E_CONFLICT : rc;
 }
 
 /* ---- checks ---- */
@@ -195,6 +215,29 @@ static int device_fail(struct db *db, int rc, const char *what, struct fail *f)
 }
 
 /* ---- writing ---- */
+/* The event, with the key: a device may be gone when it is read. */
+int device_tell(struct db *w, int64_t id, const char *type, int64_t now)
+{
+    struct event e = {.at = now, .device_id = id, .object_id = id, .type = type};
+    struct sbuf data = {.p = NULL};
+    struct device d = {0};
+    struct arena a;
+
+    arena_init(&a);
+    int rc = device_by_id(w, id, &a, &d);
+    if (rc == 0) {
+        sbuf_str(&data, "{\"device\":");
+        json_add_string(&data, d.key);
+        sbuf_str(&data, "}");
+        e.project_id = d.project_id;
+        e.data = data.p;
+        rc = event_add(w, &e);
+    }
+    sbuf_done(&data);
+    arena_done(&a);
+    return rc == E_NOTFOUND ? 0 : rc;
+}
+
 int device_insert(struct db *w, struct device *d, struct fail *f)
 {
     AUTO(db_reset) struct db_stmt *q = db_use(w, Q_DEVICE_INSERT);
@@ -236,7 +279,25 @@ int device_insert(struct db *w, struct device *d, struct fail *f)
     d->id = db_last_id(w);
     d->updated_at = d->created_at;
     d->revision = 1;
-    return 0;
+    /* An import tells of all its devices at once. */
+    return d->import_id ? 0 : device_tell(w, d->id, "device.created", d->created_at);
+}
+
+int device_create_named(struct db *w, struct device *d, const char *prefix, size_t n,
+                        struct arena *a, struct fail *f)
+{
+    char key[DEVICE_KEY_MAX + 1];
+    int rc = E_CONFLICT;
+
+    for (int i = 0; i < KEY_TRIES; i++) {
+        crypto_token(prefix, n, key, sizeof(key)); /* longer than needed */
+        key[strlen(prefix) + n] = '\0';
+        d->key = arena_strdup(a, key);
+        rc = device_insert(w, d, f);
+        if (rc != -EEXIST)
+            break;
+    }
+    return rc;
 }
 
 int device_update(struct db *w, const struct device *d, struct fail *f)
@@ -266,7 +327,9 @@ int device_update(struct db *w, const struct device *d, struct fail *f)
         return fail(f, rc, "there is no such gateway");
     if (rc < 0)
         return device_fail(w, rc, "cannot store the device", f);
-    return db_changed(w) ? 0 : fail(f, E_NOTFOUND, "there is no such device");
+    if (!db_changed(w))
+        return fail(f, E_NOTFOUND, "there is no such device");
+    return device_tell(w, d->id, "device.changed", d->updated_at);
 }
 
 /* What stands in the way of deleting a device: 0 when nothing. */
@@ -304,6 +367,8 @@ int device_delete(struct db *w, int64_t id, struct fail *f)
     AUTO(db_reset) struct db_stmt *q = db_use(w, Q_DEVICE_DELETE);
     int rc = check_unneeded(w, id, f);
 
+    if (rc == 0)
+        rc = device_tell(w, id, "device.deleted", clock_now_ms());
     if (rc < 0)
         return rc;
     db_bind_int(updates, 1, id);

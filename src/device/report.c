@@ -139,7 +139,7 @@ int device_failed(struct db *w, int64_t device_id, int64_t limit, int64_t now,
     if (rc < 0)
         return rc;
     *ret_quarantined = db_int(q, 0) != 0;
-    return 0;
+    return *ret_quarantined ? device_tell(w, device_id, "device.quarantined", now) : 0;
 }
 
 int device_release(struct db *w, int64_t device_id, int64_t now)
@@ -150,5 +150,7 @@ int device_release(struct db *w, int64_t device_id, int64_t now)
     db_bind_int(q, 1, device_id);
     db_bind_int(q, 2, now);
     rc = db_run(q);
-    return rc == 0 && db_changed(w) == 0 ? E_NOTFOUND : rc;
+    if (rc == 0 && db_changed(w) == 0)
+        return E_NOTFOUND;
+    return rc < 0 ? rc : device_tell(w, device_id, "device.released", now);
 }

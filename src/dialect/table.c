@@ -7,8 +7,17 @@
 const struct dialect *const dialects[] = {
     &dialect_eztcloud,
     &dialect_thingscloud,
+    &dialect_mapped,
     NULL,
 };
+
+const struct dialect *dialect_named(const char *name)
+{
+    for (size_t i = 0; dialects[i]; i++)
+        if (strcmp(dialects[i]->name, name) == 0)
+            return dialects[i];
+    return dialects[0];
+}
 
 void device_events_done(struct device_events *evs)
 {

@@ -185,6 +185,8 @@ static int64_t bound_us(const struct conn *c)
         return conf->http_stall_timeout_s * 1000000;
     case CONN_HELD:
         return atomic_load(&hold_max_us);
+    case CONN_STREAM:
+        return INT64_MAX;
     }
     return 0;
 }

@@ -67,6 +67,7 @@ enum conn_phase {
     CONN_UPLOAD,  /* a streamed body: must not stall */
     CONN_HELD,    /* deferred or paused: we hold it */
     CONN_REPLY,   /* an answer is under way: must not stall */
+    CONN_STREAM,  /* an answer without a known end has nothing to say now */
 };
 
 struct conn {
@@ -75,8 +76,10 @@ struct conn {
     struct conn *prev, *next;
     struct http_request *request;
     enum conn_phase phase;
-    int64_t since_us; /* of the phase, or of its last progress */
-    uint64_t acked;   /* tcpi_bytes_acked when last looked at, in CONN_REPLY */
+    int64_t since_us;  /* of the phase, or of its last progress */
+    uint64_t acked;    /* tcpi_bytes_acked when last looked at, in CONN_REPLY */
+    uint64_t file_end; /* where the file on its way stops being sent; 0: there is none */
+    int file_fd;
     int fd;
     int linger_fd; /* a second descriptor that keeps the socket until its rest is read; or -1 */
     bool cut, corked;
@@ -105,7 +108,8 @@ struct http_thread {
     struct listener listeners[LISTEN__COUNT];
     struct conn *conns;
     struct lingering *lingers;
-    void *arg; /* of thread_open */
+    struct map sending; /* send.c's */
+    void *arg;          /* of thread_open */
     uint64_t id_base, id_next;
     bool stopping;
     int64_t stop_at_us;
@@ -186,7 +190,8 @@ struct http_request {
     struct MHD_Response *held; /* the answer that waits for the body to be drained */
     unsigned held_status;
 
-    struct track *track; /* of a file's bytes */
+    struct track *track;   /* of a file's bytes */
+    struct stream *stream; /* the answer comes in pieces */
 };
 
 /* thread.c */
@@ -223,6 +228,20 @@ void hold_cut(struct http_request *r);      /* on the thread: drop it, handles s
 void reply_queue(struct http_request *r, int status, struct MHD_Response *resp);
 /* fd is taken over. */
 void reply_fd(struct http_request *r, int status, int fd, uint64_t first, uint64_t count);
+
+/* Counts, dresses and queues the answer of a stream. */
+void reply_stream(struct http_request *r, int status, struct MHD_Response *resp);
+
+/* stream.c; all on the thread */
+
+void stream_completed(struct http_request *r); /* the request ends before its answer is freed */
+void stream_stop(struct http_request *r);      /* the server stops: what waits is at its end */
+void stream_cut(struct http_request *r);       /* no byte more */
+/* send.c: larger pieces of files than the library asks for. On the thread. */
+extern _Atomic uint64_t send_large;      /* so many were; for the tests' sake */
+void send_thread(struct http_thread *t); /* NULL at its end */
+void send_begin(struct conn *c, int file_fd, uint64_t end);
+void send_end(struct conn *c);
 
 /* file.c */
 struct track;

@@ -177,6 +177,14 @@ void reply_fd(struct http_request *r, int status, int fd, uint64_t first, uint64
     }
     dress(r, resp);
     conn_cork(r->conn, true); /* until the request is completed */
+    send_begin(r->conn, fd, first + count);
+    reply_queue(r, status, resp);
+}
+
+void reply_stream(struct http_request *r, int status, struct MHD_Response *resp)
+{
+    count_status(status);
+    dress(r, resp);
     reply_queue(r, status, resp);
 }
 

@@ -48,6 +48,7 @@ void request_on_completed(void *cls UNUSED, struct MHD_Connection *mhd UNUSED, v
     if (!r)
         return;
     *con_cls = NULL;
+    send_end(r->conn);
     conn_cork(r->conn, false);
     if (r->track) {
         struct track *k = TAKE(r->track);
@@ -58,6 +59,7 @@ void request_on_completed(void *cls UNUSED, struct MHD_Connection *mhd UNUSED, v
         r->resume_fn = NULL;
         fn(NULL, r->resume_arg);
     }
+    stream_completed(r);
     body_drop(r);
     r->conn->request = NULL;
     conn_phase(r->conn, CONN_IDLE);

@@ -57,6 +57,9 @@ static void stop_accepting(struct http_thread *t)
         if (fd != MHD_INVALID_SOCKET)
             close(fd);
     }
+    for (struct conn *c = t->conns; c; c = c->next)
+        if (c->request)
+            stream_stop(c->request);
 }
 
 static void pump_all(struct http_thread *t)
@@ -106,8 +109,10 @@ static void on_wake(void *arg)
 static void cut_all(struct http_thread *t)
 {
     for (struct conn *c = t->conns; c; c = c->next) {
-        if (c->request)
+        if (c->request) {
+            stream_cut(c->request);
             hold_cut(c->request);
+        }
         conn_cut(c);
     }
     pump_all(t);
@@ -137,6 +142,7 @@ static void thread_main(void *arg)
     struct http_thread *t = (struct http_thread *)arg;
     const struct http_options *o = &t->server->o;
 
+    send_thread(t);
     if (o->thread_open)
         t->arg = o->thread_open(o->arg, t->index, t->loop);
     for (size_t i = 0; i < LISTEN__COUNT; i++) {
@@ -157,6 +163,8 @@ static void thread_main(void *arg)
     close_queue(t);
     if (o->thread_close)
         o->thread_close(o->arg, t->arg);
+    send_thread(NULL);
+    map_done(&t->sending);
     loop_free(t->loop);
     t->loop = NULL;
 }

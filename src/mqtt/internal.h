@@ -4,6 +4,7 @@
  *   client.c    birth, death, options; entering and leaving
  *   session.c   connecting, the handshake, loss, back-off, the keepalive tick
  *   traffic.c   reading, writing, acknowledging, publishing
+ *   filters.c   subscriptions that change
  *   skipped.c   what the broker did not send because we were slow
  *   inflight.c  which of our own publishes wait for their PUBACK
  *

@@ -324,7 +324,17 @@ static void on_subscribe(struct mosquitto *lib UNUSED, void *arg, int mid UNUSED
                          const int *granted, const mosquitto_property *props UNUSED)
 {
     struct mqtt *m = arg;
-    if (m->lost || m->dead || m->phase != PHASE_SUBACK)
+    if (m->lost || m->dead)
+        return;
+    if (m->phase == PHASE_UP) { /* mqtt_filters: what was subscribed before goes on */
+        for (int i = 0; i < n; i++)
+            if (granted[i] >= 0x80)
+                LOG(LOG_ERROR, "mqtt", "the broker does not let us subscribe to a topic",
+                    KV("why", m->v5 ? mosquitto_reason_string(granted[i]) : "not granted"));
+        errno = 0;
+        return;
+    }
+    if (m->phase != PHASE_SUBACK)
         return;
     for (int i = 0; i < n && i < m->filter_count; i++)
         if (granted[i] >= 0x80) {

@@ -18,6 +18,7 @@ void logins_init(struct logins *l, void (*on_changed)(void *arg, struct login *l
 
 static void login_free(struct login *l)
 {
+    free(l->place);
     free(l->name);
     free(l->hash);
     free(l);
@@ -32,6 +33,11 @@ void logins_done(struct logins *l)
     while (map_next(&l->map, &it, &key, &n, &value))
         login_free(value);
     map_done(&l->map);
+}
+
+bool login_was_told(const struct login *l, int64_t now_us)
+{
+    return l->told_us && now_us - l->told_us < TOLD_US;
 }
 
 struct login *logins_find(struct logins *l, const char *name)
@@ -98,7 +104,7 @@ void logins_revoke(struct logins *l, const char *name, int64_t now_us)
 
 /* ---- the file ---- */
 
-static int slurp(const char *path, char **ret, size_t *ret_n, struct fail *f)
+int logins_slurp(const char *path, char **ret, size_t *ret_n, struct fail *f)
 {
     FILE *file = fopen(path, "re");
     struct sbuf b = {0};
@@ -167,8 +173,7 @@ static void drop_absent(struct logins *l, int64_t now_us)
 
     while (map_next(&l->map, &it, &key, &n, &value)) {
         const struct login *one = value;
-        bool told = one->told_us && now_us - one->told_us < TOLD_US;
-        if (one->round != l->round && !told)
+        if (one->round != l->round && !login_was_told(one, now_us))
             sbuf_add(&gone, &value, sizeof(value));
     }
     for (size_t i = 0; i < gone.n; i += sizeof(value)) {
@@ -177,6 +182,8 @@ static void drop_absent(struct logins *l, int64_t now_us)
         change(l, one, (struct str){NULL, 0});
         if (one->sessions)
             continue; /* the broker still has to end them */
+        if (l->on_gone)
+            l->on_gone(l->arg, one);
         (void)map_del(&l->map, one->name, strlen(one->name));
         login_free(one);
     }
@@ -188,7 +195,7 @@ int logins_load(struct logins *l, const char *path, int64_t now_us, struct fail 
     AUTO(free) char *p = NULL;
     struct str name, hash;
     size_t n;
-    int rc = slurp(path, &p, &n, f);
+    int rc = logins_slurp(path, &p, &n, f);
 
     if (rc == 0)
         rc = check_file(path, p, n, f);
@@ -199,7 +206,7 @@ int logins_load(struct logins *l, const char *path, int64_t now_us, struct fail 
         struct login *one = get(l, name);
 
         one->round = l->round;
-        if (one->told_us && now_us - one->told_us < TOLD_US)
+        if (login_was_told(one, now_us))
             continue;
         one->told_us = 0;
         change(l, one, hash);

@@ -9,13 +9,15 @@
  *
  * otad (the service user) publishes otad/to/<username>/<topic>: the rest of the topic goes to the
  * connections of that device alone, subscribed or not. It publishes lines to $CONTROL/otad/v1:
- * "set <username> <hash>", "revoke <username>", "reload", "presence". It subscribes
+ * "set <username> <hash>", "place <username> <type>/<sn>" (none: without), "revoke <username>",
+ * "reload", "presence". It subscribes
  * otad/presence, and gets "=", "+<username>" of all who are connected, ".", and later "+" and "-"
  * as they come and go. Topics, payloads and their memory stay the broker's: versions differ in
  * who frees them.
  */
 #include "plugin.h"
 
+#include <errno.h>
 #include <mosquitto.h>
 #include <mosquitto_broker.h>
 #include <mosquitto_plugin.h>
@@ -40,6 +42,7 @@ struct plugin {
     char *service_name, *service_password, *file;
     struct login service; /* sessions alone */
     struct logins logins;
+    struct places places;
     struct map sessions; /* struct mosquitto * -> struct session */
 };
 
@@ -139,6 +142,13 @@ static void on_changed(void *arg, struct login *l)
     }
 }
 
+static void on_gone(void *arg, struct login *l)
+{
+    struct plugin *p = arg;
+
+    places_set(&p->places, l, (struct str){NULL, 0});
+}
+
 /* ---- logging in ---- */
 
 static bool service_fits(struct plugin *p, const char *password)
@@ -187,6 +197,13 @@ static int on_disconnect(int event, void *data, void *arg)
 
 /* ---- topics ---- */
 
+static bool may_by_place(const struct plugin *p, const char *user, enum place_access access,
+                         const char *topic)
+{
+    return p->places.claims.count > 0 &&
+           places_may(&p->places, map_get(&p->logins.map, user, strlen(user)), access, topic);
+}
+
 static int on_acl_check(int event, void *data, void *arg)
 {
     const struct mosquitto_evt_acl_check *a = data;
@@ -203,11 +220,12 @@ static int on_acl_check(int event, void *data, void *arg)
         return MOSQ_ERR_SUCCESS;
     }
     if (a->access == MOSQ_ACL_READ)
-        may = rights_read(user, a->topic);
+        may = rights_read(user, a->topic) || may_by_place(p, user, PLACE_READ, a->topic);
     else if (a->access == MOSQ_ACL_WRITE)
-        may = session_of(p, a->client) && rights_publish(user, a->topic);
+        may = session_of(p, a->client) &&
+              (rights_publish(user, a->topic) || may_by_place(p, user, PLACE_PUBLISH, a->topic));
     else if (a->access == MOSQ_ACL_SUBSCRIBE)
-        may = rights_subscribe(user, a->topic);
+        may = rights_subscribe(user, a->topic) || may_by_place(p, user, PLACE_SUBSCRIBE, a->topic);
     else
         may = a->access == MOSQ_ACL_UNSUBSCRIBE;
     return may ? MOSQ_ERR_SUCCESS : MOSQ_ERR_ACL_DENIED;
@@ -268,6 +286,16 @@ static int on_message(int event, void *data, void *arg)
 
 /* ---- what otad tells ---- */
 
+/* An otad that knows no foreign topics writes no such file. */
+static void load_places(struct plugin *p, int64_t now_us)
+{
+    struct fail f = {0};
+    int rc = places_load(&p->places, &p->logins, now_us, &f);
+
+    if (rc < 0 && rc != -ENOENT)
+        mosquitto_log_printf(MOSQ_LOG_ERR, "otad: %s", f.text);
+}
+
 static void load(struct plugin *p)
 {
     struct fail f = {0};
@@ -276,6 +304,7 @@ static void load(struct plugin *p)
     if (!p->file)
         return;
     int rc = logins_load(&p->logins, p->file, start, &f);
+    load_places(p, start);
     if (rc < 0)
         mosquitto_log_printf(MOSQ_LOG_ERR, "otad: %s; %s", f.text,
                              p->logins.round ? "the logins stay as they were"
@@ -283,6 +312,15 @@ static void load(struct plugin *p)
     else
         mosquitto_log_printf(MOSQ_LOG_INFO, "otad: %d logins read in %d ms", rc,
                              (int)((clock_mono_us() - start) / 1000));
+}
+
+/* Behind "set" of the same name. */
+static void place(struct plugin *p, const char *name, const char *where)
+{
+    struct login *l = logins_find(&p->logins, name);
+
+    if (l)
+        places_set(&p->places, l, where ? str_of(where) : (struct str){NULL, 0});
 }
 
 static void command(struct plugin *p, char *line)
@@ -295,9 +333,12 @@ static void command(struct plugin *p, char *line)
         *hash++ = '\0';
     if (strcmp(line, "set") == 0 && hash && *hash)
         logins_set(&p->logins, name, hash, clock_mono_us());
-    else if (strcmp(line, "revoke") == 0 && name)
+    else if (strcmp(line, "place") == 0 && name)
+        place(p, name, hash);
+    else if (strcmp(line, "revoke") == 0 && name) {
+        place(p, name, NULL);
         logins_revoke(&p->logins, name, clock_mono_us());
-    else if (strcmp(line, "reload") == 0)
+    } else if (strcmp(line, "reload") == 0)
         load(p);
     else if (strcmp(line, "presence") == 0)
         tell_all(p);
@@ -364,6 +405,7 @@ static int take_option(struct plugin *p, const struct mosquitto_opt *o)
     if (strcmp(o->key, "credentials_file") == 0) {
         free(p->file);
         p->file = xstrdup(o->value);
+        places_beside(&p->places, p->file);
     } else if (strcmp(o->key, "service_username") == 0) {
         free(p->service_name);
         p->service_name = xstrdup(o->value);
@@ -393,6 +435,7 @@ static void plugin_free(struct plugin *p)
         free(s);
     }
     map_done(&p->sessions);
+    places_done(&p->places);
     logins_done(&p->logins);
     free(p->service_name);
     free(p->service_password);
@@ -422,6 +465,8 @@ int mosquitto_plugin_init(mosquitto_plugin_id_t *id, void **data, struct mosquit
     p->id = id;
     p->service_name = xstrdup("otad");
     logins_init(&p->logins, on_changed, p);
+    p->logins.on_gone = on_gone;
+    places_init(&p->places);
     for (int i = 0; i < n && rc == MOSQ_ERR_SUCCESS; i++)
         rc = take_option(p, &options[i]);
     for (size_t i = 0; i < ARRAY_LEN(hooks) && rc == MOSQ_ERR_SUCCESS; i++)

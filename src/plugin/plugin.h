@@ -23,12 +23,16 @@ struct login {
     int64_t told_us;          /* when otad told a change; 0 = known from the file */
     unsigned round;           /* the reading of the file that had it */
     struct session *sessions; /* its connections */
+    char *place;              /* "TYPE/SN" among foreign topics; NULL = none */
+    unsigned place_round;     /* the reading of the file that named it */
 };
 struct logins {
     struct map map; /* name -> struct login */
     unsigned round;
     /* The login lost its right or changed its password: its connections must go. */
     void (*on_changed)(void *arg, struct login *l);
+    /* It is about to be forgotten. May be NULL. */
+    void (*on_gone)(void *arg, struct login *l);
     void *arg;
 };
 void logins_init(struct logins *l, void (*on_changed)(void *arg, struct login *l), void *arg);
@@ -41,3 +45,25 @@ void logins_revoke(struct logins *l, const char *name, int64_t now_us);
 /* Take over the whole file ("name:hash" lines), or nothing when it is not well formed. Changes
  * that otad told in the last minute win: the file may be older. Returns how many logins it has. */
 int logins_load(struct logins *l, const char *path, int64_t now_us, struct fail *f) MUST_USE;
+/* Told lately: the files may be older. */
+bool login_was_told(const struct login *l, int64_t now_us);
+/* A file's bytes, bounded; the caller frees. */
+int logins_slurp(const char *path, char **ret, size_t *ret_n, struct fail *f) MUST_USE;
+
+/* ---- places.c: foreign topics, by serial number ---- */
+struct places {
+    struct map types;  /* type -> its patterns */
+    struct map claims; /* "TYPE/SN" -> how many logins have it */
+    char *file;
+};
+enum place_access { PLACE_PUBLISH, PLACE_SUBSCRIBE, PLACE_READ };
+void places_init(struct places *p);
+/* The file `topics` in the folder of the credentials. */
+void places_beside(struct places *p, const char *credentials);
+void places_done(struct places *p); /* the logins' places die with the logins */
+/* place.p NULL: none. */
+void places_set(struct places *p, struct login *l, struct str place);
+bool places_may(const struct places *p, const struct login *l, enum place_access access,
+                const char *topic);
+/* Take over the file, right after logins_load(); told ones win as there. Returns how many lines. */
+int places_load(struct places *p, struct logins *l, int64_t now_us, struct fail *f) MUST_USE;

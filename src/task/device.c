@@ -164,6 +164,8 @@ static int deliver(struct task_env *env, const struct device *d, const struct ke
     struct task t;
     int rc = task_by_id(env->db, 0, k->task_id, env->arena, &t);
 
+    if (rc == E_NOTFOUND) /* deleted: its rows are on their way out */
+        return 0;
     if (rc == 0 && t.enabled && action_load(t.params, &act) == 0) {
         rc = task_step(env, &act, d, true, &v);
         action_done(&act);

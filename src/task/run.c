@@ -1,7 +1,33 @@
 /* Rows of runs: what became of each device, and the counts, which move with them. */
 #include "task_priv.h"
 
+#include "event.h"
+
 /* ---- runs ---- */
+/* The event of a run, from its row. */
+static int tell(struct db *w, int64_t run_id, const char *type, int64_t now)
+{
+    AUTO(db_reset) struct db_stmt *q = db_use(w, Q_TASK_RUN_TOLD);
+    struct sbuf data = {.p = NULL};
+
+    db_bind_int(q, 1, run_id);
+    int rc = db_row(q);
+    if (rc < 0)
+        return rc;
+    sbuf_fmt(&data, "{\"task\":%lld,\"run\":%lld,\"name\":", (long long)db_int(q, 1),
+             (long long)run_id);
+    json_add_string(&data, db_text(q, 2));
+    sbuf_fmt(&data, ",\"cause\":\"%s\",\"state\":\"%s\",\"reason\":\"%s\"}", db_text(q, 3),
+             db_text(q, 4), db_text(q, 5));
+    rc = event_add(w, &(struct event){.at = now,
+                                      .project_id = db_int(q, 0),
+                                      .object_id = run_id,
+                                      .type = type,
+                                      .data = data.p});
+    sbuf_done(&data);
+    return rc;
+}
+
 int run_insert(struct db *w, int64_t task_id, const struct new_run *r, int64_t now, int64_t *ret)
 {
     AUTO(db_reset) struct db_stmt *q = db_use(w, Q_TASK_RUN_INSERT);
@@ -17,9 +43,12 @@ int run_insert(struct db *w, int64_t task_id, const struct new_run *r, int64_t n
     if (r->ended_at)
         db_bind_int(q, 8, r->ended_at);
     rc = db_run(q);
-    if (rc == 0 && ret)
-        *ret = db_last_id(w);
-    return rc;
+    if (rc < 0)
+        return rc;
+    int64_t id = db_last_id(w);
+    if (ret)
+        *ret = id;
+    return tell(w, id, r->ended_at ? "task.run_ended" : "task.run_started", now);
 }
 
 int run_end(struct db *w, int64_t run_id, const char *state, const char *reason, int64_t now)
@@ -30,7 +59,8 @@ int run_end(struct db *w, int64_t run_id, const char *state, const char *reason,
     db_bind_text(q, 2, state);
     db_bind_text(q, 3, reason);
     db_bind_int(q, 4, now);
-    return db_run(q);
+    int rc = db_run(q);
+    return rc < 0 ? rc : tell(w, run_id, "task.run_ended", now);
 }
 
 int run_running(struct db *db, int64_t task_id, int64_t *ret)

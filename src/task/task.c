@@ -216,11 +216,3 @@ int task_update(struct db *w, struct task *t, const int64_t *devices, size_t n)
         rc = run_running(w, t->id, &run);
     return rc == 0 && run ? run_end(w, run, "canceled", "task_disabled", t->updated_at) : rc;
 }
-
-int task_delete(struct db *w, int64_t id)
-{
-    AUTO(db_reset) struct db_stmt *q = db_use(w, Q_TASK_DELETE);
-
-    db_bind_int(q, 1, id);
-    return db_run(q);
-}

@@ -132,18 +132,60 @@ static int stretch(struct db *db, const struct task *t, const struct open_run *r
     return *ret_n < max ? rc : 0;
 }
 
-static int64_t seen_at(struct task_env *env, int64_t device_id, int *ret_rc)
+/* Who it is that has to be connected for the device to be reached: *ret_behind, when it is another
+ * than itself. */
+static int connection_of(struct task_env *env, const struct device *d, const char **ret_key,
+                         bool *ret_behind)
 {
-    int64_t memory = env->seen ? device_seen_at(env->seen, device_id) : 0;
-    AUTO(db_reset) struct db_stmt *q = db_use(env->db, Q_TASK_SEEN_AT);
+    struct device_route route;
+    int rc;
 
-    db_bind_int(q, 1, device_id);
-    *ret_rc = db_row(q);
-    if (*ret_rc == E_NOTFOUND)
-        *ret_rc = 0;
-    else if (*ret_rc == 0 && db_int(q, 0) > memory)
-        return db_int(q, 0);
-    return memory;
+    *ret_key = d->key;
+    *ret_behind = false;
+    if (!d->gateway_id)
+        return 0;
+    rc = device_route(env->db, d->id, env->arena, &route);
+    if (rc < 0)
+        return rc;
+    *ret_key = route.gateway;
+    *ret_behind = route.n_path > 0;
+    return 0;
+}
+
+/* Is it connected? The broker's word counts, and a gateway's for what stands behind it; where
+ * neither says, a recent sign of life. */
+static int is_there(struct task_env *env, const struct device *d, bool *ret)
+{
+    int64_t seen = env->seen ? device_seen_at(env->seen, d->id) : 0, said_at = 0;
+    bool behind, said_off = false, said_on = false;
+    const char *key;
+    int rc = connection_of(env, d, &key, &behind);
+
+    if (rc < 0)
+        return rc;
+    {
+        AUTO(db_reset) struct db_stmt *q = db_use(env->db, Q_TASK_SEEN_AT);
+        db_bind_int(q, 1, d->id);
+        rc = db_row(q);
+        if (rc < 0 && rc != E_NOTFOUND)
+            return rc;
+        if (rc == 0 && db_int(q, 0) > seen)
+            seen = db_int(q, 0);
+        if (rc == 0 && behind && !db_is_null(q, 1)) {
+            said_on = db_int(q, 1) != 0;
+            said_off = !said_on;
+            said_at = db_int(q, 2);
+        }
+    }
+    int up = env->online ? env->online(env->arg, key) : -1;
+    const struct device_type *type = catalog_type(env->catalog, d->type_id);
+    bool lately = env->now - seen <= (type ? type : &device_type_defaults)->offline_delay_s * 1000;
+
+    if (up == 0 || (said_off && seen <= said_at))
+        *ret = false;
+    else
+        *ret = lately || (up == 1 && (!behind || said_on));
+    return 0;
 }
 
 /* Keep a message for the device; what an earlier run kept of the same task is overtaken. */
@@ -183,14 +225,14 @@ static int handle(struct task_env *env, const struct task *t, const struct actio
 {
     struct verdict_of v;
     struct device d;
+    bool there = false;
     int rc = device_by_id(env->db, device_id, env->arena, &d);
 
     if (rc < 0)
         return rc == E_NOTFOUND ? 0 : rc; /* of an import that is not there yet */
-    const struct device_type *type = catalog_type(env->catalog, d.type_id);
-    int64_t silent_ms = env->now - seen_at(env, device_id, &rc);
+    rc = is_there(env, &d, &there);
     if (rc == 0)
-        rc = task_step(env, act, &d, silent_ms <= (type ? type->offline_delay_s * 1000 : 0), &v);
+        rc = task_step(env, act, &d, there, &v);
     if (rc == 0 && strcmp(v.result, "pending_offline") == 0)
         rc = keep(env, t->id, r->id, device_id);
     if (rc == 0)

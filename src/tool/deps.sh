@@ -4,7 +4,7 @@
 set -eu
 
 build="gcc libc6-dev make libuv1-dev libmosquitto-dev mosquitto-dev libmicrohttpd-dev
-	libsqlite3-dev libjansson-dev libssl-dev"
+	libsqlite3-dev libjansson-dev libssl-dev libcurl4-openssl-dev"
 test="libcmocka-dev mosquitto mosquitto-clients curl python3 python3-pytest python3-paho-mqtt
 	python3-yaml mandoc openssl systemd procps"
 demo="mosquitto mosquitto-clients curl python3"

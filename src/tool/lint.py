@@ -10,8 +10,8 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 
 # A room may include the doors of rooms with a lower rank, and its own.
 RANK = {
-    "util": 0, "crypto": 1, "json": 1, "conf": 2, "loop": 2, "db": 3, "store": 4, "catalog": 5,
-    "device": 6, "update": 7, "task": 8, "dialect": 9, "mqtt": 10, "http": 10, "api": 11,
+    "util": 0, "crypto": 1, "json": 1, "conf": 2, "loop": 2, "db": 3, "store": 4, "audit": 4, "event": 4, "catalog": 5,
+    "device": 6, "update": 7, "task": 8, "dialect": 9, "mqtt": 10, "http": 10, "webhook": 10, "api": 11,
     "core": 12, "daemon": 13, "sim": 13, "cli": 13, "plugin": 13,
 }  # fmt: skip
 DOOR_OF = {"db_queries.h": "db", "util_metrics.def": "util", "device_topics.def": "device"}
@@ -23,7 +23,7 @@ LIBRARY = {
     r"sqlite3.*\.h": "db",
     r"jansson.*\.h": "json",
     r"openssl/.*": "crypto",
-    r"curl/.*": "cli",
+    r"curl/.*": "webhook",
 }
 SQL = re.compile(
     r"\b(SELECT\b.*\bFROM|INSERT\s+(OR\s+\w+\s+)?INTO|UPDATE\s+\w+\s+SET|DELETE\s+FROM"

@@ -190,8 +190,8 @@ static int begin(struct check *k, const struct firmware *fw)
             k->db, u.id, k->now, "", update_state_name(UPDATE_PLANNED), k->cause,
             arena_printf(k->arena, "from %s to %s", u.from_version, u.to_version));
     if (rc == 0)
-        rc = update_history_add(k->db, u.id, k->now, update_state_name(UPDATE_PLANNED),
-                                update_state_name(UPDATE_OFFERED), k->cause, "attempt 1");
+        rc = life_record(k->db, &u, update_state_name(UPDATE_PLANNED), k->cause, "attempt 1",
+                         k->now);
     if (rc == 0)
         *k->ret_update = u;
     return rc;

@@ -4,6 +4,7 @@
  * deadline of the new state and writes one row of history. Final states never change. How an
  * update begins is in check.c, what downloads do to it in served.c.
  */
+#include "event.h"
 #include "update_priv.h"
 
 #include <inttypes.h>
@@ -65,6 +66,32 @@ static void judge_success(struct update *u, enum update_state to)
     metric_add(M_UPDATES_SUSPECT, 1);
 }
 
+int life_record(struct db *w, const struct update *u, const char *from, const char *cause,
+                const char *text, int64_t now)
+{
+    struct sbuf data = {.p = NULL};
+    char type[32] = "update.";
+
+    (void)str_copy(type + 7, sizeof(type) - 7, update_state_name(u->state));
+    sbuf_str(&data, "{\"from\":");
+    json_add_string(&data, from);
+    sbuf_str(&data, ",\"cause\":");
+    json_add_string(&data, cause);
+    sbuf_str(&data, ",\"text\":");
+    json_add_string(&data, text);
+    sbuf_fmt(&data, ",\"attempt\":%" PRId64 "}", u->attempt);
+    int rc = update_history_add(w, u->id, now, from, type + 7, cause, text);
+    if (rc == 0)
+        rc = event_add(w, &(struct event){.at = now,
+                                          .project_id = u->project_id,
+                                          .device_id = u->device_id,
+                                          .object_id = u->id,
+                                          .type = type,
+                                          .data = data.p});
+    sbuf_done(&data);
+    return rc;
+}
+
 int life_move(struct db *w, const struct device_type *type, struct update *u, enum update_state to,
               const char *cause, const char *text, int64_t now)
 {
@@ -87,8 +114,7 @@ int life_move(struct db *w, const struct device_type *type, struct update *u, en
     judge_success(u, to);
     rc = update_store(w, u);
     if (rc == 0)
-        rc = update_history_add(w, u->id, now, update_state_name(from), update_state_name(to),
-                                cause, text);
+        rc = life_record(w, u, update_state_name(from), cause, text, now);
     if (rc == 0)
         count_end(u);
     return rc;

@@ -49,8 +49,7 @@ static int pass_downloading(struct db *w, struct update *u, int64_t now)
     const char *from = update_state_name(u->state);
 
     u->state = UPDATE_DOWNLOADING;
-    return update_history_add(w, u->id, now, from, update_state_name(UPDATE_DOWNLOADING),
-                              "download", first_bytes);
+    return life_record(w, u, from, "download", first_bytes, now);
 }
 
 static int note_bytes(struct db *w, const struct device_type *type, struct update *u, int64_t now)

@@ -99,6 +99,9 @@ int update_history_add(struct db *w, int64_t id, int64_t now, const char *from, 
 int life_move(struct db *w, const struct device_type *type, struct update *u, enum update_state to,
               const char *cause, const char *text, int64_t now) MUST_USE;
 /* Count an attempt that failed against the device; *ret_quarantined: it is, now or since. */
+/* The row of history of a move, and its event; u stands in the new state. */
+int life_record(struct db *w, const struct update *u, const char *from, const char *cause,
+                const char *text, int64_t now) MUST_USE;
 int life_count_failure(struct db *w, const struct device_type *type, const struct device *d,
                        int64_t now, bool *ret_quarantined) MUST_USE;
 

@@ -20,6 +20,7 @@ class Site:
         self.dir = folder
         self.devices = []
         self.broker = Broker(folder / "broker", plugin)
+        conf = conf(self.broker) if callable(conf) else conf
         self.otad = Otad(folder / "otad", self.broker, conf, **otad)
         self.broker.start()
         try:

@@ -166,6 +166,69 @@ def test_tasks_reach_bare_devices(site, known):
             assert topic == "attributes/push" and body == {"led": "on"}
 
 
+def test_a_silent_device_is_reached_after_a_restart(site, known):
+    """What it speaks is kept: it says nothing to the new otad."""
+    kind = site.type()
+    key = register(site, kind)
+    c = Client(site, key).connected()
+    c.subscribe(*BARE)
+    c.publish("attributes", {"version": "1.0.0"})
+    wait(lambda: site.otad.ok("GET", f"/devices/{key}")["versions"] or None, "the report is taken")
+    site.otad.stop()
+    site.otad.start()
+    action = {"kind": "command_send", "method": "reboot"}
+    task = site.otad.ok("POST", "/tasks",
+                        {"name": "t", "action": action, "target": {"device_type": kind}})  # fmt: skip
+    assert site.otad.rest("POST", f"/tasks/{task['id']}/run", {}).status == 202
+    topic, body = c.next()
+    assert topic == f"command/send/{body['id']}" and body["method"] == "reboot"
+
+
+def test_a_bare_gateway(site, known):
+    """What stands behind a ThingsCloud gateway: made, checked, updated, reached by tasks."""
+    kind = site.type(auto_create=True, attributes_response=True)
+    site.otad.firmware(kind, "2.0.0", ("app.bin", noise(kind)))
+    key = register(site, site.type(attributes_response=True, event_response=True))
+    g = Client(site, key).connected()
+    down = [f"gateway/{t}" for t in ("attributes/response", "attributes/get/response",
+                                     "attributes/push", "event/response", "command/send")]  # fmt: skip
+    assert all(code < 0x80 for code in g.subscribe(*down))
+    g.publish("gateway/connect", {"device": "A1", "product": kind})
+    g.publish("gateway/attributes", {"A1": {"version": "1.0.0", "t": 7}})
+    topic, body = g.next()
+    assert topic == "gateway/attributes/response" and body["error_code"] == 0
+    check = {"device": "A1", "event": {"method": "otaCheck", "params": {}}}
+    g.publish("gateway/event/report", check)
+    topic, body = g.next()
+    assert topic == "gateway/command/send" and body["device"] == "A1"
+    assert body["command"]["params"]["version"] == "2.0.0" and body["id"] == body["command"]["id"]
+    child = site.otad.ok("GET", f"/devices?gateway={key}")["items"][0]
+    assert child["address"] == "A1" and child["online"] is True
+    reply = {"method": "otaUpgrade", "params": {"ota_result": 0}, "id": body["id"]}
+    g.publish("gateway/command/reply", {"device": "A1", "command": reply})
+    site.otad.wait_state(child["key"], "installed")
+    g.publish("gateway/attributes/get", {"device": "A1", "get": {"keys": ["t"]}})
+    topic, body = g.next()
+    assert topic == "gateway/attributes/get/response" and body["attributes"] == {"t": 7}
+    g.publish("gateway/attributes", {"A1": {"version": "2.0.0"}})
+    site.otad.wait_state(child["key"], "verified")
+    assert g.next()[0] == "gateway/attributes/response"
+    action = {"kind": "attributes_push", "attributes": {"led": "on"}}
+    task = site.otad.ok("POST", "/tasks", {"name": "t", "action": action,
+                                           "target": {"device_type": kind}})  # fmt: skip
+    assert site.otad.rest("POST", f"/tasks/{task['id']}/run", {}).status == 202
+    topic, body = g.next()
+    assert topic == "gateway/attributes/push"
+    assert body == {"device": "A1", "attributes": {"led": "on"}}
+    # another gateway can't speak of it
+    other = Client(site, register(site)).connected()
+    other.publish("gateway/attributes", {"A1": {"version": "6.6.6"}})
+    g.publish("gateway/disconnect", {"device": "A1"})
+    wait(lambda: site.otad.ok("GET", f"/devices/{child['key']}")["online"] is False, "it is gone")
+    versions = site.otad.ok("GET", f"/devices/{child['key']}")["versions"]
+    assert versions["main"]["version"] == "2.0.0"
+
+
 def test_an_eztcloud_device_works_beside(site, known):
     kind = site.type()
     site.otad.firmware(kind, "2.0.0", ("app.bin", noise(kind)))
@@ -214,6 +277,8 @@ def test_foreign_topics_are_refused(site, known):
         assert c.subscribe(topic)[0] < 0x80, topic
     victim = Client(site, two).connected()
     victim.subscribe(f"command_send/{two}", *BARE, "data/+/set")
+    # who comes and goes is told in messages too
+    wait(lambda: site.otad.metric("otad_devices_online") == 2, "presence has settled")
     before = site.otad.metric("otad_mqtt_messages_total")
     for topic in (f"attributes/{two}", f"event_report/{two}", f"command_send/{two}",
                   "command/send/5", "attributes/push", f"otad/to/{two}/command/send/5",

@@ -354,3 +354,24 @@ def test_what_is_refused(site):
     listed = site.otad.ok("GET", "/tasks?limit=500")["items"]
     assert task in listed
     assert "/tasks/{id}/runs/{run}/devices" in str(site.otad.rest("GET", "/openapi.json").body)
+
+
+def test_presence_and_what_is_left_of_runs(make_site):
+    """With the plugin a silent device that is connected gets its message, one that has just left
+    does not; of the runs the last ones stay."""
+    site = make_site({"task.keep_runs": 2}, plugin=True)
+    device = site.device()
+    wait(lambda: site.otad.ok("GET", f"/devices/{device.key}")["online"], "it is online")
+    task = make(site, {"devices": [device.key]}, {"kind": "command_send", "method": "ping"})
+    assert counts(run(site, task)) == {("sent", ""): 1}
+    assert device.receive()["method"] == "ping"
+    device.report(temperature=20)
+    device.client.disconnect()
+    wait(lambda: site.otad.ok("GET", f"/devices/{device.key}")["online"] is False, "it is gone")
+    last = [run(site, task) for _ in range(4)]
+    assert all(counts(r) == {("pending_offline", ""): 1} for r in last[-1:])
+    runs = f"/tasks/{task['id']}/runs"
+    wait(lambda: [r["run_id"] for r in site.otad.ok("GET", runs)["items"]]
+         == [r["run_id"] for r in last[:1:-1]], "the old runs go")  # fmt: skip
+    site.otad.ok("DELETE", f"/tasks/{task['id']}")
+    assert site.otad.rest("GET", runs).status == 404

@@ -19,7 +19,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     if (size < 1)
         return 0;
     arena_init(&a);
-    struct dialect_in in = {topics[data[0] % ARRAY_LEN(topics)], NULL, data + 1, size - 1};
+    struct dialect_in in = {
+        .topic = topics[data[0] % ARRAY_LEN(topics)], .payload = data + 1, .n = size - 1};
     int rc = dialect_eztcloud.decode(&in, &a, &evs, &refused);
     if (rc == E_PROTO && refused == M_BAD_TOPIC)
         abort(); /* a refused message must name its counter */

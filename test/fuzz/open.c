@@ -12,7 +12,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
     if (size < 1)
         return 0;
-    struct dialect_in in = {topics[data[0] % 2], data[0] & 2 ? NULL : "PR_1", data + 1, size - 1};
+    struct dialect_in in = {.topic = topics[data[0] % 2],
+                            .user = data[0] & 2 ? NULL : "PR_1",
+                            .payload = data + 1,
+                            .n = size - 1};
     int rc = open_decode(&in, &m, &refused);
     if (rc == E_PROTO && refused == M_BAD_TOPIC)
         abort(); /* a refused message must name its counter */

@@ -173,7 +173,8 @@ def part_c(lab, table, rounds):
     with open(lab.path("links.lua"), "w") as f:
         f.write(LINKS_LUA)
     otad = Otad(lab, "c", http_threads=1)
-    figures = {name: [] for name in ("link", "file", "nginx file", "device", "nginx device")}
+    figures = {name: [] for name in ("link", "cost", "file", "nginx file", "nginx cost", "device",
+                                   "nginx device")}
     with otad.running():
         base = f"http://127.0.0.1:{otad.port}"
         otad.add_type("bench")
@@ -189,9 +190,15 @@ def part_c(lab, table, rounds):
         used = 0
         for _ in range(rounds):
             script = (lab.path("links.lua"), lab.path("links"), used)
+            before = otad.process.cpu()
             figures["link"].append(wrk(base, 16, seconds, script=script))
+            time.sleep(1)  # the last bytes are stored
+            figures["cost"].append(cost_us(otad.process, before, figures["link"][-1] * seconds))
+            before = nginx.cpu()
             used += int(figures["link"][-1] * seconds) + 100
             figures["nginx file"].append(wrk(f"http://127.0.0.1:{port}/f.bin", 16, seconds))
+            figures["nginx cost"].append(
+                cost_us(nginx, before, figures["nginx file"][-1] * seconds))
             figures["file"].append(wrk(f"{base}/api/v1/firmwares/{firmware}/files/1", 16, seconds,
                                        TOKEN))
             figures["device"].append(wrk(base + device, 32, seconds, TOKEN))
@@ -202,6 +209,8 @@ def part_c(lab, table, rounds):
     table.add("c", "nginx, the same file", figures["nginx file"], "MiB/s")
     table.add("c", "otad : nginx", [a / b for a, b in zip(figures["link"], figures["nginx file"])],
               "", at_least=0.9)
+    table.add("c", "otad's own CPU for a download", figures["cost"], "us")
+    table.add("c", "nginx's CPU for a download", figures["nginx cost"], "us")
     table.add("c", "the operator's download of it", figures["file"], "MiB/s")
     table.add("c", "the operator's download : nginx",
               [a / b for a, b in zip(figures["file"], figures["nginx file"])], "")

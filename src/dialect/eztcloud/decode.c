@@ -215,8 +215,8 @@ int eztcloud_decode_one(struct arena *a, struct device_event *ev, enum eztcloud_
     return E_NOTFOUND;
 }
 
-static int parse(const struct dialect_in *in, unsigned depth, json_t **ret,
-                 enum metric *ret_refused)
+int eztcloud_parse(const struct dialect_in *in, unsigned depth, json_t **ret,
+                   enum metric *ret_refused)
 {
     enum json_fault fault;
 
@@ -228,7 +228,7 @@ int eztcloud_decode_direct(enum eztcloud_topic topic, const struct dialect_in *i
                            const struct device_event *from, struct device_events *ret,
                            enum metric *ret_refused)
 {
-    int rc = parse(in, DIALECT_DEPTH_MAX, &ret->root, ret_refused);
+    int rc = eztcloud_parse(in, DIALECT_DEPTH_MAX, &ret->root, ret_refused);
 
     if (rc < 0)
         return rc;
@@ -238,6 +238,21 @@ int eztcloud_decode_direct(enum eztcloud_topic topic, const struct dialect_in *i
     ret->list[0] = *from;
     ret->n = 1;
     return eztcloud_decode_one(a, &ret->list[0], topic, ret->root, NULL, ret_refused);
+}
+
+int eztcloud_decode_gateway(enum eztcloud_topic topic, enum address_form form,
+                            const struct dialect_in *in, struct arena *a, struct str gateway,
+                            struct device_events *ret, enum metric *ret_refused)
+{
+    bool tree = form == FORM_SUB && topic == TOPIC_ATTRIBUTES;
+    int rc = eztcloud_parse(in, tree ? DIALECT_TREE_DEPTH_MAX : DIALECT_DEPTH_MAX, &ret->root,
+                            ret_refused);
+
+    if (rc < 0)
+        return rc;
+    if (!json_is_object(ret->root) && !tree)
+        return eztcloud_refuse(ret_refused, M_BAD_TYPE);
+    return eztcloud_decode_behind(a, ret, topic, form, gateway, ret_refused);
 }
 
 int eztcloud_decode(const struct dialect_in *in, struct arena *a, struct device_events *ret,
@@ -254,11 +269,5 @@ int eztcloud_decode(const struct dialect_in *in, struct arena *a, struct device_
         struct device_event from = {.device = device};
         return eztcloud_decode_direct(t, in, a, &from, ret, ret_refused);
     }
-    bool tree = form == FORM_SUB && t == TOPIC_ATTRIBUTES;
-    int rc = parse(in, tree ? DIALECT_TREE_DEPTH_MAX : DIALECT_DEPTH_MAX, &ret->root, ret_refused);
-    if (rc < 0)
-        return rc;
-    if (!json_is_object(ret->root) && !tree)
-        return eztcloud_refuse(ret_refused, M_BAD_TYPE);
-    return eztcloud_decode_behind(a, ret, t, form, device, ret_refused);
+    return eztcloud_decode_gateway(t, form, in, a, device, ret, ret_refused);
 }

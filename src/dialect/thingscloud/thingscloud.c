@@ -1,6 +1,7 @@
 /*
- * ThingsCloud's MQTT device protocol, direct devices. Its topics name no device: who published is
- * the word of the broker's plugin, and what is for a device goes by the plugin's topic for it.
+ * ThingsCloud's MQTT device protocol, direct devices and gateways of one level. Its topics name no
+ * device: who published is the word of the broker's plugin, and what is for a device (or for a
+ * gateway, about one behind it) goes by the plugin's topic for it.
  * Payloads are EZtCloud's. README.md in this folder names the documents. Pure.
  */
 #include "../eztcloud/eztcloud.h"
@@ -10,20 +11,38 @@
 #define REF_MAX 64
 
 static const char *const filters[] = {
-    "attributes", "attributes/get/+", "event/report/+", "command/reply/+", NULL,
+    "attributes",
+    "attributes/get/+",
+    "event/report/+",
+    "command/reply/+",
+    "gateway/connect",
+    "gateway/disconnect",
+    "gateway/attributes",
+    "gateway/attributes/get",
+    "gateway/event/report",
+    "gateway/command/reply",
+    NULL,
 };
 
 static const struct {
     struct str topic; /* with a slash at its end: a segment follows */
     enum eztcloud_topic is;
+    enum address_form form;
 } topics[] = {
-    {STR("event/report/"), TOPIC_EVENT_REPORT},
-    {STR("attributes"), TOPIC_ATTRIBUTES},
-    {STR("command/reply/"), TOPIC_COMMAND_REPLY},
-    {STR("attributes/get/"), TOPIC_ATTRIBUTES_GET},
+    {STR("event/report/"), TOPIC_EVENT_REPORT, FORM_DIRECT},
+    {STR("attributes"), TOPIC_ATTRIBUTES, FORM_DIRECT},
+    {STR("command/reply/"), TOPIC_COMMAND_REPLY, FORM_DIRECT},
+    {STR("attributes/get/"), TOPIC_ATTRIBUTES_GET, FORM_DIRECT},
+    {STR("gateway/event/report"), TOPIC_EVENT_REPORT, FORM_GATEWAY},
+    {STR("gateway/attributes"), TOPIC_ATTRIBUTES, FORM_GATEWAY},
+    {STR("gateway/command/reply"), TOPIC_COMMAND_REPLY, FORM_GATEWAY},
+    {STR("gateway/attributes/get"), TOPIC_ATTRIBUTES_GET, FORM_GATEWAY},
+    {STR("gateway/connect"), TOPIC_CONNECT, FORM_GATEWAY},
+    {STR("gateway/disconnect"), TOPIC_DISCONNECT, FORM_GATEWAY},
 };
 
-static int topic_parse(const char *topic, enum eztcloud_topic *ret, struct str *ret_ref)
+static int topic_parse(const char *topic, enum eztcloud_topic *ret, enum address_form *ret_form,
+                       struct str *ret_ref)
 {
     for (size_t i = 0; i < ARRAY_LEN(topics); i++) {
         struct str prefix = topics[i].topic;
@@ -35,6 +54,7 @@ static int topic_parse(const char *topic, enum eztcloud_topic *ret, struct str *
         if (more ? ret_ref->n == 0 || memchr(ret_ref->p, '/', ret_ref->n) : ret_ref->n > 0)
             continue;
         *ret = topics[i].is;
+        *ret_form = topics[i].form;
         return 0;
     }
     return E_NOTFOUND;
@@ -44,16 +64,19 @@ static int decode(const struct dialect_in *in, struct arena *a, struct device_ev
                   enum metric *ret_refused)
 {
     struct device_event from = {.form = FORM_DIRECT};
+    enum address_form form;
     enum eztcloud_topic topic;
 
     *ret = (struct device_events){0};
-    if (topic_parse(in->topic, &topic, &from.ref) < 0)
+    if (topic_parse(in->topic, &topic, &form, &from.ref) < 0)
         return E_NOTFOUND;
     if (!in->user || !*in->user)
         return eztcloud_refuse(ret_refused, M_BAD_IDENTITY);
     if (from.ref.n > REF_MAX)
         return eztcloud_refuse(ret_refused, M_BAD_LENGTH);
     from.device = str_of(in->user);
+    if (form != FORM_DIRECT)
+        return eztcloud_decode_gateway(topic, form, in, a, from.device, ret, ret_refused);
     return eztcloud_decode_direct(topic, in, a, &from, ret, ret_refused);
 }
 
@@ -81,10 +104,45 @@ static const char *topic_of(const struct device_command *cmd, struct arena *a)
     return NULL;
 }
 
+static const char *gateway_topic_of(enum command_kind kind)
+{
+    switch (kind) {
+    case COMMAND_OFFER:
+    case COMMAND_NOTHING:
+    case COMMAND_SEND:
+        return "command/send";
+    case COMMAND_PUSH_ATTRIBUTES:
+        return "attributes/push";
+    case COMMAND_ATTRIBUTES:
+        return "attributes/get/response";
+    case COMMAND_REPORT_RESPONSE:
+        return "attributes/response";
+    case COMMAND_METHOD_RESPONSE:
+        return "event/response";
+    }
+    return NULL;
+}
+
+static int encode_behind(const struct device_command *cmd, struct arena *a, struct dialect_out *ret)
+{
+    struct device_command one = *cmd;
+    const char *topic = gateway_topic_of(cmd->kind);
+
+    if (cmd->n_path > 1 || !topic)
+        return E_UNSUPPORTED; /* there is no word for what lies deeper */
+    /* Noted in another protocol: here a device is one word, unless this very question had a list.
+     */
+    one.as_list = cmd->form == FORM_GATEWAY && cmd->as_list;
+    ret->topic =
+        arena_printf(a, "otad/to/%.*s/gateway/%s", (int)cmd->device.n, cmd->device.p, topic);
+    ret->payload = eztcloud_encode_payload(&one, a);
+    return 0;
+}
+
 static int encode(const struct device_command *cmd, struct arena *a, struct dialect_out *ret)
 {
     if (cmd->form != FORM_DIRECT)
-        return E_UNSUPPORTED;
+        return encode_behind(cmd, a, ret);
     ret->topic = topic_of(cmd, a);
     if (!ret->topic)
         return E_UNSUPPORTED;

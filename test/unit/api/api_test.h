@@ -86,5 +86,6 @@ int64_t make_firmware(struct fixture *x, const char *type, const char *version);
 int count_files(const struct fixture *x, const char *folder);
 
 extern const struct CMUnitTest access_tests[], resource_tests[], upload_tests[], download_tests[],
-    import_tests[];
-extern const size_t access_count, resource_count, upload_count, download_count, import_count;
+    import_tests[], audit_tests[], feed_tests[];
+extern const size_t access_count, resource_count, upload_count, download_count, import_count,
+    audit_count, feed_count;

@@ -70,6 +70,8 @@ static int run_job(struct fixture *x, struct db *w, struct db_job *job)
         return rc;
     }
     rc = db_commit(w);
+    if (rc == 0)
+        api_committed(x->api);
     if (rc == 0 && job->catalog && catalog_load(w, &c, &f) == 0)
         catalog_cell_set(x->catalog, c);
     return rc;

@@ -43,4 +43,5 @@ int run_down_tests(void);
 int run_progress_tests(void);
 int run_queue_tests(void);
 int run_turn_tests(void);
+int run_topics_tests(void);
 int run_files_tests(void);

@@ -44,8 +44,10 @@ static struct answers heard(struct db *db, const char *topic, const char *user, 
     struct engine x = {&w.conf, w.link_key, w.catalog, db, &w.arena, clock_now_ms()};
     struct answers out;
 
-    answers_init(&out, &w.arena);
-    *ret_rc = down_heard(&x, &(struct dialect_in){topic, user, text, strlen(text)}, &out);
+    turn_answers_init(&out, &w.arena);
+    *ret_rc = down_heard(
+        &x, &(struct dialect_in){.topic = topic, .user = user, .payload = text, .n = strlen(text)},
+        &out);
     return out;
 }
 

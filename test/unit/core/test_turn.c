@@ -156,6 +156,32 @@ static void test_a_check_waits_for_the_report_before_it(void **state UNUSED)
     site_close(&s);
 }
 
+/* A transaction that takes many messages lets others be read in between. */
+static void test_plain_checks_do_not_wait_for_many_reports(void **state UNUSED)
+{
+    struct site s;
+    char text[64];
+
+    site_open(&s);
+    for (unsigned i = 1; i <= 2000; i++) {
+        (void)str_fmt(text, sizeof(text), "{\"version\":\"1.0.%u\",\"n\":%u}", i, i);
+        site_inject(&s, "attributes/D1", text);
+    }
+    turn_batch_end(s.core);
+    assert_true(s.core->open && !s.core->committing);
+    int64_t nothing = metric_get(M_CHECK_NOTHING);
+    site_inject(&s, "event_report/D2", CHECK_TEXT);
+    assert_int_equal(metric_get(M_CHECK_NOTHING), nothing + 1);
+    site_inject(&s, "attributes_get/D1", "{\"keys\":[\"n\"]}");
+    assert_true(s.core->open && s.core->n_waiting > 1); /* behind its reports */
+    turn_batch_end(s.core);
+    UNTIL(&s, s.answers >= 2);
+    assert_non_null(strstr(s.text, "{\"n\":2000}"));
+    UNTIL(&s, !s.core->open && !s.core->committing && s.core->n_waiting == 0);
+    assert_true(site_version_is(&s, "D1", "1.0.2000"));
+    site_close(&s);
+}
+
 /* The same through the broker, many times over: every check sees the report before it. */
 static void test_order_through_the_broker(void **state UNUSED)
 {
@@ -237,6 +263,82 @@ static void test_a_long_message_is_not_kept(void **state UNUSED)
     assert_int_equal(s.core->n_waiting, 0);
     assert_int_equal(metric_get(M_BAD_LENGTH), refused + 1);
     turn_batch_end(s.core);
+    site_close(&s);
+}
+
+static int not_reported_yet(struct note_job *n, struct db *w)
+{
+    char version[VERSION_MAX + 1];
+    CHECK(device_version(w, n->site->w.device.id, "main", version, NULL) == E_NOTFOUND);
+    return 0;
+}
+
+/* A job that nobody waits for begins no transaction of its own at once; it comes before the
+ * messages of the next one, and does not wait for ever. */
+static void test_a_patient_job_goes_along(void **state UNUSED)
+{
+    struct site s;
+    struct note_job along = {.job.patient = true, .more = not_reported_yet};
+    struct note_job alone = {.job.patient = true};
+
+    site_open(&s);
+    UNTIL(&s, !s.core->committing);
+    note_submit(&s, &along, "along");
+    s.core->patient_due = s.core->task_due = s.core->expire_due = false;
+    turn_write(s.core);
+    assert_true(!s.core->committing && along.ran == 0);
+    site_inject(&s, "attributes/D1", "{\"version\":\"9.9\"}");
+    turn_batch_end(s.core);
+    assert_true(s.core->committing && along.ran == 1 && along.done == 0);
+    UNTIL(&s, along.done);
+    assert_true(along.rc == 0 && along.was_committed && site_version_is(&s, "D1", "9.9"));
+    note_submit(&s, &alone, "alone");
+    UNTIL(&s, alone.done);
+    assert_true(alone.rc == 0 && site_has_setting(&s, "alone"));
+    site_close(&s);
+}
+
+/* ---- housekeeping ---- */
+
+static int break_notes(struct note_job *n UNUSED, struct db *w)
+{
+    return db_exec(w->h, "CREATE TRIGGER broken BEFORE INSERT ON device_state "
+                         "BEGIN INSERT INTO nowhere VALUES (1); END");
+}
+
+static int mend_notes(struct note_job *n UNUSED, struct db *w)
+{
+    return db_exec(w->h, "DROP TRIGGER broken");
+}
+
+/* What fails there takes no job with it, and is done when it can be. */
+static void test_failed_housekeeping_is_undone_alone(void **state UNUSED)
+{
+    struct site s;
+    struct note_job bad = {.more = break_notes}, good = {.more = NULL}, mend = {.more = mend_notes};
+    struct device d;
+
+    site_open(&s);
+    note_submit(&s, &bad, "bad");
+    UNTIL(&s, bad.done);
+    assert_int_equal(bad.rc, 0);
+    site_inject(&s, "event_report/D1", CHECK_TEXT);
+    turn_batch_end(s.core);
+    UNTIL(&s, !s.core->committing && device_seen_pending(s.core->seen) > 0);
+    note_submit(&s, &good, "good");
+    s.core->seen_due = true;
+    turn_write(s.core);
+    UNTIL(&s, good.done);
+    assert_true(good.rc == 0 && good.was_committed && site_has_setting(&s, "good"));
+    assert_true(device_seen_pending(s.core->seen) > 0);
+    note_submit(&s, &mend, "mend");
+    UNTIL(&s, mend.done);
+    s.core->seen_due = true;
+    turn_write(s.core);
+    UNTIL(&s, device_seen_pending(s.core->seen) == 0 && !s.core->committing);
+    arena_reset(&s.w.arena);
+    assert_int_equal(device_by_key(s.w.reader, 0, "D1", &s.w.arena, &d), 0);
+    assert_true(d.seen_at > 0);
     site_close(&s);
 }
 
@@ -336,9 +438,12 @@ int run_turn_tests(void)
         cmocka_unit_test(test_a_failing_job_is_undone_alone),
         cmocka_unit_test(test_a_check_waits_for_the_report_before_it),
         cmocka_unit_test(test_order_through_the_broker),
+        cmocka_unit_test(test_plain_checks_do_not_wait_for_many_reports),
         cmocka_unit_test(test_a_question_comes_again_when_its_answer_is_lost),
         cmocka_unit_test(test_a_stubborn_message_is_left_out),
         cmocka_unit_test(test_a_long_message_is_not_kept),
+        cmocka_unit_test(test_a_patient_job_goes_along),
+        cmocka_unit_test(test_failed_housekeeping_is_undone_alone),
         cmocka_unit_test(test_a_failed_snapshot_is_made_later),
         cmocka_unit_test(test_stop_settles_everything),
         cmocka_unit_test(test_stop_acknowledges),

@@ -97,8 +97,9 @@ struct said say(struct world *w, struct db *db, const char *topic, const char *p
 
     s.out.arena = &w->arena;
     s.out.last = &s.out.first;
-    s.rc = dialect_eztcloud.decode(&(struct dialect_in){topic, NULL, payload, strlen(payload)},
-                                   &w->arena, &evs, &s.refused);
+    s.rc = dialect_eztcloud.decode(
+        &(struct dialect_in){.topic = topic, .payload = payload, .n = strlen(payload)}, &w->arena,
+        &evs, &s.refused);
     if (s.rc == 0) {
         struct engine x = {&w->conf, w->link_key, w->catalog, db, &w->arena, clock_now_ms()};
         s.rc = engine_handle(&x, &dialect_eztcloud, &evs, &s.out);

@@ -116,6 +116,75 @@ static void who_may_log_in(void **state UNUSED)
     domain_done(&d);
 }
 
+static void add_sn(struct domain *d, const char *key, const char *sn, const char *hash)
+{
+    struct device dev = {.project_id = d->project,
+                         .type_id = d->type.id,
+                         .key = key,
+                         .sn = sn,
+                         .password_hash = hash,
+                         .enabled = true,
+                         .created_at = T0};
+
+    MUST(device_insert(d->w, &dev, NULL));
+}
+
+static void foreign_topics_go_by_serial_number(void **state UNUSED)
+{
+    struct domain d;
+    struct fail f = {0};
+    struct device dev;
+    mode_t mode;
+
+    domain_init(&d);
+    MUST(device_write_broker_files(d.w, d.fx.dir, "otad", NULL, &f));
+    assert_string_equal(slurp(&d, d.fx.dir, "topics", &mode),
+                        "# Written by otad; changes are lost.\n");
+    assert_null(strstr(slurp(&d, d.fx.dir, "acl", &mode), "user DU"));
+    d.type.topics_text = "[{\"topic\":\"/f/{sn}/up\",\"as\":\"attributes\"},"
+                         "{\"topic\":\"/f/{sn}/down\",\"as\":\"command_send\"}]";
+    domain_type_changed(&d);
+    add_sn(&d, "DU_1", "SN-1", "$7$x");
+    add_sn(&d, "DU_2", "SN-2", "$7$x");
+    add_sn(&d, "DU_3", "SN-2", "$7$x");
+    add_sn(&d, "DU_4", "SN 4", "$7$x");
+    add_sn(&d, "DU_5", "SN-5", NULL);
+    add_sn(&d, "otad", "SN-6", "$7$x");
+    add_sn(&d, "DU_7", "", "$7$x");
+    struct device_type kind = d.type;
+    kind.key = "other";
+    kind.topics_text = NULL;
+    MUST(device_type_insert(d.w, &kind, NULL));
+    struct device other = {.project_id = d.project,
+                           .type_id = kind.id,
+                           .key = "DU_8",
+                           .sn = "SN-1", /* of another type: not the same */
+                           .password_hash = "$7$x",
+                           .enabled = true,
+                           .created_at = T0};
+    MUST(device_insert(d.w, &other, NULL));
+    MUST(device_write_broker_files(d.w, d.fx.dir, "otad", NULL, &f));
+    const char *acl = strstr(slurp(&d, d.fx.dir, "acl", &mode), "\nuser DU");
+    assert_string_equal(acl, "\nuser DU_1\ntopic write /f/SN-1/up\ntopic read /f/SN-1/down\n");
+    assert_string_equal(slurp(&d, d.fx.dir, "topics", &mode),
+                        arena_printf(&d.a,
+                                     "# Written by otad; changes are lost.\n"
+                                     "type %lld write /f/{sn}/up\ntype %lld read /f/{sn}/down\n"
+                                     "device DU_1 %lld/SN-1\ndevice DU_2 %lld/SN-2\n"
+                                     "device DU_3 %lld/SN-2\n",
+                                     (long long)d.type.id, (long long)d.type.id,
+                                     (long long)d.type.id, (long long)d.type.id,
+                                     (long long)d.type.id));
+    MUST(device_by_sn(d.w, d.type.id, str_of("SN-1"), &d.a, &dev));
+    assert_string_equal(dev.key, "DU_1");
+    MUST(device_by_sn(d.w, kind.id, str_of("SN-1"), &d.a, &dev));
+    assert_string_equal(dev.key, "DU_8");
+    assert_int_equal(device_by_sn(d.w, d.type.id, str_of("SN-2"), &d.a, &dev), E_CONFLICT);
+    assert_int_equal(device_by_sn(d.w, d.type.id, str_of("SN-9"), &d.a, &dev), E_NOTFOUND);
+    assert_int_equal(device_by_sn(d.w, d.type.id, str_of(""), &d.a, &dev), E_NOTFOUND);
+    domain_done(&d);
+}
+
 static void rewriting_replaces(void **state UNUSED)
 {
     struct domain d;
@@ -183,6 +252,7 @@ int test_broker(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(who_may_log_in),
         cmocka_unit_test(applications_stand_in_the_files),
+        cmocka_unit_test(foreign_topics_go_by_serial_number),
         cmocka_unit_test(rewriting_replaces),
         cmocka_unit_test(failures_are_told),
         cmocka_unit_test(a_full_disk_leaves_the_old_file),

@@ -17,3 +17,4 @@ int test_broker(void);
 int test_behind(void);
 int test_presence(void);
 int test_down(void);
+int test_topics(void);

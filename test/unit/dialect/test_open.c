@@ -80,7 +80,8 @@ static void up_one(const char *name)
     const char *topic = line(&at), *user = line(&at);
     char *want = strstr(at, "\n---\n");
     assert_non_null(want);
-    struct dialect_in in = {topic, *user ? user : NULL, at, (size_t)(want - at)};
+    struct dialect_in in = {
+        .topic = topic, .user = *user ? user : NULL, .payload = at, .n = (size_t)(want - at)};
     int rc = open_decode(&in, &m, &refused);
     render(&got, rc, &m, refused);
     if (strcmp(got.p, want + 5) != 0)
@@ -169,7 +170,7 @@ void test_open_bounds(void **state)
     while (b.n < DEVICE_DOWN_BYTES_MAX)
         sbuf_str(&b, "0123456789abcdef");
     sbuf_str(&b, "\"}");
-    struct dialect_in in = {"open/PR_1/D/attributes_push", NULL, b.p, b.n};
+    struct dialect_in in = {.topic = "open/PR_1/D/attributes_push", .payload = b.p, .n = b.n};
     assert_int_equal(open_decode(&in, &m, &refused), E_PROTO);
     assert_int_equal(refused, M_BAD_LENGTH);
     open_message_done(&m);

@@ -20,6 +20,7 @@ int main(void)
     failed += run("file", file_tests, file_test_count);
     failed += run("hold", hold_tests, hold_test_count);
     failed += run("deadline", deadline_tests, deadline_test_count);
+    failed += run("stream", stream_tests, stream_test_count);
     failed += run("tls", tls_tests, tls_test_count);
     return failed != 0;
 }

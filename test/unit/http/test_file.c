@@ -3,11 +3,14 @@
 
 #include <fcntl.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 enum { SIZE = 100000, BIG = 16 * 1024 * 1024 };
+
+extern _Atomic uint64_t send_large; /* http/send.c */
 
 static char path[64], big_path[64];
 static unsigned char bytes[SIZE];
@@ -323,11 +326,38 @@ static void test_partial_download_is_counted(void **state)
     assert_int_equal(metric_get(M_DOWNLOAD_BYTES) - before, now.to);
 }
 
+/* In one go, but not a byte beyond the range: the next answer begins where it should. */
+static void test_large_pieces_end_with_the_range(void **state)
+{
+    enum { FROM = 1000, TO = 1500000 };
+    struct answer a;
+    (void)state;
+    int fd = dial(x.port);
+    uint64_t before = atomic_load(&send_large);
+    put(fd, "GET /big?quiet HTTP/1.1\r\nHost: h\r\nRange: bytes=1000-1500000\r\n\r\n");
+    get_answer(fd, false, &a);
+    assert_int_equal(a.status, 206);
+    assert_int_equal(a.body.n, TO - FROM + 1);
+    answer_done(&a);
+    assert_true(atomic_load(&send_large) > before);
+    put(fd, "GET /f?quiet HTTP/1.1\r\nHost: h\r\n\r\n");
+    get_answer(fd, false, &a);
+    assert_int_equal(a.status, 200);
+    assert_memory_equal(a.body.p, bytes, SIZE);
+    answer_done(&a);
+    close(fd);
+}
+
 #define WITH_SERVER(t) cmocka_unit_test_setup_teardown(t, setup, teardown)
 const struct CMUnitTest file_tests[] = {
-    WITH_SERVER(test_whole_file), WITH_SERVER(test_ranges),
-    WITH_SERVER(test_conditions), WITH_SERVER(test_head_and_304_leave_the_connection_usable),
-    WITH_SERVER(test_empty_file), WITH_SERVER(test_first_read_has_headers_and_body),
-    WITH_SERVER(test_http_10),    WITH_SERVER(test_partial_download_is_counted),
+    WITH_SERVER(test_whole_file),
+    WITH_SERVER(test_ranges),
+    WITH_SERVER(test_conditions),
+    WITH_SERVER(test_head_and_304_leave_the_connection_usable),
+    WITH_SERVER(test_empty_file),
+    WITH_SERVER(test_first_read_has_headers_and_body),
+    WITH_SERVER(test_http_10),
+    WITH_SERVER(test_partial_download_is_counted),
+    WITH_SERVER(test_large_pieces_end_with_the_range),
 };
 const size_t file_test_count = ARRAY_LEN(file_tests);

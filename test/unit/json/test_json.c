@@ -324,6 +324,52 @@ static void reals_stay_short(void **state)
                         "[31.2,0.1,-28.5,1.0,1e+300,0.30000000000000004,4.94065645841247e-324]");
 }
 
+static void paths_lead_to_members(void **state UNUSED)
+{
+    static const char text[] =
+        "{\"data\":{\"fw\":\"1.2\",\"a/b\":{\"m~n\":3},\"list\":[1,{\"x\":4}],\"\":5},\"a.b\":6}";
+    enum json_fault fault;
+    AUTO(json_free) json_t *doc = json_parse(text, sizeof(text) - 1, 1000, 9, &fault, NULL);
+    static const struct {
+        const char *path;
+        int64_t want; /* 0: nothing is there */
+    } cases[] = {{"/data/a~1b/m~0n", 3},
+                 {"data.list.1.x", 4},
+                 {"/data/list/1/x", 4},
+                 {"/data/", 5},
+                 {"/a.b", 6},
+                 {"data.list.2", 0},
+                 {"data.list.x", 0},
+                 {"data.fw.x", 0},
+                 {"/data/list/0", 1},
+                 {"a.b", 0}};
+    static const char *const bad[] = {"", ".", "a.", ".a", "a..b", "/a~", "/a~2", "a\nb"};
+
+    assert_string_equal(json_string_value(json_path_get(doc, "/data/fw")), "1.2");
+    assert_string_equal(json_string_value(json_path_get(doc, "data.fw")), "1.2");
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        assert_true(json_path_ok(cases[i].path));
+        assert_int_equal(json_integer_value(json_path_get(doc, cases[i].path)), cases[i].want);
+    }
+    for (size_t i = 0; i < ARRAY_LEN(bad); i++) {
+        assert_false(json_path_ok(bad[i]));
+        assert_null(json_path_get(doc, bad[i]));
+    }
+    char deep[2 * JSON_PATH_STEPS_MAX + 3];
+    for (size_t i = 0; i < sizeof(deep); i++)
+        deep[i] = i % 2 ? '.' : 'a';
+    deep[2 * JSON_PATH_STEPS_MAX - 1] = '\0';
+    assert_true(json_path_ok(deep));
+    deep[2 * JSON_PATH_STEPS_MAX - 1] = '.';
+    deep[2 * JSON_PATH_STEPS_MAX + 1] = '\0';
+    assert_false(json_path_ok(deep));
+    char wide[JSON_PATH_MAX + 2];
+    memset(wide, 'a', sizeof(wide));
+    wide[JSON_PATH_MAX + 1] = '\0';
+    assert_false(json_path_ok(wide));
+    assert_true(json_path_ok(wide + 1));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -339,6 +385,7 @@ int main(void)
         cmocka_unit_test(unknown_members_get_a_hint),
         cmocka_unit_test(findings_are_bounded),
         cmocka_unit_test(schema_follows_the_table),
+        cmocka_unit_test(paths_lead_to_members),
     };
     json_setup();
     return cmocka_run_group_tests_name("json", tests, NULL, NULL);

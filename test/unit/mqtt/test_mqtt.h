@@ -50,3 +50,5 @@ void loop_spin(struct loop *l, int turns);
 /* test_ack.c, test_connect.c, test_flow.c, test_tls.c */
 extern const struct CMUnitTest ack_tests[], connect_tests[], flow_tests[], tls_tests[];
 extern const size_t ack_test_count, connect_test_count, flow_test_count, tls_test_count;
+extern const struct CMUnitTest filter_tests[]; /* test_filters.c */
+extern const size_t filter_test_count;

@@ -212,6 +212,107 @@ static void test_rights(void **state)
     assert_false(rights_read("U", "data/U/set"));
 }
 
+/* ---- foreign topics ---- */
+struct shared {
+    struct world w;
+    struct places p;
+    char dir[64], passwd[96], topics[96];
+};
+
+static void put(const char *path, const char *text)
+{
+    FILE *f = fopen(path, "we");
+    assert_non_null(f);
+    assert_true(fputs(text, f) >= 0);
+    assert_int_equal(fclose(f), 0);
+}
+
+static void gone(void *arg, struct login *l)
+{
+    struct shared *s = (struct shared *)arg;
+    places_set(&s->p, l, (struct str){NULL, 0});
+}
+
+static void load_both(struct shared *s, const char *passwd, const char *topics, int64_t now_us,
+                      int want)
+{
+    struct fail f = {0};
+
+    put(s->passwd, passwd);
+    put(s->topics, topics);
+    assert_true(logins_load(&s->w.logins, s->passwd, now_us, &f) >= 0);
+    assert_int_equal(places_load(&s->p, &s->w.logins, now_us, &f), want);
+}
+
+static bool may(struct shared *s, const char *name, enum place_access access, const char *topic)
+{
+    return places_may(&s->p, logins_find(&s->w.logins, name), access, topic);
+}
+
+#define TYPES "type 3 write /f/{sn}/up\ntype 3 read /f/{sn}/down\ntype 4 write /g/{sn}\n"
+#define THREE "a:$7$x\nb:$7$x\nc:$7$x\n"
+
+static void test_places(void **state)
+{
+    struct shared s = {.dir = "/tmp/places.XXXXXX"};
+    (void)state;
+
+    assert_non_null(mkdtemp(s.dir));
+    (void)snprintf(s.passwd, sizeof(s.passwd), "%s/passwd", s.dir);
+    (void)snprintf(s.topics, sizeof(s.topics), "%s/topics", s.dir);
+    logins_init(&s.w.logins, NULL, &s);
+    s.w.logins.on_gone = gone;
+    places_init(&s.p);
+    places_beside(&s.p, s.passwd);
+    assert_string_equal(s.p.file, s.topics);
+    load_both(&s, THREE, "# remark\n" TYPES "device a 3/S1\ndevice b 3/S2\ndevice zz 3/S1\n",
+              SECOND, 7);
+    assert_true(may(&s, "a", PLACE_PUBLISH, "/f/S1/up") && may(&s, "a", PLACE_READ, "/f/S1/down"));
+    static const char *const mine[] = {"/f/S1/down", "/f/S1/#", "/f/S1/+", "+/f/S1/down"};
+    for (size_t i = 0; i < ARRAY_LEN(mine); i++)
+        assert_true(may(&s, "a", PLACE_SUBSCRIBE, mine[i]));
+    static const char *const others[] = {"/f/S2/down", "/f/+/down", "/f/S1/down/+", "/f/#",
+                                         "#",          "+/f/#",     "/f/S1",        "/f/S1/up",
+                                         "/g/S1",      "",          "/f/S1/",       "/+/S2/down"};
+    for (size_t i = 0; i < ARRAY_LEN(others); i++)
+        assert_false(may(&s, "a", PLACE_SUBSCRIBE, others[i]) ||
+                     may(&s, "a", PLACE_READ, others[i]));
+    assert_false(may(&s, "a", PLACE_PUBLISH, "/f/S1/down"));
+    assert_false(may(&s, "a", PLACE_PUBLISH, "/f/S2/up"));
+    assert_false(may(&s, "c", PLACE_PUBLISH, "/f/S1/up") ||
+                 may(&s, "d", PLACE_PUBLISH, "/f/S1/up"));
+
+    /* told: a second one with the same number, until that is mended */
+    logins_set(&s.w.logins, "c", "$7$x", 2 * SECOND);
+    places_set(&s.p, logins_find(&s.w.logins, "c"), str_of("3/S1"));
+    assert_false(may(&s, "c", PLACE_PUBLISH, "/f/S1/up") ||
+                 may(&s, "a", PLACE_PUBLISH, "/f/S1/up"));
+    assert_true(may(&s, "b", PLACE_PUBLISH, "/f/S2/up"));
+    load_both(&s, THREE, TYPES "device a 3/S1\n", 3 * SECOND, 4); /* older than what was told */
+    assert_false(may(&s, "a", PLACE_PUBLISH, "/f/S1/up") ||
+                 may(&s, "b", PLACE_PUBLISH, "/f/S2/up"));
+    places_set(&s.p, logins_find(&s.w.logins, "c"), str_of("4/S1"));
+    assert_true(may(&s, "a", PLACE_PUBLISH, "/f/S1/up") && may(&s, "c", PLACE_PUBLISH, "/g/S1"));
+    load_both(&s, "a:$7$x\n", TYPES "device a 4/S9\n", 90 * SECOND, 4);
+    assert_true(may(&s, "a", PLACE_PUBLISH, "/g/S9") && !may(&s, "a", PLACE_PUBLISH, "/f/S1/up"));
+    assert_int_equal(s.p.claims.count, 1);
+
+    static const char *const broken[] = {
+        "x\n",        "type 3 write\n",       "type 3 both /x/{sn}\n",
+        "device a\n", "device a 3/S1 more\n", "device a 3/S1"};
+    for (size_t i = 0; i < ARRAY_LEN(broken); i++) {
+        AUTO(free) char *text = xmalloc(256);
+        (void)snprintf(text, 256, "device a 3/S3\n%s", broken[i]);
+        load_both(&s, "a:$7$x\n", text, 91 * SECOND, E_PROTO);
+        assert_true(may(&s, "a", PLACE_PUBLISH, "/g/S9")); /* as it was */
+    }
+    places_done(&s.p);
+    logins_done(&s.w.logins);
+    (void)unlink(s.passwd);
+    (void)unlink(s.topics);
+    (void)rmdir(s.dir);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -219,6 +320,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_broken_file, setup, teardown),
         cmocka_unit_test_setup_teardown(test_told, setup, teardown),
         cmocka_unit_test(test_rights),
+        cmocka_unit_test(test_places),
     };
     return cmocka_run_group_tests_name("plugin", tests, NULL, NULL);
 }

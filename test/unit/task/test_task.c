@@ -9,7 +9,8 @@ struct world {
     struct device_seen *seen;
     struct task_env env;
     int64_t ids[DEVICES];
-    int sent, kept, send_rc;
+    int sent, kept, send_rc, online;
+    const char *asked;
 };
 
 static int send_one(void *arg, const struct task_message *m)
@@ -25,6 +26,14 @@ static void kept_one(void *arg, int64_t device_id)
 {
     assert_true(device_id > 0);
     ((struct world *)arg)->kept++;
+}
+
+static int online_one(void *arg, const char *key)
+{
+    struct world *w = arg;
+
+    w->asked = key;
+    return w->online;
 }
 
 static void all_seen(struct world *w, int64_t at)
@@ -294,7 +303,7 @@ static void what_is_kept(void **state UNUSED)
     MUST(task_deliver(&w.env, &dev, NULL, 0));
     assert_int_equal(w.sent, 1);
     assert_int_equal(task_run_now(w.d.w, &t, NULL, 0, T0, &second, NULL), E_CONFLICT);
-    MUST(task_delete(w.d.w, t.id));
+    MUST(task_delete(w.d.w, t.id, w.env.now, 1000));
     world_done(&w);
 }
 
@@ -340,6 +349,162 @@ static void after_a_crash(void **state UNUSED)
     world_done(&w);
 }
 
+static bool is_sent(struct world *w, const struct task *t, int64_t device)
+{
+    int64_t run = 0;
+    int before = w->sent;
+
+    MUST(task_run_now(w->d.w, t, &device, 1, w->env.now, &run, NULL));
+    while (!is_over(w, t->id, run))
+        MUST(task_tick(&w->env, 500, 1000000));
+    return w->sent > before;
+}
+
+static void presence_decides(void **state UNUSED)
+{
+    struct world w;
+
+    world_init(&w);
+    struct task t = task_of(&w);
+    t.action = TASK_COMMAND_SEND;
+    t.params = "{\"kind\":\"command_send\",\"method\":\"ping\"}";
+    MUST(task_insert(w.d.w, &t, NULL, 0));
+    w.env.online = online_one;
+    w.online = 0;
+    assert_false(is_sent(&w, &t, w.ids[0])); /* heard a moment ago, but gone */
+    assert_string_equal(w.asked, "d0");
+    w.env.now = T0 + device_type_defaults.offline_delay_s * 1000 + 1;
+    w.online = 1;
+    assert_true(is_sent(&w, &t, w.ids[0])); /* silent, but there */
+    w.online = -1;
+    assert_false(is_sent(&w, &t, w.ids[0]));
+
+    /* behind a gateway: its connection, and its word */
+    struct device child = {.project_id = w.d.project,
+                           .type_id = w.d.type.id,
+                           .gateway_id = w.ids[1],
+                           .address = "A",
+                           .key = "child",
+                           .enabled = true,
+                           .created_at = T0};
+    MUST(device_insert(w.d.w, &child, NULL));
+    w.online = 1;
+    assert_false(is_sent(&w, &t, child.id)); /* nobody ever spoke of it */
+    assert_string_equal(w.asked, "d1");
+    MUST(device_online_set(w.d.w, child.id, true, w.env.now));
+    assert_true(is_sent(&w, &t, child.id));
+    w.online = 0;
+    assert_false(is_sent(&w, &t, child.id)); /* the gateway is gone */
+    w.online = -1;
+    assert_false(is_sent(&w, &t, child.id));
+    device_seen_note(w.seen, child.id, w.env.now);
+    assert_true(is_sent(&w, &t, child.id));
+    MUST(device_online_set(w.d.w, child.id, false, w.env.now));
+    w.online = 1;
+    assert_false(is_sent(&w, &t, child.id)); /* the gateway says so */
+    device_seen_note(w.seen, child.id, w.env.now + 1);
+    w.env.now += 2;
+    assert_true(is_sent(&w, &t, child.id)); /* it spoke since */
+    world_done(&w);
+}
+
+static int64_t rows_left(struct world *w, int64_t run)
+{
+    struct tally t = {0};
+
+    MUST(task_run_devices(w->d.w, run, NULL, 0, 100000, row_one, &t));
+    return t.rows;
+}
+
+static void a_task_goes_in_slices(void **state UNUSED)
+{
+    struct task_keep keep = {.runs = 10};
+    struct device dev;
+    struct world w;
+
+    world_init(&w);
+    struct task t = task_of(&w), other = task_of(&w);
+    MUST(task_insert(w.d.w, &t, w.ids, 100));
+    MUST(task_insert(w.d.w, &other, NULL, 0));
+    w.env.now = T0 + device_type_defaults.offline_delay_s * 1000 + 1;
+    int64_t run = run_now(&w, &t), kept = run_now(&w, &other);
+    while (!is_over(&w, t.id, run) || !is_over(&w, other.id, kept))
+        MUST(task_tick(&w.env, 500, 1000000));
+    int64_t under_way = run_now(&w, &t);
+    int64_t tasks = task_count(w.d.w, w.d.project);
+
+    MUST(task_delete(w.d.w, t.id, w.env.now, 50));
+    assert_int_equal(task_by_id(w.d.w, 0, t.id, &w.d.a, &t), E_NOTFOUND);
+    assert_int_equal(task_count(w.d.w, w.d.project), tasks - 1);
+    struct task_run r;
+    assert_int_equal(rows_left(&w, run), DEVICES); /* what was kept goes first */
+    w.sent = 0;
+    MUST(device_by_id(w.d.w, w.ids[DEVICES - 1], &w.d.a, &dev));
+    MUST(task_deliver(&w.env, &dev, NULL, 0)); /* of the other one alone */
+    assert_int_equal(w.sent, 1);
+    int slices = 0;
+    for (int64_t left = DEVICES; task_sweep(w.d.w, &keep, 50) == 1; slices++) {
+        int64_t now = rows_left(&w, run);
+        assert_true(left - now <= 50);
+        left = now;
+        MUST(task_tick(&w.env, 500, 1000000)); /* what goes on meanwhile */
+    }
+    assert_true(slices > 8);
+    assert_int_equal(rows_left(&w, run), 0);
+    assert_int_equal(task_run_by_id(w.d.w, t.id, run, &w.d.a, &r), E_NOTFOUND);
+    assert_int_equal(task_run_by_id(w.d.w, t.id, under_way, &w.d.a, &r), E_NOTFOUND);
+    assert_int_equal(rows_left(&w, kept), DEVICES);
+    world_done(&w);
+}
+
+static void sweep_all(struct world *w, struct task_keep *k)
+{
+    for (int i = 0; i < 3; i++) /* more than one round over the tasks */
+        while (task_sweep(w->d.w, k, 100) == 1)
+            ;
+}
+
+static void old_runs_go(void **state UNUSED)
+{
+    struct task_keep keep = {.runs = 3, .before = T0 - DAY};
+    struct task_run runs[10];
+    struct world w;
+
+    world_init(&w);
+    struct task t = task_of(&w);
+    MUST(task_insert(w.d.w, &t, NULL, 0));
+    w.env.now = T0 + device_type_defaults.offline_delay_s * 1000 + 1;
+    int64_t kept = run_now(&w, &t); /* messages of it wait */
+    while (!is_over(&w, t.id, kept))
+        MUST(task_tick(&w.env, 500, 1000000));
+    for (int i = 0; i < 5; i++) {
+        w.env.now += MIN;
+        (void)is_sent(&w, &t, w.ids[0]); /* a device with nothing newer: nothing is kept */
+    }
+    assert_int_equal(runs_of(&w, t.id, runs, 10), 6);
+    int64_t fourth = runs[2].id, third = runs[3].id;
+    w.env.now += MIN;
+    int64_t under_way = run_now(&w, &t);
+    sweep_all(&w, &keep);
+    assert_int_equal(runs_of(&w, t.id, runs, 10), 5);
+    assert_int_equal(runs[0].id, under_way);
+    assert_int_equal(runs[3].id, fourth);
+    assert_int_equal(runs[4].id, kept);
+    assert_int_equal(rows_left(&w, third), 0);
+    assert_int_equal(rows_left(&w, fourth), 1);
+    assert_int_equal(rows_left(&w, kept), DEVICES);
+
+    keep = (struct task_keep){.runs = 100, .before = w.env.now + DAY};
+    sweep_all(&w, &keep); /* all have ended before that, but one */
+    assert_int_equal(runs_of(&w, t.id, runs, 10), 2);
+    while (!is_over(&w, t.id, under_way)) /* it takes over what waits */
+        MUST(task_tick(&w.env, 500, 1000000));
+    sweep_all(&w, &keep);
+    assert_int_equal(runs_of(&w, t.id, runs, 10), 1);
+    assert_int_equal(runs[0].id, under_way);
+    world_done(&w);
+}
+
 int test_task(void)
 {
     const struct CMUnitTest tests[] = {
@@ -349,6 +514,9 @@ int test_task(void)
         cmocka_unit_test(what_is_kept),
         cmocka_unit_test(a_device_that_fails_holds_up_nobody),
         cmocka_unit_test(after_a_crash),
+        cmocka_unit_test(presence_decides),
+        cmocka_unit_test(a_task_goes_in_slices),
+        cmocka_unit_test(old_runs_go),
     };
 
     return cmocka_run_group_tests_name("task", tests, NULL, NULL);

@@ -1,5 +1,8 @@
 /* The life of an update after its offer: words, reports, deadlines, failures, cancels. */
+/* clang-format off */
+#include "event.h"
 #include "tests.h"
+/* clang-format on */
 
 struct life {
     struct domain d;
@@ -45,12 +48,39 @@ static int add_words(void *arg, const struct update_event *e)
     return 0;
 }
 
+struct told {
+    struct words words;
+    int64_t update_id;
+};
+
+static int add_told(void *arg, const struct event_row *r)
+{
+    struct told *t = arg;
+    size_t n = strlen(t->words.text);
+    enum json_fault fault;
+
+    if (strncmp(r->event.type, "update.", 7) != 0 || r->event.object_id != t->update_id)
+        return 0;
+    AUTO(json_free) json_t *j = json_parse(r->text, strlen(r->text), 65536, 8, &fault, NULL);
+    const json_t *data = json_object_get(j, "data");
+
+    assert_string_equal(json_get_str(data, "state", ""), r->event.type + 7);
+    assert_string_equal(json_get_str(data, "to_version", ""), "2.0");
+    snprintf(t->words.text + n, sizeof(t->words.text) - n, "%s>%s %s|",
+             json_get_str(data, "from", ""), r->event.type + 7, json_get_str(data, "cause", ""));
+    return 0;
+}
+
+/* Those who watch are told of each move, once; the plan is told with the offer. */
 static void assert_history(struct life *l, const char *expected)
 {
     struct words w = {0};
+    struct told t = {.update_id = l->u.id};
 
     MUST(update_history(l->d.w, l->u.id, add_words, &w));
     assert_string_equal(w.text, expected);
+    MUST(event_list(l->d.w, 0, 1000, add_told, &t));
+    assert_string_equal(t.words.text, strchr(expected, '|') + 1);
 }
 
 #define BEGUN ">planned check|planned>offered check|"

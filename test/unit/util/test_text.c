@@ -179,6 +179,29 @@ static void crc32_of_any_cut(void **state)
     }
 }
 
+static void topic_patterns_that_meet(void **state UNUSED)
+{
+    static const struct {
+        const char *a, *b;
+        bool meet;
+    } cases[] = {
+        {"a/{sn}/c", "a/b/{sn}", true}, {"a/{sn}/c", "a/b/c", true},  {"a/{sn}", "a/b/c", false},
+        {"a/{sn}", "b/{sn}", false},    {"a/%u", "a/{sn}", true},     {"a/#", "a", true},
+        {"a/#", "a/b/{sn}", true},      {"a/b", "a/b", true},         {"a/b", "a/bc", false},
+        {"/a/{sn}", "a/{sn}", false},   {"a/+/c", "a/{sn}/d", false}, {"#", "x/{sn}", true},
+        {"a/b/#", "a/{sn}", true},      {"a/{sn}/", "a/{sn}", false}, {"data/%u/#", "data/x", true},
+    };
+
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        assert_int_equal(topic_patterns_meet(cases[i].a, cases[i].b), cases[i].meet);
+        assert_int_equal(topic_patterns_meet(cases[i].b, cases[i].a), cases[i].meet);
+    }
+    assert_true(topic_covers("/dev/{sn}/up", "/dev/S/up", "S"));
+    assert_false(topic_covers("/dev/{sn}/up", "/dev/T/up", "S"));
+    assert_false(topic_covers("/dev/{sn}/up", "/dev/+/up", "S"));
+    assert_false(topic_covers("/dev/{sn}/up", "/dev/{sn}/up", NULL));
+}
+
 int test_text(void)
 {
     const struct CMUnitTest tests[] = {
@@ -191,6 +214,7 @@ int test_text(void)
         cmocka_unit_test(base64_of_rfc4648),
         cmocka_unit_test(base64url_round_trip_is_strict),
         cmocka_unit_test(crc32_of_any_cut),
+        cmocka_unit_test(topic_patterns_that_meet),
     };
     return cmocka_run_group_tests_name("util text", tests, NULL, NULL);
 }

@@ -68,7 +68,7 @@ class Server:
                 outer.answer(self)
 
         self.http = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.thread = threading.Thread(target=self.http.serve_forever, daemon=True)
+        self.thread = threading.Thread(target=self.http.serve_forever, args=(0.02,), daemon=True)
         self.thread.start()
 
     def answer(self, h):
@@ -143,8 +143,8 @@ class Cloud:
 def cloud(broker):
     c = Cloud(broker)
     yield c
-    c.client.loop_stop()
     c.client.disconnect()
+    c.client.loop_stop()
 
 
 def offer(server, version="2.0.0", **change):
@@ -302,7 +302,7 @@ def echo(broker):
 
 
 def fleet(broker, *more):
-    r = subprocess.run([OTASIM, "fleet", "--broker", f"127.0.0.1:{broker}", "--seconds", "1",
+    r = subprocess.run([OTASIM, "fleet", "--broker", f"127.0.0.1:{broker}", "--seconds", "0.5",
                         "--warmup", "0.2", *more], capture_output=True, text=True,
                        timeout=2 * PATIENCE)
     assert r.returncode == 0, r.stderr
@@ -310,8 +310,8 @@ def fleet(broker, *more):
 
 
 @pytest.mark.parametrize("more", [
-    [], ["--connections", "1", "--spread", "--devices", "5000", "--in-flight", "100"],
-    ["--connections", "3", "--devices", "60", "--first", "10"], ["--rate", "300"]])
+    ["--connections", "1", "--spread", "--devices", "5000", "--in-flight", "100"],
+    ["--connections", "3", "--devices", "60", "--first", "10", "--rate", "300"]])
 def test_fleet_gets_all_answers(broker, echo, more):
     r = fleet(broker, "--devices", "20", "--window", "3", *more)
     assert r["count"] > 0 and r["offers"] == r["count"] and r["answer_bytes"] == 333
