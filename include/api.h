@@ -32,6 +32,10 @@ struct api_env {
     /* A device, its password or enabled flag changed (key), or many did (NULL): the broker has to
      * know. Core thread (from a job's done). */
     void (*credentials_changed)(void *core, const char *key);
+    /* Something was queued for a device. Core thread (from a job's done). woke (may be NULL) runs
+     * once on the core thread, when it has ended or after wait_ms. May be NULL. */
+    void (*down_queued)(void *core, int64_t id, int64_t wait_ms, void (*woke)(void *arg),
+                        void *arg);
 };
 
 int api_open(const struct api_env *env, struct api **ret, struct fail *f) MUST_USE;

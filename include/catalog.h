@@ -107,6 +107,20 @@ struct device_type {
     const struct progress *progress; /* the same, in the snapshot alone */
     const char *topics_text;         /* JSON; NULL = "[]" */
     struct type_topics topics;       /* filled in the snapshot alone */
+    int64_t down_interval_ms;        /* between two messages that somebody asked for */
+    int64_t reply_wait_ms, reply_retries; /* a command without a reply is sent again */
+    int64_t offline_delay_s;              /* silent or disconnected for so long: offline */
+};
+
+/* What applications of a project log in with (EZtCloud's ProjectKey, ProjectSecret, ProjectToken).
+ * One per project. */
+#define APP_KEY_PREFIX "PR_"
+struct project_app {
+    int64_t project_id, created_at, rotated_at, revision;
+    const char *key;
+    const char *secret_hash; /* crypto_password_hash */
+    const char *token;       /* as it is: applications sign with it */
+    bool live;               /* what its devices say goes to open/<key>/… */
 };
 
 struct rule {
@@ -158,6 +172,21 @@ int project_bootstrap_take(struct db *w, int64_t id) MUST_USE;
 int project_by_key(struct db *db, const char *key, struct arena *a, struct project *ret) MUST_USE;
 int project_delete(struct db *w, int64_t id,
                    struct fail *f) MUST_USE; /* E_CONFLICT unless empty; `default` never */
+
+/* E_NOTFOUND when the project has none. */
+int project_app_by_project(struct db *db, int64_t project_id, struct arena *a,
+                           struct project_app *ret) MUST_USE;
+int project_app_by_key(struct db *db, const char *key, struct arena *a,
+                       struct project_app *ret) MUST_USE;
+int project_app_list(struct db *db, int (*row)(void *arg, const struct project_app *app),
+                     void *arg) MUST_USE;
+/* -EEXIST: the project has one, or the key is taken. */
+int project_app_insert(struct db *w, const struct project_app *app) MUST_USE;
+int project_app_update(struct db *w, const struct project_app *app) MUST_USE; /* all but the key */
+int project_app_delete(struct db *w, int64_t project_id) MUST_USE;            /* E_NOTFOUND */
+/* A new key, "PR_" and ten letters or digits. */
+#define APP_KEY_TEXT 16
+void project_app_key(char ret[APP_KEY_TEXT]);
 
 int device_type_insert(struct db *w, struct device_type *t,
                        struct fail *f) MUST_USE; /* with its default rule */
@@ -228,6 +257,12 @@ void catalog_unref(struct catalog *c);          /* any thread; NULL is fine */
 
 const struct device_type *catalog_type(const struct catalog *c, int64_t type_id);      /* NULL */
 const struct firmware *catalog_firmware(const struct catalog *c, int64_t firmware_id); /* NULL */
+/* The applications of a project, by its id or by their key; NULL. */
+const struct project_app *catalog_app(const struct catalog *c, int64_t project_id);
+const struct project_app *catalog_app_by_key(const struct catalog *c, struct str key);
+/* The same, but NULL unless the project wants to be told what its devices say. */
+const struct project_app *catalog_live(const struct catalog *c, int64_t project_id);
+bool catalog_any_live(const struct catalog *c); /* some project does */
 /* Is a rule of the device or its type for this device? Its list says. Pure. */
 bool rule_is_for(const struct rule *r, int64_t device_id);
 /* Enabled rules for an event of a device: those of the device, then those of its type that are for

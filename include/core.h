@@ -41,3 +41,6 @@ int core_online(void *core, const char *key);
 int64_t core_heard_at(void *core, int64_t device_id);
 /* Core thread. The device's login changed (key), or many did (NULL). */
 void core_credentials_changed(void *core, const char *key);
+/* Core thread. Something was queued for a device (device_down): it is sent soon. woke (may be NULL)
+ * runs once on the core thread, when it has ended, after wait_ms, or when the core stops. */
+void core_down_queued(void *core, int64_t id, int64_t wait_ms, void (*woke)(void *arg), void *arg);

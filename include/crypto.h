@@ -23,6 +23,7 @@ void digest_end(struct digest_stream *d,
                 struct digests *ret); /* the stream can only be freed after */
 void digest_free(struct digest_stream *d);
 
+void crypto_md5(const void *p, size_t n, uint8_t ret[MD5_SIZE]); /* for protocols that ask for it */
 void crypto_sha256(const void *p, size_t n, uint8_t ret[SHA256_SIZE]);
 void crypto_hmac_sha256(const void *key, size_t key_n, const void *p, size_t n,
                         uint8_t ret[SHA256_SIZE]);

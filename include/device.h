@@ -91,7 +91,7 @@ struct device_route {
 };
 int device_route(struct db *db, int64_t device_id, struct arena *a,
                  struct device_route *ret) MUST_USE;
-/* Whether it is connected; writes only when that is news. */
+/* Whether it is connected; writes only when that is news, and returns 1 then. */
 int device_online_set(struct db *w, int64_t device_id, bool online, int64_t now) MUST_USE;
 
 /* ---- logins that devices fetch themselves ---- */
@@ -137,6 +137,41 @@ int device_failed(struct db *w, int64_t device_id, int64_t limit, int64_t now,
 /* An operator lifts quarantine and forgets failures up to now. */
 int device_release(struct db *w, int64_t device_id, int64_t now) MUST_USE;
 
+/* ---- on their way down: what somebody asked to be told to one device ---- */
+#define DEVICE_DOWN_MAX       100   /* wait for one device */
+#define DEVICE_DOWN_BYTES_MAX 32768 /* of their JSON text */
+struct device_down {
+    int64_t id, device_id;
+    int64_t message_id; /* what a command's reply repeats; 0 = attributes */
+    const char *method; /* NULL = attributes */
+    const char *params; /* JSON object */
+    const char *app_id; /* the id that an application gave, as JSON; NULL */
+    const char *state;  /* queued, sent, replied, timed_out, canceled */
+    const char *reply;  /* JSON object; NULL */
+    int64_t attempts, next_at, expires_at, created_at, sent_at, ended_at;
+};
+/* Queue it behind what waits for the device, in the distance that its type asks for: sets id,
+ * next_at and expires_at. E_LIMIT when DEVICE_DOWN_MAX wait. */
+int device_down_insert(struct db *w, struct device_down *m, const struct device_type *t) MUST_USE;
+int device_down_by_id(struct db *db, int64_t device_id, int64_t id, struct arena *a,
+                      struct device_down *ret) MUST_USE; /* device_id 0 = any */
+int device_down_list(struct db *db, int64_t device_id, int64_t after, int limit,
+                     int (*row)(void *arg, const struct device_down *m), void *arg) MUST_USE;
+/* Ids of what is due, the longest first; returns how many. */
+int device_down_due(struct db *db, int64_t now, int64_t *ret, int cap) MUST_USE;
+/* The next moment at which something is due; E_NOTFOUND. */
+int device_down_next(struct db *db, int64_t *ret) MUST_USE;
+/* When something was last sent to the device; 0 = not lately. */
+int device_down_last(struct db *db, int64_t device_id, int64_t *ret) MUST_USE;
+/* Store state, attempts, next_at, sent_at and ended_at. */
+int device_down_update(struct db *w, const struct device_down *m) MUST_USE;
+/* A reply to a command: *ret is what it was, with its reply. 1 = the first one, 0 = one more;
+ * E_NOTFOUND. reply may be NULL. */
+int device_down_replied(struct db *w, int64_t device_id, int64_t message_id, const json_t *reply,
+                        int64_t now, struct arena *a, struct device_down *ret) MUST_USE;
+/* Forget at most max of what ended before; returns how many. */
+int device_down_forget(struct db *w, int64_t before, int max) MUST_USE;
+
 /* ---- last seen: coalesced in memory on the core thread, written in slices ---- */
 struct device_seen;
 struct device_seen *device_seen_new(void);
@@ -162,13 +197,15 @@ int device_import_leftover(struct db *db, int64_t *ret_id) MUST_USE; /* E_NOTFOU
 
 /* ---- the broker's password and ACL files (mosquitto.conf(5): password_file, acl_file) ---- */
 /* Write <dir>/passwd (mode 0600), <dir>/acl and <dir>/topics from the database, by temporary files
- * and rename: `otad` itself (service_username, its own password hash when given) and every enabled
- * device with a password; those of types with foreign topics with what their serial number lets
- * them use. `topics` is for the broker's plugin: lines "type ID write|read PATTERN" and "device KEY
- * ID/SN". Blocks: for the thread pool, with a reading connection. */
+ * and rename: `otad` itself (service_username, its own password hash when given), the projects'
+ * applications, and every enabled device with a password; those of types with foreign topics with
+ * what their serial number lets them use. `topics` is for the broker's plugin: lines "type ID
+ * write|read PATTERN" and "device KEY ID/SN". Blocks: for the thread pool, with a reading
+ * connection. */
 int device_write_broker_files(struct db *db, const char *dir, const char *service_username,
                               const char *service_password, struct fail *f) MUST_USE;
-/* What those files let a device do with a topic or filter (device_topics.def). Any thread. */
+/* What those files let a device do with a topic or filter (device_topics.def), and what a project's
+ * applications may, whose name is their key. Any thread. */
 bool device_may(const char *username, bool publish, const char *topic);
 
 /* Foreign topics of a type (0 = a new one) against those of all other types and of the protocols:

@@ -44,7 +44,7 @@ struct device_event {
     struct str ref;      /* what the device named its message; its answer's topic repeats it */
     const char *product; /* key of the type, should the device have to be made; NULL */
     const char *method;  /* METHOD, REPLY */
-    json_t *body;        /* REPORT: attributes; METHOD: params; maybe NULL. Of device_events.root */
+    json_t *body;        /* REPORT: attributes; METHOD, REPLY: params; maybe NULL. Of root */
     const char **keys;   /* ATTRIBUTES_GET; n_keys 0 = all */
     size_t n_keys;
     int64_t id; /* REPLY: the command's id; METHOD: the event's own, has_id */
@@ -126,3 +126,22 @@ extern const struct dialect *const dialects[]; /* ended by NULL */
 /* The one of that name; the first one for "" and for names that are not known (any more). */
 const struct dialect *dialect_named(const char *name);
 extern const struct dialect dialect_eztcloud, dialect_thingscloud, dialect_mapped;
+
+/* ---- applications: open/<app key>/<device key>/…, both ways (dialect/open). Pure. ---- */
+extern const char *const open_filters[]; /* MQTT subscriptions, NULL-terminated */
+struct open_message {                    /* what an application wants to be told to a device */
+    struct str app, device;              /* of the topic */
+    bool is_command;                     /* else attributes */
+    const char *method;
+    json_t *body;     /* attributes, or params (maybe NULL). Of root */
+    const json_t *id; /* the application's own, a number or a text; NULL. Of root */
+    json_t *root;
+};
+/* 0, E_NOTFOUND: no such topic, or E_PROTO with *ret_refused. open_message_done is due whatever it
+ * returns. */
+int open_decode(const struct dialect_in *in, struct open_message *ret, enum metric *ret_refused);
+void open_message_done(struct open_message *m);
+/* How applications hear of an event. id: JSON text that stands for a reply's own id; NULL = none.
+ * E_UNSUPPORTED when they don't hear of such events. */
+int open_encode(const char *app, const char *device, const struct device_event *ev, const char *id,
+                struct arena *a, struct dialect_out *ret);

@@ -90,6 +90,8 @@ int mqtt_publish(struct mqtt *m, const char *topic, const void *payload, size_t 
  * mqtt_ack writes it. */
 void mqtt_flush(struct mqtt *m);
 size_t mqtt_in_flight(const struct mqtt *m);
+/* QoS 0 messages that the socket did not take yet. */
+size_t mqtt_unsent(const struct mqtt *m);
 
 void mqtt_setup(void); /* once at start of the process */
 void mqtt_cleanup(void);

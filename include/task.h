@@ -121,10 +121,9 @@ struct task_keep {
 int task_sweep(struct db *w, struct task_keep *k, int max) MUST_USE;
 
 /* ---- execution ---- */
-/* Where presence is not known, a device that gave no sign of life for so long is taken for
- * offline: the message is kept. */
-#define TASK_SEEN_MS ((int64_t)5 * 60 * 1000)
-/* One message, to be sent once the transaction is committed. */
+/* One message, to be sent once the transaction is committed. Where presence is not known, a device
+ * that gave no sign of life for its type's offline_delay_s is taken for offline: the message is
+ * kept. */
 struct task_message {
     enum task_action action;
     const struct device *device;

@@ -163,6 +163,34 @@ CREATE TABLE device_claim (
   opened_at INTEGER NOT NULL
 ) STRICT;
 
+CREATE TABLE device_down (
+  id         INTEGER PRIMARY KEY AUTOINCREMENT,
+  device_id  INTEGER NOT NULL REFERENCES device (id) ON DELETE CASCADE,
+  method     TEXT,
+  params     TEXT NOT NULL,
+  message_id INTEGER,
+  app_id     TEXT,
+  state      TEXT NOT NULL CHECK (state IN ('queued', 'sent', 'replied', 'timed_out', 'canceled')),
+  attempts   INTEGER NOT NULL DEFAULT 0,
+  reply      TEXT,
+  next_at    INTEGER NOT NULL,
+  expires_at INTEGER NOT NULL,
+  created_at INTEGER NOT NULL,
+  sent_at    INTEGER,
+  ended_at   INTEGER
+) STRICT;
+
+CREATE INDEX device_down_device ON device_down (device_id, id);
+
+CREATE INDEX device_down_due ON device_down (next_at) WHERE ended_at IS NULL;
+
+CREATE INDEX device_down_ended ON device_down (ended_at) WHERE ended_at IS NOT NULL;
+
+CREATE INDEX device_down_message ON device_down (device_id, message_id)
+  WHERE message_id IS NOT NULL;
+
+CREATE INDEX device_down_open ON device_down (device_id, next_at) WHERE ended_at IS NULL;
+
 CREATE TABLE device_import (
   id         INTEGER PRIMARY KEY AUTOINCREMENT,
   project_id INTEGER NOT NULL REFERENCES project (id),
@@ -209,7 +237,7 @@ CREATE TABLE device_type (
   created_at          INTEGER NOT NULL,
   updated_at          INTEGER NOT NULL,
   revision            INTEGER NOT NULL DEFAULT 1, auto_create INTEGER NOT NULL DEFAULT 0
-  CHECK (auto_create IN (0, 1)), max_children INTEGER NOT NULL DEFAULT 1000, parallel_updates INTEGER NOT NULL DEFAULT 1, progress TEXT, topics TEXT NOT NULL DEFAULT '[]',
+  CHECK (auto_create IN (0, 1)), max_children INTEGER NOT NULL DEFAULT 1000, parallel_updates INTEGER NOT NULL DEFAULT 1, progress TEXT, topics TEXT NOT NULL DEFAULT '[]', down_interval_ms INTEGER NOT NULL DEFAULT 2000, reply_wait_ms INTEGER NOT NULL DEFAULT 30000, reply_retries INTEGER NOT NULL DEFAULT 2, offline_delay_s INTEGER NOT NULL DEFAULT 300,
   UNIQUE (project_id, key)
 ) STRICT;
 
@@ -361,6 +389,17 @@ CREATE TABLE project (
 , bootstrap TEXT NOT NULL DEFAULT 'off'
   CHECK (bootstrap IN ('off', 'once', 'always')), bootstrap_create INTEGER NOT NULL DEFAULT 0
   CHECK (bootstrap_create >= 0)) STRICT;
+
+CREATE TABLE project_app (
+  project_id  INTEGER PRIMARY KEY REFERENCES project (id) ON DELETE CASCADE,
+  key         TEXT NOT NULL UNIQUE,
+  secret_hash TEXT NOT NULL,
+  token       TEXT NOT NULL,
+  live        INTEGER NOT NULL DEFAULT 0 CHECK (live IN (0, 1)),
+  created_at  INTEGER NOT NULL,
+  rotated_at  INTEGER NOT NULL,
+  revision    INTEGER NOT NULL DEFAULT 1
+) STRICT;
 
 CREATE TABLE rule (
   id                INTEGER PRIMARY KEY,

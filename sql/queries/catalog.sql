@@ -54,15 +54,45 @@ DELETE FROM project WHERE id = $1 AND key <> 'default';
 -- out: count int
 SELECT count(*) FROM project;
 
+-- name: project_app_by_project :one reader
+-- in: project_id int    out: project_app
+SELECT project_id, key, secret_hash, token, live, created_at, rotated_at, revision
+FROM project_app WHERE project_id = $1;
+
+-- name: project_app_by_key :one reader
+-- in: key text    out: project_app
+SELECT project_id, key, secret_hash, token, live, created_at, rotated_at, revision
+FROM project_app WHERE key = $1;
+
+-- name: project_app_list :many reader scan
+-- out: project_app
+SELECT project_id, key, secret_hash, token, live, created_at, rotated_at, revision
+FROM project_app ORDER BY project_id;
+
+-- name: project_app_insert :exec writer
+-- in: project_id, key, secret_hash, token, live, created_at (also rotated_at)
+INSERT INTO project_app (project_id, key, secret_hash, token, live, created_at, rotated_at)
+VALUES ($1, $2, $3, $4, $5, $6, $6);
+
+-- name: project_app_update :exec writer
+-- in: project_id, secret_hash, token, live, rotated_at
+UPDATE project_app SET secret_hash = $2, token = $3, live = $4, rotated_at = $5,
+  revision = revision + 1
+WHERE project_id = $1;
+
+-- name: project_app_delete :exec writer
+-- in: project_id int
+DELETE FROM project_app WHERE project_id = $1;
+
 -- name: device_type_insert :exec writer
 -- in: all but id and revision; created_at is also updated_at
 INSERT INTO device_type (project_id, key, name, description, version_scheme, timezone,
   attributes_response, event_response, accept_timeout_s, download_timeout_s, install_timeout_s,
   verify_timeout_s, attempts, attempts_per_day, backoff_s, battery_attribute, signal_attribute,
-  space_attribute, auto_create, max_children, parallel_updates, progress, topics, created_at,
-  updated_at)
+  space_attribute, auto_create, max_children, parallel_updates, progress, topics,
+  down_interval_ms, reply_wait_ms, reply_retries, offline_delay_s, created_at, updated_at)
 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20,
-  $21, $22, $23, $24, $24);
+  $21, $22, $23, $24, $25, $26, $27, $28, $28);
 
 -- name: device_type_update :exec writer
 -- in: id int, then what may change, updated_at int
@@ -71,7 +101,8 @@ UPDATE device_type SET name = $2, description = $3, version_scheme = $4, timezon
   install_timeout_s = $10, verify_timeout_s = $11, attempts = $12, attempts_per_day = $13,
   backoff_s = $14, battery_attribute = $15, signal_attribute = $16, space_attribute = $17,
   auto_create = $18, max_children = $19, parallel_updates = $20, progress = $21, topics = $22,
-  updated_at = $23, revision = revision + 1
+  down_interval_ms = $23, reply_wait_ms = $24, reply_retries = $25, offline_delay_s = $26,
+  updated_at = $27, revision = revision + 1
 WHERE id = $1;
 
 -- name: device_type_delete :exec writer
@@ -93,7 +124,7 @@ SELECT id, project_id, key, name, description, version_scheme, timezone, attribu
   event_response, accept_timeout_s, download_timeout_s, install_timeout_s, verify_timeout_s,
   attempts, attempts_per_day, backoff_s, battery_attribute, signal_attribute, space_attribute,
   created_at, updated_at, revision, auto_create, max_children, parallel_updates, progress,
-  topics
+  topics, down_interval_ms, reply_wait_ms, reply_retries, offline_delay_s
 FROM device_type WHERE project_id = $1 AND key = $2;
 
 -- name: device_type_by_id :one reader
@@ -102,7 +133,7 @@ SELECT id, project_id, key, name, description, version_scheme, timezone, attribu
   event_response, accept_timeout_s, download_timeout_s, install_timeout_s, verify_timeout_s,
   attempts, attempts_per_day, backoff_s, battery_attribute, signal_attribute, space_attribute,
   created_at, updated_at, revision, auto_create, max_children, parallel_updates, progress,
-  topics
+  topics, down_interval_ms, reply_wait_ms, reply_retries, offline_delay_s
 FROM device_type WHERE id = $1;
 
 -- name: device_type_list :many reader
@@ -111,7 +142,7 @@ SELECT id, project_id, key, name, description, version_scheme, timezone, attribu
   event_response, accept_timeout_s, download_timeout_s, install_timeout_s, verify_timeout_s,
   attempts, attempts_per_day, backoff_s, battery_attribute, signal_attribute, space_attribute,
   created_at, updated_at, revision, auto_create, max_children, parallel_updates, progress,
-  topics
+  topics, down_interval_ms, reply_wait_ms, reply_retries, offline_delay_s
 FROM device_type WHERE id > $2 AND ($1 = 0 OR project_id = $1) ORDER BY id LIMIT $3;
 
 -- name: device_type_topics :many reader scan

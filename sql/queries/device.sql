@@ -324,3 +324,66 @@ SELECT c.opened_at,
   OR EXISTS (SELECT 1 FROM device_module m
     WHERE m.device_id = c.device_id AND m.reported_at >= c.opened_at)
 FROM device_claim c WHERE c.device_id = $1;
+
+-- What is on its way down to devices.
+
+-- name: device_down_insert :exec writer
+-- in: device_id, method, params, message_id, app_id, next_at, expires_at, created_at
+INSERT INTO device_down (device_id, method, params, message_id, app_id, state, next_at, expires_at,
+  created_at)
+VALUES ($1, $2, $3, $4, $5, 'queued', $6, $7, $8);
+
+-- name: device_down_waiting :one reader
+-- in: device_id int    out: count int, last next_at int of what was never sent
+SELECT count(*), max(CASE WHEN attempts = 0 THEN next_at END)
+FROM device_down INDEXED BY device_down_open WHERE device_id = $1 AND ended_at IS NULL;
+
+-- name: device_down_last :one reader
+-- in: device_id int    out: sent_at int
+SELECT max(sent_at) FROM (SELECT sent_at FROM device_down INDEXED BY device_down_device
+  WHERE device_id = $1 ORDER BY id DESC LIMIT 101);
+
+-- name: device_down_by_id :one reader
+-- in: id int, device_id int (0 = any)    out: device_down
+SELECT id, device_id, message_id, method, params, app_id, state, reply, attempts, next_at, expires_at,
+  created_at, sent_at, ended_at
+FROM device_down WHERE id = $1 AND ($2 = 0 OR device_id = $2);
+
+-- name: device_down_list :many reader
+-- in: device_id int, after int, limit int    out: device_down
+SELECT id, device_id, message_id, method, params, app_id, state, reply, attempts, next_at, expires_at,
+  created_at, sent_at, ended_at
+FROM device_down INDEXED BY device_down_device
+WHERE device_id = $1 AND id > $2 ORDER BY id LIMIT $3;
+
+-- name: device_down_by_message :one reader
+-- in: device_id int, message_id int    out: device_down
+SELECT id, device_id, message_id, method, params, app_id, state, reply, attempts, next_at, expires_at,
+  created_at, sent_at, ended_at
+FROM device_down INDEXED BY device_down_message
+WHERE device_id = $1 AND message_id = $2;
+
+-- name: device_down_due :many reader
+-- in: now int, limit int    out: id int
+SELECT id FROM device_down INDEXED BY device_down_due
+WHERE ended_at IS NULL AND next_at <= $1 ORDER BY next_at, id LIMIT $2;
+
+-- name: device_down_next :one reader
+-- out: next_at int
+SELECT next_at FROM device_down INDEXED BY device_down_due
+WHERE ended_at IS NULL AND next_at > 0 ORDER BY next_at LIMIT 1;
+
+-- name: device_down_update :exec writer
+-- in: id, state, attempts, next_at, sent_at, ended_at
+UPDATE device_down SET state = $2, attempts = $3, next_at = $4, sent_at = $5, ended_at = $6
+WHERE id = $1;
+
+-- name: device_down_reply :exec writer
+-- in: id, reply, ended_at. One that was given up by then counts as well.
+UPDATE device_down SET state = 'replied', reply = $2, ended_at = $3
+WHERE id = $1 AND state <> 'replied';
+
+-- name: device_down_forget :exec writer
+-- in: before int, limit int
+DELETE FROM device_down WHERE id IN (SELECT id FROM device_down INDEXED BY device_down_ended
+  WHERE ended_at IS NOT NULL AND ended_at < $1 ORDER BY ended_at LIMIT $2);

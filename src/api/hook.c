@@ -55,6 +55,16 @@ static bool is_service(const struct call *c, const char *username)
     return *username && strcmp(username, c->api->env.conf->mqtt_username) == 0;
 }
 
+static bool is_application(const struct call *c, const char *username, const char *password)
+{
+    struct catalog *cat = catalog_cell_get(c->api->env.catalog);
+    const struct project_app *app = catalog_app_by_key(cat, str_of(username));
+    bool is = app && crypto_password_verify(password, app->secret_hash);
+
+    catalog_unref(cat);
+    return is;
+}
+
 static void handle_auth(struct http_request *r, void *arg)
 {
     const struct call *c = call_of(r);
@@ -69,6 +79,10 @@ static void handle_auth(struct http_request *r, void *arg)
     if (is_service(c, username)) {
         const char *want = c->api->env.conf->mqtt_password;
         say(r, *want && equal(password, strlen(password), want) ? allow_all : deny);
+        return;
+    }
+    if (is_application(c, username, password)) {
+        say(r, allow);
         return;
     }
     int rc = c->db ? device_by_key(c->db, 0, username, http_arena(r), &d) : E_UNAVAILABLE;

@@ -237,6 +237,11 @@ static json_t *components(void)
         &audit_table,
         &webhook_table,
         &webhook_delivery_table,
+        &command_table,
+        &attributes_push_table,
+        &app_table,
+        &eztcloud_login_table,
+        &eztcloud_attrs_table,
     };
     json_t *c = json_object(), *schemas = json_object(), *security = json_object(),
            *bearer = json_object();

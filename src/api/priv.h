@@ -41,11 +41,12 @@ extern const struct table project_table, token_table, type_table, device_table, 
     firmware_table, update_table, explain_table, import_table, task_table, run_request_table,
     run_table, run_device_table, connect_table, certificate_table, audit_table, webhook_table,
     webhook_delivery_table, campaign_table, campaign_abort_table, campaign_approve_table,
-    dry_run_request_table, dry_run_table;
+    dry_run_request_table, dry_run_table, command_table, attributes_push_table, app_table,
+    eztcloud_login_table, eztcloud_attrs_table;
 extern const struct http_route project_routes[], token_routes[], type_routes[], device_routes[],
     rule_routes[], firmware_routes[], update_routes[], task_routes[], run_routes[], open_routes[],
     download_routes[], hook_routes[], connect_routes[], audit_routes[], event_routes[],
-    webhook_routes[], campaign_routes[];
+    webhook_routes[], campaign_routes[], command_routes[], app_routes[], eztcloud_routes[];
 extern const struct http_route *const api_tables[]; /* all of them, NULL-terminated */
 
 /* ---- state ---- */
@@ -179,6 +180,8 @@ struct write {
     int (*run)(struct write *w, struct db *db);
     /* Http thread, before the answer, whatever happened; r may be NULL. May be NULL. */
     void (*after)(struct write *w, struct http_request *r, int rc);
+    /* Core thread, after the commit; true: write_resume() answers later. May be NULL. */
+    bool (*committed)(struct write *w);
     json_t *in;
     const char *key; /* path parameter, If-Match: in the arena */
     const char *if_match;
@@ -201,6 +204,7 @@ struct write {
     struct fail fail;
     struct json_errors errs;
     const char *secret_name, *secret; /* added to the answer, never stored */
+    const char *secret2_name, *secret2;
 };
 struct write *write_new(struct http_request *r, int (*run)(struct write *w, struct db *db));
 void write_free(struct write *w);
@@ -212,6 +216,7 @@ void write_idem_hash(struct write *w, const uint8_t hash[SHA256_SIZE]);
 /* Defer the request and hand the job over; it is answered when committed. */
 void write_go(struct write *w, struct http_request *r);
 void write_submit(struct write *w); /* the same for a request that is deferred already (w->h) */
+void write_resume(struct write *w); /* see `committed`; any thread */
 /* For run: a finding at a pointer; returns E_PROTO. */
 int write_invalid(struct write *w, const char *pointer, const char *code, const char *fmt, ...)
     PRINTF(4, 5);
@@ -243,6 +248,14 @@ int device_ids(struct write *w, struct db *db, const json_t *keys, const char *p
 int device_check_text(const char *key, const char *service, struct fail *f) MUST_USE;
 int device_write_json(struct sbuf *b, struct db *db, const struct catalog *c,
                       const struct device *d, const struct api *api) MUST_USE;
+/* Something for the device that the path names, asked for by the request's project: answers. */
+struct down_ask {
+    const char *method; /* NULL: attributes */
+    const char *params; /* JSON object */
+    int64_t wait_ms;    /* for the reply; 0 = not at all */
+    bool eztcloud;      /* answer as EZtCloud does */
+};
+void down_go(struct http_request *r, const struct down_ask *ask);
 void device_import_handle(struct http_request *r, void *arg);
 void device_explain_handle(struct http_request *r, void *arg);
 void campaign_dry_run_handle(struct http_request *r, void *arg);

@@ -186,6 +186,7 @@ static void handle_delete(struct http_request *r, void *arg)
     struct write *w = write_new(r, run_delete);
     w->job.catalog = true;
     w->tokens = true;
+    w->credentials = true; /* of its applications */
     write_go(w, r);
 }
 

@@ -50,6 +50,13 @@ static const struct json_field fields[] = {
      "path in the payload} or `text`, the attribute that the whole payload is. event_report: "
      "`event`, its name, and `fields`, its params. command_reply: `fields` with id. command_send: "
      "`payload`, a template with places {params.url}, and `method` (otaUpgrade)."},
+    {"down_interval_ms", JK_INT, 0, 0, 60000, NULL, "2000",
+     "Between two commands or attributes that somebody asked for."},
+    {"reply_wait_ms", JK_INT, 0, 100, 600000, NULL, "30000",
+     "A command that is not replied to in this time is sent again."},
+    {"reply_retries", JK_INT, 0, 0, 10, NULL, "2", "How often it is sent again."},
+    {"offline_delay_s", JK_INT, 0, 1, DAY_S, NULL, "300",
+     "A device that was silent, or gone from the broker, for so long is taken for offline."},
     {"created_at", JK_TIME, JF_READ_ONLY, 0, 0, NULL, NULL, "When it was made."},
     {"updated_at", JK_TIME, JF_READ_ONLY, 0, 0, NULL, NULL, "When it last changed."},
     {"revision", JK_INT, JF_READ_ONLY, 0, 0, NULL, NULL, "Counts changes; the ETag's number."},
@@ -84,6 +91,10 @@ static void type_json(struct sbuf *b, const struct device_type *t)
     obj_int(&o, "parallel_updates", t->parallel_updates);
     obj_raw(&o, "progress", t->progress_text ? t->progress_text : "null");
     obj_raw(&o, "topics", t->topics_text ? t->topics_text : "[]");
+    obj_int(&o, "down_interval_ms", t->down_interval_ms);
+    obj_int(&o, "reply_wait_ms", t->reply_wait_ms);
+    obj_int(&o, "reply_retries", t->reply_retries);
+    obj_int(&o, "offline_delay_s", t->offline_delay_s);
     obj_time(&o, "created_at", t->created_at);
     obj_time(&o, "updated_at", t->updated_at);
     obj_int(&o, "revision", t->revision);
@@ -144,6 +155,10 @@ static int type_take(struct write *w, struct db *db, struct device_type *t)
     t->auto_create = json_get_bool(in, "auto_create", t->auto_create);
     t->max_children = json_get_int(in, "max_children", t->max_children);
     t->parallel_updates = json_get_int(in, "parallel_updates", t->parallel_updates);
+    t->down_interval_ms = json_get_int(in, "down_interval_ms", t->down_interval_ms);
+    t->reply_wait_ms = json_get_int(in, "reply_wait_ms", t->reply_wait_ms);
+    t->reply_retries = json_get_int(in, "reply_retries", t->reply_retries);
+    t->offline_delay_s = json_get_int(in, "offline_delay_s", t->offline_delay_s);
     if (!timezone_is_known(t->timezone))
         return write_invalid(w, "/timezone", "invalid", "This time zone is not known here.");
     int rc = take_progress(w, t);

@@ -216,6 +216,8 @@ static void answer(struct http_request *r, struct write *w)
         struct obj o = {&w->body, true};
         w->body.p[--w->body.n] = '\0';
         obj_str(&o, w->secret_name, w->secret);
+        if (w->secret2)
+            obj_str(&o, w->secret2_name, w->secret2);
         obj_end(&o);
     }
     http_reply(r, w->status, "application/json", w->body.p, w->body.n);
@@ -247,6 +249,13 @@ static void job_done(struct db_job *job, int rc)
         atomic_fetch_add(&api->tokens_changed, 1);
     if (rc == 0 && !w->replayed && w->credentials && api->env.credentials_changed)
         api->env.credentials_changed(api->env.core, w->login);
+    if (rc == 0 && !w->replayed && w->committed && w->committed(w))
+        return;
+    http_resume(w->h, finish, w);
+}
+
+void write_resume(struct write *w)
+{
     http_resume(w->h, finish, w);
 }
 

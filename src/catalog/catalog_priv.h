@@ -10,6 +10,7 @@
 #define CATALOG_ALL 1000000000
 
 void device_type_row(struct db_stmt *s, struct arena *a, struct device_type *ret);
+void project_app_row(struct db_stmt *s, struct arena *a, struct project_app *ret);
 void rule_row(struct db_stmt *s, struct arena *a, struct rule *ret);
 /* The row alone: files, devices and denied are empty. hardware is a new reference or NULL. */
 int firmware_row(struct db_stmt *s, struct arena *a, struct firmware *ret) MUST_USE;

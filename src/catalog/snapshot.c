@@ -41,6 +41,9 @@ struct catalog {
     struct map topics; /* pattern with "+" for {sn} -> struct type_topic, of those that go up */
     const struct type_topic **topic_list; /* the same */
     size_t n_topics, cap_topics;
+    struct map apps; /* project id -> struct project_app */
+    struct map apps_by_key;
+    bool any_live;
     struct firmware **all; /* every firmware, by ascending id */
     size_t n_all, cap_all;
 };
@@ -333,6 +336,22 @@ static void add_campaign(void *arg, struct campaign *campaign)
         note_back(c, campaign->firmware_id);
 }
 
+static int load_apps(struct db *db, struct catalog *c)
+{
+    AUTO(db_reset) struct db_stmt *q = db_use(db, Q_PROJECT_APP_LIST);
+    int rc;
+
+    while ((rc = db_step(q)) == 1) {
+        struct project_app *app = arena_alloc(&c->arena, sizeof(*app));
+
+        project_app_row(q, &c->arena, app);
+        map_put(&c->apps, &app->project_id, sizeof(app->project_id), app);
+        map_put(&c->apps_by_key, app->key, strlen(app->key), app);
+        c->any_live |= app->live;
+    }
+    return rc;
+}
+
 /* ---- order ---- */
 static int by_version(const void *a, const void *b, void *arg)
 {
@@ -379,6 +398,8 @@ int catalog_load(struct db *db, struct catalog **ret, struct fail *f)
         rc = load_devices(db, c);
     if (rc == 0)
         rc = campaign_load_all(db, &c->arena, add_campaign, c);
+    if (rc == 0)
+        rc = load_apps(db, c);
     if (rc < 0) {
         catalog_unref(c);
         return catalog_fail(db, rc, "cannot read the catalog", f);
@@ -410,6 +431,8 @@ void catalog_unref(struct catalog *c)
     map_done(&c->released_by);
     map_done(&c->rollback_of);
     map_done(&c->topics);
+    map_done(&c->apps);
+    map_done(&c->apps_by_key);
     arena_done(&c->arena);
     free(c);
 }
@@ -423,6 +446,28 @@ const struct device_type *catalog_type(const struct catalog *c, int64_t type_id)
 const struct firmware *catalog_firmware(const struct catalog *c, int64_t firmware_id)
 {
     return id_get(&c->firmwares, firmware_id);
+}
+
+const struct project_app *catalog_app(const struct catalog *c, int64_t project_id)
+{
+    return id_get(&c->apps, project_id);
+}
+
+const struct project_app *catalog_app_by_key(const struct catalog *c, struct str key)
+{
+    return key.n > 0 ? map_get(&c->apps_by_key, key.p, key.n) : NULL;
+}
+
+const struct project_app *catalog_live(const struct catalog *c, int64_t project_id)
+{
+    const struct project_app *app = c->any_live ? catalog_app(c, project_id) : NULL;
+
+    return app && app->live ? app : NULL;
+}
+
+bool catalog_any_live(const struct catalog *c)
+{
+    return c->any_live;
 }
 
 bool rule_is_for(const struct rule *r, int64_t device_id)

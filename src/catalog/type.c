@@ -21,6 +21,10 @@ const struct device_type device_type_defaults = {
     .space_attribute = "free_space",
     .max_children = 1000,
     .parallel_updates = 1,
+    .down_interval_ms = 2000,
+    .reply_wait_ms = 30000,
+    .reply_retries = 2,
+    .offline_delay_s = 300,
 };
 
 static const char *const scheme_names[] = {
@@ -72,6 +76,10 @@ void device_type_row(struct db_stmt *s, struct arena *a, struct device_type *ret
         .parallel_updates = db_int(s, 24),
         .progress_text = arena_strdup(a, db_text(s, 25)),
         .topics_text = arena_strdup(a, db_text(s, 26)),
+        .down_interval_ms = db_int(s, 27),
+        .reply_wait_ms = db_int(s, 28),
+        .reply_retries = db_int(s, 29),
+        .offline_delay_s = db_int(s, 30),
     };
 }
 
@@ -101,6 +109,10 @@ static int bind_type(struct db_stmt *q, int i, const struct device_type *t)
         db_bind_text(q, i, t->progress_text);
     i++;
     db_bind_text(q, i++, t->topics_text ? t->topics_text : "[]");
+    db_bind_int(q, i++, t->down_interval_ms);
+    db_bind_int(q, i++, t->reply_wait_ms);
+    db_bind_int(q, i++, t->reply_retries);
+    db_bind_int(q, i++, t->offline_delay_s);
     return i;
 }
 

@@ -156,6 +156,9 @@ static void on_tick(void *arg)
             c->expire_due = c->event_due = c->sweep_due = true;
         }
         c->task_due = true;
+        c->down_due |= down_is_due(c);
+        down_wake(c, false);
+        live_tick(c);
         c->sweep_due |= c->sweep_more; /* a slice per tick */
         if (c->catalog_stale && now_ms >= c->next_reload_ms) {
             c->next_reload_ms = now_ms + RELOAD_EVERY_MS;
@@ -314,7 +317,8 @@ void core_stop(struct core *c, void (*done)(void *arg), void *arg)
     c->stopped = done;
     c->stopped_arg = arg;
     c->seen_due = device_seen_pending(c->seen) > 0;
-    c->expire_due = c->event_due = c->task_due = c->sweep_due = false;
+    c->expire_due = c->event_due = c->task_due = c->sweep_due = c->down_due = false;
+    down_wake(c, true);
     c->stop_at_ms = clock_mono_us() / 1000 + STOP_MS;
     job_queue_close(&c->jobs);
     job_queue_close(&c->patient);
@@ -348,6 +352,8 @@ void core_close(struct core *c)
     job_queue_done(&c->patient);
     map_done(&c->busy.map);
     pushes_done(&c->pushes);
+    live_done(&c->live);
+    map_done(&c->downs.watches);
     stubborn_done(&c->stubborn);
     arena_done(&c->read_arena);
     arena_done(&c->tx_arena);

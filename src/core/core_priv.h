@@ -17,7 +17,12 @@ struct core;
 struct answer {
     const char *topic;
     struct str payload;
+    bool live; /* for applications: sent when there is room for it */
     struct answer *next;
+};
+struct down_ended {
+    int64_t id;
+    struct down_ended *next;
 };
 struct refusal {
     struct str device; /* of the topic */
@@ -34,6 +39,13 @@ struct answers {
     unsigned bad_versions, bad_progress, without_rule;
     int64_t ids[2 * RULE_EVENT_MAX]; /* updates that were offered */
     size_t n_ids;
+    unsigned down_sent, down_replied, down_timed_out;
+    bool queued;              /* something for a device */
+    struct down_ended *ended; /* what was queued and has ended */
+    struct {                  /* who spoke, when its project wants to be told */
+        const char *key;
+        int64_t project_id, delay_ms;
+    } live;
 };
 struct engine {
     const struct conf *conf;
@@ -59,6 +71,39 @@ int engine_answer(const struct dialect *dialect, const struct device_command *cm
                   struct answers *out);
 /* offer.c: the command for an update; E_NOTFOUND when its firmware has gone. */
 int offer_command(struct engine *x, const struct update *u, struct device_command *ret);
+
+/* ---- answers.c: what leaves after the commit ---- */
+void answers_add(struct answers *out, const struct dialect_out *bytes, bool live);
+void answers_take(struct answers *all, const struct answers *out); /* out's go behind all's */
+
+/* ---- live.c: what devices say, told to the applications of projects that want it ---- */
+struct live {
+    struct map online; /* key -> struct live_device: devices of such projects */
+    int64_t next_ms;   /* nothing goes offline before; monotonic */
+    bool full_logged;
+};
+/* id: the application's own, of the command that is replied to; NULL. */
+int live_add(struct engine *x, const struct device *d, const struct device_event *ev,
+             const char *id, struct answers *out);
+void live_send(struct core *c, const struct answer *a);
+void live_seen(struct core *c, const struct answers *out); /* a sign of life */
+void live_presence(struct core *c, const char *lines, size_t n);
+void live_lost(struct core *c); /* nobody tells any more who is connected */
+void live_tick(struct core *c);
+void live_done(struct live *l);
+
+/* ---- down.c: commands and attributes for one device, that somebody asked for ---- */
+struct downs {
+    int64_t next_at; /* nothing is due before; ms UTC */
+    int64_t forget_ms;
+    struct map watches; /* id -> struct watch */
+};
+/* A message of an application; E_NOTFOUND when it is none. Otherwise as engine_handle. */
+int down_heard(struct engine *x, const struct dialect_in *in, struct answers *out);
+int down_tick(struct core *c);    /* in the transaction: send what is due */
+bool down_is_due(struct core *c); /* there may be something */
+void down_ended(struct core *c, int64_t id);
+void down_wake(struct core *c, bool all); /* whoever waited long enough, or everybody */
 
 /* ---- push.c: what otad sends of its own accord ---- */
 /* The one place where a command that no message asked for finds its way to a device: in what it,
@@ -213,6 +258,9 @@ struct core {
     bool paused_for_ack;
 
     struct pushes pushes;
+    struct live live;
+    struct downs downs;
+    bool down_due;
     bool unsent; /* something could not be handed to the broker's session */
 
     struct task_keep keep;

@@ -21,11 +21,7 @@ int engine_answer(const struct dialect *dialect, const struct device_command *cm
         return 0;
     if (rc < 0)
         return rc;
-    struct answer *a = arena_alloc(out->arena, sizeof(*a));
-    a->topic = bytes.topic;
-    a->payload = bytes.payload;
-    *out->last = a;
-    out->last = &a->next;
+    answers_add(out, &bytes, false);
     return 0;
 }
 
@@ -229,9 +225,28 @@ static int on_method(struct engine *x, const struct dialect *dialect, const stru
     return rc;
 }
 
+/* To a command that somebody asked for. */
+static int on_down_reply(struct engine *x, const struct device *d, const struct device_event *ev,
+                         struct answers *out, const char **ret_app_id)
+{
+    struct device_down m;
+    int rc = device_down_replied(x->db, d->id, ev->id, ev->body, x->now, x->arena, &m);
+
+    if (rc < 0)
+        return rc;
+    *ret_app_id = m.app_id;
+    if (rc == 1) {
+        struct down_ended *e = arena_alloc(out->arena, sizeof(*e));
+        *e = (struct down_ended){m.id, out->ended};
+        out->ended = e;
+        out->down_replied++;
+    }
+    return 0;
+}
+
 /* A reply moves the update whose id it carries, if it is this device's. */
 static int on_reply(struct engine *x, const struct device *d, const struct device_event *ev,
-                    enum metric *ret_refused)
+                    struct answers *out, const char **ret_app_id, enum metric *ret_refused)
 {
     struct update u;
     enum update_state to = UPDATE_ACCEPTED;
@@ -242,6 +257,9 @@ static int on_reply(struct engine *x, const struct device *d, const struct devic
     rc = ev->id < 0 || ev->id > INT32_MAX ? E_NOTFOUND : update_by_id(x->db, ev->id, x->arena, &u);
     if (rc == E_NOTFOUND && (rc = task_replied(x->db, d->id, ev->id)) != E_NOTFOUND)
         return rc; /* to a task's command */
+    if (rc == E_NOTFOUND && ev->id > 0 && ev->id <= INT32_MAX &&
+        (rc = on_down_reply(x, d, ev, out, ret_app_id)) != E_NOTFOUND)
+        return rc;
     if (rc == E_NOTFOUND || (rc == 0 && u.device_id != d->id)) {
         *ret_refused = M_BAD_REPLY;
         return E_PROTO;
@@ -285,6 +303,35 @@ static int note_dialect(struct engine *x, const struct device *sender,
     return strcmp(sender->dialect, name) == 0 ? 0 : device_dialect_set(x->db, sender->id, name);
 }
 
+static int act(struct engine *x, const struct dialect *dialect, const struct device *d,
+               const struct device_event *ev, struct answers *out, enum metric *ret_refused)
+{
+    const char *app_id = NULL;
+    int rc = E_PROTO;
+
+    switch (ev->kind) {
+    case EVENT_REPORT:
+        rc = on_report(x, d, ev, out, ret_refused);
+        break;
+    case EVENT_ATTRIBUTES_GET:
+        return on_attributes_get(x, dialect, d, ev, out);
+    case EVENT_METHOD:
+        rc = on_method(x, dialect, d, ev, out);
+        break;
+    case EVENT_REPLY:
+        rc = on_reply(x, d, ev, out, &app_id, ret_refused);
+        break;
+    case EVENT_ONLINE:
+    case EVENT_OFFLINE:
+        rc = device_online_set(x->db, d->id, ev->kind == EVENT_ONLINE, x->now);
+        if (rc <= 0)
+            return rc;
+        rc = 0; /* it is news */
+        break;
+    }
+    return rc < 0 ? rc : live_add(x, d, ev, app_id, out);
+}
+
 static int handle_one(struct engine *x, const struct dialect *dialect, const struct device *sender,
                       const struct device_event *ev, struct answers *out, enum metric *ret_refused)
 {
@@ -301,20 +348,7 @@ static int handle_one(struct engine *x, const struct dialect *dialect, const str
         return rc;
     if (d.id != sender->id)
         out->seen[out->n_seen++] = d.id;
-    switch (ev->kind) {
-    case EVENT_REPORT:
-        return on_report(x, &d, ev, out, ret_refused);
-    case EVENT_ATTRIBUTES_GET:
-        return on_attributes_get(x, dialect, &d, ev, out);
-    case EVENT_METHOD:
-        return on_method(x, dialect, &d, ev, out);
-    case EVENT_REPLY:
-        return on_reply(x, &d, ev, ret_refused);
-    case EVENT_ONLINE:
-    case EVENT_OFFLINE:
-        return device_online_set(x->db, d.id, ev->kind == EVENT_ONLINE, x->now);
-    }
-    return E_PROTO;
+    return act(x, dialect, &d, ev, out, ret_refused);
 }
 
 void engine_refuse(struct answers *out, struct str device, enum metric why)
@@ -325,6 +359,16 @@ void engine_refuse(struct answers *out, struct str device, enum metric why)
         at = &(*at)->next;
     *at = arena_alloc(out->arena, sizeof(**at));
     **at = (struct refusal){.device = device, .why = why};
+}
+
+static void note_sender(const struct engine *x, const struct device *sender, struct answers *out)
+{
+    if (!catalog_live(x->catalog, sender->project_id))
+        return;
+    const struct device_type *type = catalog_type(x->catalog, sender->type_id);
+    out->live.key = sender->key;
+    out->live.project_id = sender->project_id;
+    out->live.delay_ms = (type ? type : &device_type_defaults)->offline_delay_s * 1000;
 }
 
 /* Who sent it: by key, or by a serial number that is one device's alone and, where the broker says
@@ -363,6 +407,7 @@ int engine_handle(struct engine *x, const struct dialect *dialect, const struct 
     out->seen[out->n_seen++] = sender.id;
     struct device_event first = evs->list[0];
     first.device = str_of(sender.key);
+    note_sender(x, &sender, out);
     for (size_t i = 0; i < evs->n; i++) {
         enum metric why = M_BAD_TYPE;
 

@@ -24,6 +24,7 @@ bool plugin_heard(struct core *c, const struct mqtt_message *m)
         return false;
     bool before = device_presence_known(c->presence);
     device_presence_tell(c->presence, m->payload, m->n);
+    live_presence(c, m->payload, m->n);
     if (!before && device_presence_known(c->presence)) {
         LOG(LOG_INFO, "core", "the broker's plugin is there");
         c->plugin_reload = true;
@@ -36,6 +37,7 @@ void plugin_lost(struct core *c)
 {
     c->plugin_paused = false;
     device_presence_forget(c->presence);
+    live_lost(c);
 }
 
 /* Nothing is heard either while nothing can be sent (turn_intake): so nothing is known. */
@@ -44,6 +46,7 @@ void plugin_tx(struct core *c, bool up)
     if (!up) {
         c->plugin_paused |= device_presence_known(c->presence);
         device_presence_forget(c->presence);
+        live_lost(c);
     } else if (c->plugin_paused && c->rx_up) {
         c->plugin_paused = false;
         (void)tell(c, "presence\n");
@@ -70,18 +73,24 @@ static const char *place_of(const struct device *d, struct arena *a)
 
 void plugin_tell_login(struct core *c, const char *key)
 {
+    struct project_app app;
     struct device d;
     struct arena a;
+    const char *hash = NULL, *place = "";
 
     if (!device_presence_known(c->presence))
         return;
     arena_init(&a);
     int rc = device_by_key(c->reader, 0, key, &a, &d);
-    bool may = rc == 0 && d.enabled && d.password_hash;
+    if (rc == 0) {
+        hash = d.enabled ? d.password_hash : NULL;
+        place = place_of(&d, &a);
+    }
+    if (rc == E_NOTFOUND && (rc = project_app_by_key(c->reader, key, &a, &app)) == 0)
+        hash = app.secret_hash;
     if (rc == 0 || rc == E_NOTFOUND)
-        rc = tell(c,
-                  may ? arena_printf(&a, "set %s %s\n%s", d.key, d.password_hash, place_of(&d, &a))
-                      : arena_printf(&a, "revoke %s\n", key))
+        rc = tell(c, hash ? arena_printf(&a, "set %s %s\n%s", key, hash, place)
+                          : arena_printf(&a, "revoke %s\n", key))
                  ? 0
                  : E_UNAVAILABLE;
     c->plugin_reload |= rc < 0;

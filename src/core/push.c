@@ -211,12 +211,12 @@ static int tick(struct core *c, struct answers *out)
 
 int pushes_tick(struct core *c)
 {
-    struct answers out = {.arena = &c->tx_arena};
+    struct answers out;
     int rc = db_save(c->writer);
 
     if (rc < 0)
         return rc;
-    out.last = &out.first;
+    turn_answers_init(&out, &c->tx_arena);
     rc = tick(c, &out);
     if (rc == E_DB || rc == E_DB_FULL)
         return rc;
@@ -225,10 +225,7 @@ int pushes_tick(struct core *c)
         db_undo(c->writer);
         return 0;
     }
-    if (out.first) {
-        *c->tx_answers.last = out.first;
-        c->tx_answers.last = out.last;
-    }
+    answers_take(&c->tx_answers, &out);
     c->task_more = rc == 1;
     return db_release(c->writer);
 }

@@ -13,11 +13,15 @@ const char *const *topics_filters(struct core *c, struct arena *a)
     for (size_t i = 0; dialects[i]; i++)
         for (size_t k = 0; dialects[i]->filters[k]; k++)
             cap++;
+    for (size_t k = 0; open_filters[k]; k++)
+        cap++;
     filters = arena_alloc(a, cap * sizeof(*filters));
     filters[n++] = PLUGIN_PRESENCE_TOPIC;
     for (size_t i = 0; dialects[i]; i++)
         for (size_t k = 0; dialects[i]->filters[k]; k++)
             filters[n++] = dialects[i]->filters[k];
+    for (size_t k = 0; open_filters[k]; k++)
+        filters[n++] = open_filters[k];
     for (size_t i = 0; i < n_mapped; i++)
         filters[n++] = topic_with_sn(mapped[i]->pattern, str_of("+"), a);
     filters[n] = NULL;

@@ -46,12 +46,6 @@ static uint64_t hash_of(struct str device)
     return hash_bytes(device.p, device.n);
 }
 
-void turn_answers_init(struct answers *out, struct arena *a)
-{
-    *out = (struct answers){.arena = a};
-    out->last = &out->first;
-}
-
 bool turn_has_check(const struct answers *out)
 {
     return out->offered + out->repeated + out->nothing > 0;
@@ -63,61 +57,35 @@ void turn_note_refused(struct core *c, const struct answers *out)
         noise_refused(c->noise, r->device, r->why, clock_now_ms());
 }
 
-void turn_answers_send(struct core *c, struct answers *out)
-{
-    bool sent = true;
-
-    for (struct answer *a = out->first; a; a = a->next) {
-        int mid;
-        int rc = mqtt_publish(c->tx, a->topic, a->payload.p, a->payload.n, 1, &mid);
-        sent &= rc != E_UNAVAILABLE;
-        if (rc < 0) {
-            LOG(LOG_DEBUG, "core", "answer not sent", KV("topic", a->topic), KV_RC(rc));
-            c->unsent = true;
-        }
-    }
-    /* Asked again, the same answer is given; and not before there is a way out for it. */
-    if (!sent)
-        mqtt_drop(c->rx, "the sending session is lost: questions shall come again");
-    if (out->offered)
-        metric_add(M_CHECK_OFFERED, out->offered);
-    if (out->repeated)
-        metric_add(M_CHECK_REPEATED, out->repeated);
-    if (out->nothing)
-        metric_add(M_CHECK_NOTHING, out->nothing);
-    if (out->bad_versions)
-        metric_add(M_BAD_VERSION, out->bad_versions);
-    if (out->bad_progress)
-        metric_add(M_BAD_PROGRESS, out->bad_progress);
-    if (out->without_rule)
-        metric_add(M_EVENT_NO_RULE, out->without_rule);
-}
-
 int turn_run_message(struct core *c, struct db *db, struct arena *arena,
                      const struct dialect_in *in, struct answers *out)
 {
+    struct engine x = {
+        .conf = c->conf,
+        .link_key = c->link_key,
+        .catalog = c->catalog,
+        .db = db,
+        .arena = arena,
+        .now = clock_now_ms(),
+    };
     struct device_events evs;
     enum metric refused = M_BAD_TOPIC;
-    int rc = E_NOTFOUND;
+    int rc = down_heard(&x, in, out);
 
+    if (rc != E_NOTFOUND)
+        return rc;
     for (size_t i = 0; dialects[i]; i++) {
         rc = dialects[i]->decode(in, arena, &evs, &refused);
         bool known = rc != E_NOTFOUND;
         if (rc == 0) {
-            struct engine x = {
-                .conf = c->conf,
-                .link_key = c->link_key,
-                .catalog = c->catalog,
-                .db = db,
-                .arena = arena,
-                .now = clock_now_ms(),
-            };
             rc = engine_handle(&x, dialects[i], &evs, out);
             for (size_t k = 0; rc == 0 && k < out->n_seen; k++)
                 if (pushes_has(&c->pushes, out->seen[k]))
                     rc = db == c->writer ? pushes_deliver(c, &x, out->seen[k], out) : E_NEEDS_WRITE;
             for (size_t k = 0; rc != E_NEEDS_WRITE && k < out->n_seen; k++)
                 device_seen_note(c->seen, out->seen[k], x.now);
+            if (rc != E_NEEDS_WRITE)
+                live_seen(c, out);
         } else if (rc == E_PROTO) {
             engine_refuse(out, in->map && !in->user ? in->sn : device_of(in->user, in->topic),
                           refused);

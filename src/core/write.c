@@ -70,17 +70,7 @@ static int write_message(struct core *c, struct waiting *w)
     turn_note_refused(c, &out);
     struct answers *all = &c->tx_answers;
     w->check = turn_has_check(&out);
-    if (out.first) {
-        *all->last = out.first;
-        all->last = out.last;
-    }
-    all->offered += out.offered;
-    all->repeated += out.repeated;
-    all->nothing += out.nothing;
-    all->bad_versions += out.bad_versions;
-    all->bad_progress += out.bad_progress;
-    all->without_rule += out.without_rule;
-    all->n_seen += out.n_seen;
+    answers_take(all, &out);
     return 0;
 }
 
@@ -183,13 +173,18 @@ static int housekeeping(struct core *c)
         rc = task_sweep(c->writer, &c->keep, SWEEP_SLICE);
         c->sweep_more = rc == 1;
     }
+    if (rc >= 0 && c->down_due) {
+        c->down_due = false;
+        rc = down_tick(c);
+    }
     return rc < 0 ? rc : 0;
 }
 
 /* What fails here alone must not take messages and jobs with it. */
 static int write_housekeeping(struct core *c)
 {
-    if (!c->expire_due && !c->event_due && !c->seen_due && !c->task_due && !c->sweep_due)
+    if (!c->expire_due && !c->event_due && !c->seen_due && !c->task_due && !c->sweep_due &&
+        !c->down_due)
         return 0;
     int rc = db_save(c->writer);
     if (rc < 0)
@@ -203,7 +198,7 @@ static int write_housekeeping(struct core *c)
     if (c->tx_seen)
         device_seen_flushed(c->seen, false);
     /* it is due again soon */
-    c->tx_seen = c->seen_due = c->expire_due = c->event_due = c->sweep_due = false;
+    c->tx_seen = c->seen_due = c->expire_due = c->event_due = c->sweep_due = c->down_due = false;
     return 0;
 }
 
@@ -220,7 +215,7 @@ static bool is_due(struct core *c)
     size_t patient = job_queue_count(&c->patient);
 
     return c->wait_first || c->seen_due || c->expire_due || c->event_due || c->task_due ||
-           c->sweep_due || job_queue_count(&c->jobs) > 0 || patient >= PATIENT_MAX ||
+           c->sweep_due || c->down_due || job_queue_count(&c->jobs) > 0 || patient >= PATIENT_MAX ||
            (patient > 0 && c->patient_due);
 }
 
@@ -276,6 +271,7 @@ static void finish(struct core *c, int rc)
                 metric_observe_us(M_CHECK_SECONDS, now_us - w->taken_us);
     } else {
         LOG(LOG_ERROR, "core", "transaction lost", KV_RC(rc), KV("detail", db_error(c->writer)));
+        c->downs.next_at = 0;
         if (c->tx_messages)
             give_messages_back(c);
     }

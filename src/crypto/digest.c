@@ -100,6 +100,12 @@ void digest_free(struct digest_stream *d)
     free(d);
 }
 
+void crypto_md5(const void *p, size_t n, uint8_t ret[MD5_SIZE])
+{
+    pthread_once(&g.once, setup);
+    must(EVP_Digest(p, n, ret, NULL, g.md5, NULL), "MD5");
+}
+
 void crypto_sha256(const void *p, size_t n, uint8_t ret[SHA256_SIZE])
 {
     pthread_once(&g.once, setup);

@@ -199,6 +199,7 @@ static int start(struct daemon *d, struct fail *f)
         .online = core_online,
         .heard_at = core_heard_at,
         .credentials_changed = core_credentials_changed,
+        .down_queued = core_down_queued,
     };
     memcpy(env.link_key, d->link_key, sizeof(env.link_key));
     rc = api_open(&env, &d->api, f);

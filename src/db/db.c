@@ -12,6 +12,7 @@
 #include <fcntl.h>
 #include <pthread.h>
 #include <stdio.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 static void setup_once(void)
@@ -145,6 +146,16 @@ static int set_up_handle(sqlite3 *h, int flags, int cache_kib)
     return rc;
 }
 
+/* One that was made when it held less: neither group nor others read it any more. */
+static void keep_private(const char *path)
+{
+    struct stat st;
+
+    if (stat(path, &st) == 0 && (st.st_mode & 077) && chmod(path, st.st_mode & 0700) != 0)
+        LOG(LOG_WARN, "db", "others may read the database, which holds secrets", KV("path", path),
+            KV("why", strerror(errno)));
+}
+
 int db_handle_open(const char *path, int flags, int cache_kib, sqlite3 **ret, struct fail *f)
 {
     static pthread_once_t once = PTHREAD_ONCE_INIT;
@@ -153,13 +164,15 @@ int db_handle_open(const char *path, int flags, int cache_kib, sqlite3 **ret, st
 
     pthread_once(&once, setup_once);
     if (flags & SQLITE_OPEN_CREATE) {
-        /* Only to choose its mode; when it exists it is not opened here. */
-        int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0640);
+        /* Only to choose its mode, as it holds secrets; when it exists it is not opened here. */
+        int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
         if (fd >= 0)
             close(fd);
         else if (errno != EEXIST)
             return fail(f, is_full(errno) ? E_DB_FULL : E_DB, "create %s: %s", path,
                         strerror(errno));
+        else
+            keep_private(path);
     }
     rc = sqlite3_open_v2(path, &h, flags | SQLITE_OPEN_NOMUTEX, NULL);
     if (rc == SQLITE_OK)

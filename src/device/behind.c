@@ -183,5 +183,6 @@ int device_online_set(struct db *w, int64_t device_id, bool online, int64_t now)
     db_bind_int(put, 1, device_id);
     db_bind_int(put, 2, online);
     db_bind_int(put, 3, now);
-    return db_run(put);
+    rc = db_run(put);
+    return rc < 0 ? rc : 1;
 }

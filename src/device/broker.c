@@ -17,11 +17,23 @@
 #define READ  "read"
 static const struct {
     const char *access, *topic;
-} patterns[] = {
+} patterns[] =
+    {
 #define TOPIC(access, pattern) {access, pattern},
+#define APP(access, pattern)
 #define BARE(access, pattern)
 #include "device_topics.def"
 #undef TOPIC
+#undef APP
+#undef BARE
+},
+  app_patterns[] = {
+#define TOPIC(access, pattern)
+#define APP(access, pattern) {access, pattern},
+#define BARE(access, pattern)
+#include "device_topics.def"
+#undef TOPIC
+#undef APP
 #undef BARE
 };
 
@@ -31,7 +43,27 @@ bool device_may(const char *username, bool publish, const char *topic)
         if ((patterns[i].access[0] == 'w') == publish &&
             topic_covers(patterns[i].topic, topic, username))
             return true;
+    for (size_t i = 0; i < ARRAY_LEN(app_patterns); i++)
+        if ((app_patterns[i].access[0] == 'w') == publish &&
+            topic_covers(app_patterns[i].topic, topic, username))
+            return true;
     return false;
+}
+
+/* By name, not as patterns: the broker looks through all patterns at each message. */
+static int write_app_acl(void *arg, const struct project_app *app)
+{
+    FILE *out = arg;
+
+    fprintf(out, "user %s\n", app->key);
+    for (size_t i = 0; i < ARRAY_LEN(app_patterns); i++) {
+        const char *pattern = app_patterns[i].topic, *u = strstr(pattern, "%u");
+
+        fprintf(out, "topic %s %.*s%s%s\n", app_patterns[i].access, (int)(u - pattern), pattern,
+                app->key, u + 2);
+    }
+    fprintf(out, "\n");
+    return ferror(out) ? -EIO : 0;
 }
 
 /* A device that bears the service's name would inherit its rights; one with a colon would spoil
@@ -117,8 +149,15 @@ static int write_acl(FILE *acl, FILE *topics, struct db *db, const char *service
 
     write_patterns(acl, service_username);
     fprintf(topics, "# Written by otad; changes are lost.\n");
-    int rc = device_type_topics_each(db, write_type, &p);
+    int rc = project_app_list(db, write_app_acl, acl);
+    if (rc == 0)
+        rc = device_type_topics_each(db, write_type, &p);
     return rc < 0 ? rc : ferror(acl) || ferror(topics) ? -EIO : 0;
+}
+
+static int write_app_login(void *arg, const struct project_app *app)
+{
+    return fprintf(arg, "%s:%s\n", app->key, app->secret_hash) < 0 ? -EIO : 0;
 }
 
 static int write_passwords(FILE *out, struct db *db, const char *service_username,
@@ -132,6 +171,9 @@ static int write_passwords(FILE *out, struct db *db, const char *service_usernam
         crypto_password_hash(service_password, hash);
         fprintf(out, "%s:%s\n", service_username, hash);
     }
+    rc = project_app_list(db, write_app_login, out);
+    if (rc < 0)
+        return rc;
     while ((rc = db_step(q)) == 1) {
         const char *key = db_text(q, 0);
 

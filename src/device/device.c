@@ -193,6 +193,22 @@ static int device_check(const struct device *d, struct fail *f)
     return rc;
 }
 
+/* A device of such a name would have the rights of a project's applications at the broker. */
+static int check_stranger(struct db *w, const struct device *d, struct fail *f)
+{
+    struct project_app app;
+    struct arena a;
+
+    if (strncmp(d->key, APP_KEY_PREFIX, strlen(APP_KEY_PREFIX)) != 0)
+        return 0;
+    arena_init(&a);
+    int rc = project_app_by_key(w, d->key, &a, &app);
+    arena_done(&a);
+    if (rc == 0)
+        return fail(f, E_PROTO, "this is the key of a project's applications");
+    return rc == E_NOTFOUND ? 0 : rc;
+}
+
 static int device_fail(struct db *db, int rc, const char *what, struct fail *f)
 {
     return fail(f, rc, "%s: %s", what, rc == E_DB || rc == E_DB_FULL ? db_error(db) : err_str(rc));
@@ -227,6 +243,8 @@ int device_insert(struct db *w, struct device *d, struct fail *f)
     AUTO(db_reset) struct db_stmt *q = db_use(w, Q_DEVICE_INSERT);
     int rc = device_check(d, f);
 
+    if (rc == 0)
+        rc = check_stranger(w, d, f);
     /* Rows of one import may stand behind one another before anybody else sees them: there the
      * foreign key has to do. */
     if (rc == 0 && d->gateway_id && !d->import_id)

@@ -9,9 +9,11 @@ static const char *const taken[] = {
     "otad/#",
     "open/#",
 #define TOPIC(access, pattern) pattern,
-#define BARE(access, pattern)  pattern,
+#define APP(access, pattern)
+#define BARE(access, pattern) pattern,
 #include "device_topics.def"
 #undef TOPIC
+#undef APP
 #undef BARE
 };
 

@@ -238,3 +238,8 @@ size_t mqtt_in_flight(const struct mqtt *m)
 {
     return m->inflight.count;
 }
+
+size_t mqtt_unsent(const struct mqtt *m)
+{
+    return m->qos0;
+}

@@ -1,6 +1,8 @@
 /*
  * What a device may do with topics. The table is the same from which otad writes mosquitto's acl
- * file; the plugin adds the topics that carry no username.
+ * file; the plugin adds the topics that carry no username. Whether a name is a device's or that of
+ * a project's applications is not asked: no device has such a name, and what a device says in
+ * topics of applications names no project.
  */
 #include "plugin.h"
 
@@ -12,16 +14,20 @@ static const struct right {
 } named[] =
     {
 #define TOPIC(access, pattern) {access, pattern},
+#define APP(access, pattern)   {access, pattern},
 #define BARE(access, pattern)
 #include "device_topics.def"
 #undef TOPIC
+#undef APP
 #undef BARE
 },
   bare[] = {
 #define TOPIC(access, pattern)
+#define APP(access, pattern)
 #define BARE(access, pattern) {access, pattern},
 #include "device_topics.def"
 #undef TOPIC
+#undef APP
 #undef BARE
 };
 

@@ -178,7 +178,8 @@ static int is_there(struct task_env *env, const struct device *d, bool *ret)
         }
     }
     int up = env->online ? env->online(env->arg, key) : -1;
-    bool lately = env->now - seen <= TASK_SEEN_MS;
+    const struct device_type *type = catalog_type(env->catalog, d->type_id);
+    bool lately = env->now - seen <= (type ? type : &device_type_defaults)->offline_delay_s * 1000;
 
     if (up == 0 || (said_off && seen <= said_at))
         *ret = false;

@@ -171,7 +171,7 @@ static int decode_reply(struct arena *a, struct device_event *ev, const json_t *
                         const json_t *outer, enum metric *ret_refused)
 {
     const json_t *method = json_object_get(in, "method");
-    const json_t *params = json_object_get(in, "params");
+    json_t *params = json_object_get(in, "params");
     const json_t *id = json_object_get(in, "id");
 
     ev->kind = EVENT_REPLY;
@@ -182,6 +182,7 @@ static int decode_reply(struct arena *a, struct device_event *ev, const json_t *
     if (params && !json_is_null(params) && !json_is_object(params))
         return eztcloud_refuse(ret_refused, M_BAD_TYPE);
     ev->method = json_string_value(method);
+    ev->body = json_is_object(params) ? params : NULL;
     if (id && !json_is_null(id)) {
         if (!whole_number(id, &ev->id))
             return eztcloud_refuse(ret_refused, M_BAD_TYPE);

@@ -547,6 +547,63 @@ static void the_cell_hands_out_the_newest(void **state UNUSED)
     domain_done(&d);
 }
 
+static int name_app(void *arg, const struct project_app *app)
+{
+    snprintf(arg, 64, "%s", app->key);
+    return 1;
+}
+
+static void applications(void **state UNUSED)
+{
+    struct domain d;
+    struct fail f = {0};
+    struct project_app app, got;
+    char key[APP_KEY_TEXT], name[64];
+
+    domain_init(&d);
+    project_app_key(key);
+    assert_int_equal(strlen(key), 13);
+    assert_int_equal(
+        strspn(key + 3, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"), 10);
+    app = (struct project_app){
+        .project_id = d.project, .key = key, .secret_hash = "h", .token = "t", .created_at = T0};
+    assert_int_equal(project_app_by_project(d.w, d.project, &d.a, &got), E_NOTFOUND);
+    MUST(project_app_insert(d.w, &app));
+    assert_int_equal(project_app_insert(d.w, &app), -EEXIST);
+    domain_reload(&d);
+    assert_string_equal(catalog_app(d.catalog, d.project)->token, "t");
+    assert_ptr_equal(catalog_app_by_key(d.catalog, str_of(key)), catalog_app(d.catalog, d.project));
+    assert_null(catalog_app_by_key(d.catalog, STR("PR_")));
+    assert_null(catalog_app_by_key(d.catalog, STR("")));
+    assert_true(!catalog_live(d.catalog, d.project) && !catalog_any_live(d.catalog));
+    app.live = true;
+    app.token = "u";
+    app.rotated_at = T0 + 1;
+    MUST(project_app_update(d.w, &app));
+    MUST(project_app_by_key(d.w, key, &d.a, &got));
+    assert_true(got.live && got.rotated_at == T0 + 1 && got.created_at == T0 && got.revision == 2);
+    assert_int_equal(project_app_list(d.w, name_app, name), 1);
+    assert_string_equal(name, key);
+    domain_reload(&d);
+    assert_non_null(catalog_live(d.catalog, d.project));
+    assert_null(catalog_live(d.catalog, d.project + 1));
+    /* a device can't have its name */
+    struct device dev = {.project_id = d.project, .type_id = d.type.id, .key = key};
+    assert_int_equal(device_insert(d.w, &dev, &f), E_PROTO);
+    assert_non_null(strstr(f.text, "applications"));
+    dev.key = "PR_other";
+    MUST(device_insert(d.w, &dev, &f));
+    MUST(project_app_delete(d.w, d.project));
+    assert_int_equal(project_app_delete(d.w, d.project), E_NOTFOUND);
+    /* they go with their project */
+    struct project p = {.key = "acme", .name = "Acme", .created_at = T0};
+    MUST(project_insert(d.w, &p, &f));
+    app.project_id = p.id;
+    MUST(project_app_insert(d.w, &app));
+    MUST(project_delete(d.w, p.id, &f));
+    assert_int_equal(project_app_by_key(d.w, key, &d.a, &got), E_NOTFOUND);
+    domain_done(&d);
+}
 int run_topics_tests(void);
 
 int main(void)
@@ -554,6 +611,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(install_is_idempotent),
         cmocka_unit_test(projects),
+        cmocka_unit_test(applications),
         cmocka_unit_test(types),
         cmocka_unit_test(a_type_in_use_stays),
         cmocka_unit_test(rules),

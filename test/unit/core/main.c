@@ -11,5 +11,6 @@ int main(void)
     failed += run_turn_tests(); /* it forks: before the thread pool has threads */
     failed += run_topics_tests();
     failed += run_files_tests();
+    failed += run_down_tests();
     return failed != 0;
 }

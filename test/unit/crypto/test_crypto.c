@@ -17,6 +17,16 @@ static void assert_hex(const void *p, size_t n, const char *want)
     assert_string_equal(text, want);
 }
 
+/* The example of a signature in EZtCloud's description of its HTTPS API. */
+static void a_signature(void **state)
+{
+    uint8_t md5[MD5_SIZE];
+    (void)state;
+
+    crypto_md5("1626969655123456", 16, md5);
+    assert_hex(md5, MD5_SIZE, "8771d774599c38b15adba116ed82ca8d");
+}
+
 static void digests_of_known_texts(void **state)
 {
     (void)state;
@@ -178,10 +188,11 @@ static void refuses_broken_hashes(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(digests_of_known_texts), cmocka_unit_test(any_cut_gives_the_same),
-        cmocka_unit_test(hmac_of_rfc4231),        cmocka_unit_test(hmac_from_many_threads),
-        cmocka_unit_test(equal_and_tokens),       cmocka_unit_test(reads_what_others_wrote),
-        cmocka_unit_test(verifies_its_own),       cmocka_unit_test(refuses_broken_hashes),
+        cmocka_unit_test(digests_of_known_texts),  cmocka_unit_test(a_signature),
+        cmocka_unit_test(any_cut_gives_the_same),  cmocka_unit_test(hmac_of_rfc4231),
+        cmocka_unit_test(hmac_from_many_threads),  cmocka_unit_test(equal_and_tokens),
+        cmocka_unit_test(reads_what_others_wrote), cmocka_unit_test(verifies_its_own),
+        cmocka_unit_test(refuses_broken_hashes),
     };
     return cmocka_run_group_tests_name("crypto", tests, NULL, NULL);
 }

@@ -82,10 +82,13 @@ static void a_new_database_needs_no_copy(void **state)
     assert_int_equal(ask(p->path, "SELECT count(*) FROM migration WHERE at > 0"), 2);
     assert_int_equal(count_files(p), 1);
     assert_int_equal(stat(p->path, &st), 0);
-    assert_int_equal(st.st_mode & 07, 0); /* nothing for others */
-    /* A second start finds nothing to do. */
+    assert_int_equal(st.st_mode & 077, 0); /* nothing for others */
+    /* A second start finds nothing to do, but to shut out others from what an older one made. */
+    assert_int_equal(chmod(p->path, 0644), 0);
     assert_int_equal(db_migrate_with(p->path, TWO, 2, &f), 0);
     assert_int_equal(count_files(p), 1);
+    assert_int_equal(stat(p->path, &st), 0);
+    assert_int_equal(st.st_mode & 0777, 0600);
 }
 
 static void the_old_database_is_copied_first(void **state)

@@ -33,6 +33,37 @@ static void add(struct domain *d, const char *key, const char *hash, bool enable
     MUST(device_insert(d->w, &dev, NULL));
 }
 
+static void applications_stand_in_the_files(void **state UNUSED)
+{
+    struct domain d;
+    struct fail f = {0};
+    mode_t mode;
+
+    domain_init(&d);
+    const struct project_app app = {.project_id = d.project,
+                                    .key = "PR_abcdefghij",
+                                    .secret_hash = "$7$101$x$y",
+                                    .token = "the-token",
+                                    .created_at = T0};
+    MUST(project_app_insert(d.w, &app));
+    MUST(device_write_broker_files(d.w, d.fx.dir, "otad", "secret", &f));
+    const char *text = slurp(&d, d.fx.dir, "passwd", &mode);
+    assert_non_null(strstr(text, "\nPR_abcdefghij:$7$101$x$y\n"));
+    assert_null(strstr(text, "the-token"));
+    text = slurp(&d, d.fx.dir, "acl", &mode);
+    assert_non_null(strstr(text, "\nuser PR_abcdefghij\n"
+                                 "topic write open/PR_abcdefghij/+/attributes_push\n"
+                                 "topic write open/PR_abcdefghij/+/command_send\n"
+                                 "topic read open/PR_abcdefghij/#\n"));
+    assert_null(strstr(text, "open/%u")); /* no pattern more for each message */
+    assert_true(device_may("PR_a", false, "open/PR_a/+/attributes"));
+    assert_true(device_may("PR_a", true, "open/PR_a/D1/command_send"));
+    assert_false(device_may("PR_a", true, "open/PR_a/D1/attributes"));
+    assert_false(device_may("PR_a", false, "open/PR_b/D1/attributes"));
+    assert_false(device_may("PR_a", false, "open/+/D1/attributes"));
+    domain_done(&d);
+}
+
 static void who_may_log_in(void **state UNUSED)
 {
     struct domain d;
@@ -220,6 +251,7 @@ int test_broker(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(who_may_log_in),
+        cmocka_unit_test(applications_stand_in_the_files),
         cmocka_unit_test(foreign_topics_go_by_serial_number),
         cmocka_unit_test(rewriting_replaces),
         cmocka_unit_test(failures_are_told),

@@ -16,4 +16,5 @@ int test_import(void);
 int test_broker(void);
 int test_behind(void);
 int test_presence(void);
+int test_down(void);
 int test_topics(void);

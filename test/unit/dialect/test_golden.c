@@ -3,6 +3,7 @@
  * needs it the user, the payload and after a line "---" the event as text; down/NAME holds the
  * topic and the bytes of a command that this file builds. GOLDEN_DIR can name another place.
  */
+#include "test_open.h"
 #include "tests.h"
 
 #include <dirent.h>
@@ -448,6 +449,9 @@ int main(void)
         cmocka_unit_test(test_down),
         cmocka_unit_test(test_down_behind),
         cmocka_unit_test(test_bounds_behind),
+        cmocka_unit_test(test_open_up),
+        cmocka_unit_test(test_open_down),
+        cmocka_unit_test(test_open_bounds),
     };
     json_setup();
     return cmocka_run_group_tests_name("dialect", tests, NULL, NULL) + run_mapped_tests();

@@ -19,8 +19,8 @@ static void expect(struct peer *in, struct peer *out, const char *topic)
 
 static void test_filters_change(void **state UNUSED)
 {
-    struct broker b;
-    struct peer in, out;
+    struct broker b = {0};
+    struct peer in = {0}, out = {0};
     struct fail f = {0};
     static char text[MANY][16];
     static const char *many[MANY + 1];

@@ -273,7 +273,7 @@ static void what_is_kept(void **state UNUSED)
     world_init(&w);
     struct task t = task_of(&w);
     MUST(task_insert(w.d.w, &t, NULL, 0));
-    w.env.now = T0 + TASK_SEEN_MS + 1;
+    w.env.now = T0 + device_type_defaults.offline_delay_s * 1000 + 1;
     int64_t first = run_now(&w, &t);
     while (!is_over(&w, t.id, first))
         MUST(task_tick(&w.env, 500, 1000000));
@@ -373,7 +373,7 @@ static void presence_decides(void **state UNUSED)
     w.online = 0;
     assert_false(is_sent(&w, &t, w.ids[0])); /* heard a moment ago, but gone */
     assert_string_equal(w.asked, "d0");
-    w.env.now = T0 + TASK_SEEN_MS + 1;
+    w.env.now = T0 + device_type_defaults.offline_delay_s * 1000 + 1;
     w.online = 1;
     assert_true(is_sent(&w, &t, w.ids[0])); /* silent, but there */
     w.online = -1;
@@ -426,7 +426,7 @@ static void a_task_goes_in_slices(void **state UNUSED)
     struct task t = task_of(&w), other = task_of(&w);
     MUST(task_insert(w.d.w, &t, w.ids, 100));
     MUST(task_insert(w.d.w, &other, NULL, 0));
-    w.env.now = T0 + TASK_SEEN_MS + 1;
+    w.env.now = T0 + device_type_defaults.offline_delay_s * 1000 + 1;
     int64_t run = run_now(&w, &t), kept = run_now(&w, &other);
     while (!is_over(&w, t.id, run) || !is_over(&w, other.id, kept))
         MUST(task_tick(&w.env, 500, 1000000));
@@ -473,7 +473,7 @@ static void old_runs_go(void **state UNUSED)
     world_init(&w);
     struct task t = task_of(&w);
     MUST(task_insert(w.d.w, &t, NULL, 0));
-    w.env.now = T0 + TASK_SEEN_MS + 1;
+    w.env.now = T0 + device_type_defaults.offline_delay_s * 1000 + 1;
     int64_t kept = run_now(&w, &t); /* messages of it wait */
     while (!is_over(&w, t.id, kept))
         MUST(task_tick(&w.env, 500, 1000000));
