@@ -31,7 +31,7 @@ LDHARDEN := -pie -Wl,-z,relro,-z,now
 endif
 CFLAGS_ALL = -std=gnu17 $(OPT) $(WARN) $(HARDEN) -pthread $(CFLAGS)
 LDFLAGS_ALL = $(LDHARDEN) -pthread $(LDFLAGS)
-LIBS := -luv -lmosquitto -lmicrohttpd -lsqlite3 -ljansson -lcurl -lcrypto -lm
+LIBS := -luv -lmosquitto -lmicrohttpd -lsqlite3 -ljansson -lcrypto -lm
 
 ROOM_SRC := $(foreach r,$(ROOMS),$(wildcard src/$r/*.c src/$r/*/*.c))
 ROOM_OBJ := $(ROOM_SRC:src/%.c=$(OBJ)/%.o) $(OBJ)/gen/db_queries.o

@@ -84,7 +84,6 @@ int webhook_url_check(const char *url, bool plain, struct fail *f) MUST_USE;
 bool webhook_address_is_public(const void *sa);
 
 /* ---- the worker ---- */
-void webhook_setup(void); /* once, before threads */
 struct webhook_worker;
 int webhook_start(const struct conf *conf, const char *db_path, db_submit_fn submit, void *core,
                   struct webhook_worker **ret, struct fail *f) MUST_USE;

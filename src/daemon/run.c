@@ -260,7 +260,6 @@ int daemon_run(struct conf *conf, const char *conf_path, struct fail *f)
     (void)signal(SIGHUP, SIG_IGN);   /* until there is something to reload */
     (void)prctl(PR_SET_DUMPABLE, 0); /* secrets stay out of core files */
     mqtt_setup();
-    webhook_setup();
     rc = data_lock_take(conf->data_dir, &d.lock, f);
     if (rc < 0)
         return rc;

@@ -4,7 +4,8 @@
  */
 #include "webhook.h"
 
-#include <curl/curl.h>
+#include "curl_lib.h"
+
 #include <netinet/in.h>
 #include <sys/socket.h>
 
@@ -87,10 +88,12 @@ static bool has_part(CURLU *u, CURLUPart part)
 
 int webhook_url_check(const char *url, bool plain, struct fail *f)
 {
+    int rc = curl_load(f);
+
+    if (rc < 0)
+        return rc;
     CURLU *u = curl_url();
     char *scheme = NULL;
-    int rc = 0;
-
     if (!u)
         return fail(f, E_UNAVAILABLE, "out of memory");
     if (strlen(url) > WEBHOOK_URL_MAX || curl_url_set(u, CURLUPART_URL, url, 0) != CURLUE_OK ||

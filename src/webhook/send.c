@@ -5,8 +5,11 @@
  */
 #include "webhook_priv.h"
 
-#include <curl/curl.h>
+#include "curl_lib.h"
+
+#include <poll.h>
 #include <stdio.h>
+#include <sys/eventfd.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -27,7 +30,8 @@ struct transfer {
 
 struct sender {
     const struct conf *conf;
-    CURLM *multi;
+    CURLM *multi; /* NULL before the first message */
+    int wake_fd;
     struct transfer *first;
 };
 
@@ -36,9 +40,9 @@ struct sender *sender_new(const struct conf *conf)
     struct sender *s = xcalloc(1, sizeof(*s));
 
     s->conf = conf;
-    s->multi = curl_multi_init();
-    if (!s->multi)
-        abort(); /* out of memory */
+    s->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    if (s->wake_fd < 0)
+        abort(); /* out of descriptors, at the start */
     return s;
 }
 
@@ -54,9 +58,11 @@ static void unlink_transfer(struct transfer *t)
 
 static void transfer_free(struct sender *s, struct transfer *t)
 {
-    (void)curl_multi_remove_handle(s->multi, t->easy);
-    curl_easy_cleanup(t->easy);
-    curl_slist_free_all(t->headers);
+    if (t->easy) {
+        (void)curl_multi_remove_handle(s->multi, t->easy);
+        curl_easy_cleanup(t->easy);
+        curl_slist_free_all(t->headers);
+    }
     free(t->body);
     free(t);
 }
@@ -69,7 +75,9 @@ void sender_free(struct sender *s)
         next = t->next;
         transfer_free(s, t);
     }
-    (void)curl_multi_cleanup(s->multi);
+    if (s->multi)
+        (void)curl_multi_cleanup(s->multi);
+    close(s->wake_fd);
     free(s);
 }
 
@@ -166,20 +174,27 @@ static void set_options(struct transfer *t, const struct outgoing *o)
 void sender_send(struct sender *s, const struct outgoing *o)
 {
     struct transfer *t = xcalloc(1, sizeof(*t));
+    struct fail f = {0};
 
     t->sender = s;
     t->webhook_id = o->webhook_id;
     t->delivery_id = o->delivery_id;
     t->body = xstrdup(o->body);
-    t->easy = curl_easy_init();
-    if (!t->easy)
-        abort(); /* out of memory */
-    set_headers(t, o);
-    set_options(t, o);
     t->next = s->first;
     if (t->next)
         t->next->prev = t;
     s->first = t;
+    if (curl_load(&f) < 0) {
+        (void)str_copy(t->error, sizeof(t->error), f.text);
+        return;
+    }
+    if (!s->multi)
+        s->multi = curl_multi_init();
+    t->easy = curl_easy_init();
+    if (!t->easy || !s->multi)
+        abort(); /* out of memory */
+    set_headers(t, o);
+    set_options(t, o);
     (void)curl_multi_add_handle(s->multi, t->easy);
 }
 
@@ -191,8 +206,10 @@ static void result_of(const struct transfer *t, CURLcode code, struct webhook_re
 
     *ret = (struct webhook_result){
         .webhook_id = t->webhook_id, .delivery_id = t->delivery_id, .at = clock_now_ms()};
-    (void)curl_easy_getinfo(t->easy, CURLINFO_RESPONSE_CODE, &status);
-    (void)curl_easy_getinfo(t->easy, CURLINFO_RETRY_AFTER, &retry_after);
+    if (t->easy) {
+        (void)curl_easy_getinfo(t->easy, CURLINFO_RESPONSE_CODE, &status);
+        (void)curl_easy_getinfo(t->easy, CURLINFO_RETRY_AFTER, &retry_after);
+    }
     if (retry_after > 0)
         ret->retry_after_s = retry_after < RETRY_AFTER_MAX_S ? retry_after : RETRY_AFTER_MAX_S;
     if (code == CURLE_OK || t->cut) {
@@ -208,34 +225,62 @@ static void result_of(const struct transfer *t, CURLcode code, struct webhook_re
     }
 }
 
+static void end_transfer(struct transfer *t, CURLcode code,
+                         void (*ended)(void *arg, const struct webhook_result *r), void *arg)
+{
+    struct sender *s = t->sender;
+    struct webhook_result r;
+
+    result_of(t, code, &r);
+    unlink_transfer(t);
+    transfer_free(s, t);
+    ended(arg, &r);
+}
+
+/* Without the library each message ends at once, with the reason. */
+static void end_all(struct sender *s, void (*ended)(void *arg, const struct webhook_result *r),
+                    void *arg)
+{
+    while (s->first)
+        end_transfer(s->first, CURLE_FAILED_INIT, ended, arg);
+}
+
 void sender_run(struct sender *s, void (*ended)(void *arg, const struct webhook_result *r),
                 void *arg)
 {
     int running, left;
     CURLMsg *m;
 
+    if (!s->multi) {
+        end_all(s, ended, arg);
+        return;
+    }
     (void)curl_multi_perform(s->multi, &running);
     while ((m = curl_multi_info_read(s->multi, &left))) {
-        struct webhook_result r;
         char *private = NULL;
 
         if (m->msg != CURLMSG_DONE)
             continue;
         (void)curl_easy_getinfo(m->easy_handle, CURLINFO_PRIVATE, &private);
-        struct transfer *t = (struct transfer *)(void *)private;
-        result_of(t, m->data.result, &r);
-        unlink_transfer(t);
-        transfer_free(s, t);
-        ended(arg, &r);
+        end_transfer((struct transfer *)(void *)private, m->data.result, ended, arg);
     }
 }
 
 void sender_wait(struct sender *s, int ms)
 {
-    (void)curl_multi_poll(s->multi, NULL, 0, ms, NULL);
+    uint64_t woken;
+
+    if (s->multi) {
+        struct curl_waitfd fd = {.fd = s->wake_fd, .events = CURL_WAIT_POLLIN};
+        (void)curl_multi_poll(s->multi, &fd, 1, ms, NULL);
+    } else {
+        struct pollfd fd = {.fd = s->wake_fd, .events = POLLIN};
+        (void)poll(&fd, 1, ms);
+    }
+    (void)!read(s->wake_fd, &woken, sizeof(woken));
 }
 
 void sender_wake(struct sender *s)
 {
-    (void)curl_multi_wakeup(s->multi);
+    (void)!write(s->wake_fd, &(uint64_t){1}, sizeof(uint64_t));
 }

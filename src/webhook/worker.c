@@ -9,7 +9,6 @@
 #include "event.h"
 #include "loop.h"
 
-#include <curl/curl.h>
 #include <pthread.h>
 #include <stdatomic.h>
 
@@ -244,11 +243,6 @@ static void worker_main(void *arg)
 }
 
 /* ---- life ---- */
-void webhook_setup(void)
-{
-    (void)curl_global_init(CURL_GLOBAL_DEFAULT);
-}
-
 int webhook_start(const struct conf *conf, const char *db_path, db_submit_fn submit, void *core,
                   struct webhook_worker **ret, struct fail *f)
 {
