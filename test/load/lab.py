@@ -157,7 +157,9 @@ http {{
   fastcgi_temp_path {self.path("ng3")}; uwsgi_temp_path {self.path("ng4")};
   scgi_temp_path {self.path("ng5")};
   default_type application/octet-stream;
-  server {{ listen 127.0.0.1:{port}; root {root}; }}
+  server {{ listen 127.0.0.1:{port}; root {root};
+    location /d/ {{ try_files /f.bin =404; }}
+  }}
 }}
 """)
         p = self.start("nginx", ["/usr/sbin/nginx", "-c", conf, "-p", self.dir])
