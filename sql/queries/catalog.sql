@@ -113,6 +113,10 @@ DELETE FROM device_type WHERE id = $1;
 -- in: id int. Rows of deleted firmwares that waited for the history of devices, which are gone.
 DELETE FROM firmware WHERE type_id = $1 AND deleted_at IS NOT NULL;
 
+-- name: device_type_delete_campaigns :exec writer
+-- in: id int. Rows of ended or deleted campaigns that waited for the history of devices, likewise.
+DELETE FROM campaign WHERE type_id = $1;
+
 -- name: device_type_used :one reader
 -- in: id int    out: devices int, firmwares int (0 or 1 each)
 SELECT EXISTS (SELECT 1 FROM device d WHERE d.type_id = $1),

@@ -169,6 +169,7 @@ int device_type_update(struct db *w, const struct device_type *t, struct fail *f
 int device_type_delete(struct db *w, int64_t id, struct fail *f)
 {
     AUTO(db_reset) struct db_stmt *used = db_use(w, Q_DEVICE_TYPE_USED);
+    AUTO(db_reset) struct db_stmt *campaigns = db_use(w, Q_DEVICE_TYPE_DELETE_CAMPAIGNS);
     AUTO(db_reset) struct db_stmt *firmwares = db_use(w, Q_DEVICE_TYPE_DELETE_FIRMWARES);
     AUTO(db_reset) struct db_stmt *q = db_use(w, Q_DEVICE_TYPE_DELETE);
     int rc;
@@ -181,8 +182,11 @@ int device_type_delete(struct db *w, int64_t id, struct fail *f)
         return fail(f, E_CONFLICT, "devices of this type are left");
     if (db_int(used, 1))
         return fail(f, E_CONFLICT, "firmwares of this type are left");
+    db_bind_int(campaigns, 1, id);
+    rc = db_run(campaigns);
     db_bind_int(firmwares, 1, id);
-    rc = db_run(firmwares);
+    if (rc == 0)
+        rc = db_run(firmwares);
     if (rc < 0)
         return catalog_fail(w, rc, "cannot delete the device type", f);
     db_bind_int(q, 1, id);

@@ -287,3 +287,14 @@ def test_a_task_pushes_what_the_campaign_allows(ground):
     otad.wait_state(devices[0].key, "verified")
     assert push()[devices[2].key] == ("offered", "")
     move(ground, c, "abort")
+
+
+def test_a_type_goes_after_its_campaigns(module_site):
+    otad = module_site.otad
+    kind = module_site.type()
+    firmware = otad.firmware(kind, "2.0.0", release="campaign")
+    drafted = otad.ok("POST", "/campaigns", {"name": "never", "firmware": firmware["id"]})
+    for path in (f"/campaigns/{drafted['id']}", f"/firmwares/{firmware['id']}",
+                 f"/device-types/{kind}"):  # fmt: skip
+        answer = otad.rest("DELETE", path)
+        assert answer.status == 204, (path, answer)
