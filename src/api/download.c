@@ -255,6 +255,8 @@ static int resolve(struct http_request *r, struct target *ret)
     }
     if (rc == 0 && (ret->file_no < 1 || (size_t)ret->file_no > fw->n_files))
         rc = E_NOTFOUND;
+    if (rc == 0 && !fw->enabled)
+        rc = E_GONE;
     if (rc == 0) {
         ret->file = fw->files[ret->file_no - 1];
         ret->file.name = NULL; /* it may go with the snapshot */

@@ -142,6 +142,16 @@ def test_tampered_and_strange_links(site, link):
     assert request(port, "POST", path, body=b"x").status in (404, 405)
 
 
+def test_link_of_a_disabled_firmware_is_dead(make_site):
+    site = make_site()
+    kind = site.type()
+    firmware = site.otad.firmware(kind, "2.0")
+    url = site.device(kind, "1.0").offer()["params"]["url"]
+    for enabled, status in ((True, 200), (False, 410), (True, 200)):
+        site.otad.ok("PATCH", f"/firmwares/{firmware['id']}", {"enabled": enabled})
+        assert fetch(site.otad.port, url).status == status
+
+
 def test_link_expires(make_site):
     site = make_site({"ota.link_lifetime_s": 60})
     kind = site.type()
