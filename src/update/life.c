@@ -313,11 +313,14 @@ int update_reported(struct db *w, const struct catalog *c, const struct device *
         return changed ? note_fall_back(w, type, d, module, version, now) : 0;
     if (rc < 0)
         return rc;
-    if (version_compare(type->scheme, version, u.to_version) == 0)
+    bool same = version_compare(type->scheme, version, u.from_version) == 0;
+    bool target = version_compare(type->scheme, version, u.to_version) == 0;
+    if (target && same && u.state < UPDATE_DOWNLOADED)
+        return 0; /* a re-install: what it runs already is no news before it has the bytes */
+    if (target)
         return life_move(w, type, &u, UPDATE_VERIFIED, "report",
                          arena_printf(a, "the device reports %s", version), now);
-    if ((u.state == UPDATE_REBOOTING || u.state == UPDATE_INSTALLED) &&
-        version_compare(type->scheme, version, u.from_version) == 0)
+    if (same && (u.state == UPDATE_REBOOTING || u.state == UPDATE_INSTALLED))
         return roll_back(w, type, d, &u, "report",
                          arena_printf(a, "the device reports %s again", version), now);
     if (is_beyond(c, type, d, &u, version))

@@ -293,6 +293,10 @@ static void back_and_again_only_where_it_is_said(void **state UNUSED)
     int64_t again = declare(&r.d, r.bad, 0, "{'allow_reinstall':true}", NULL);
     MUST(campaign_start(r.d.w, again, T0, NULL));
     assert_int_equal(why(&r, 0, T0), REASON_NOT_NEWER);
+    int64_t offer = asks(&r, 1, T0, NULL);
+    reports(&r, 1, "2.0", T0); /* what it runs anyway proves nothing */
+    assert_int_not_equal(offer, 0);
+    assert_int_equal(asks(&r, 1, T0, NULL), offer);
     goes(&r, 1, true, T0);
     assert_int_equal(why(&r, 1, T0), REASON_NOT_NEWER);
     release_done(&r);
