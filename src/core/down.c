@@ -162,6 +162,7 @@ static int walk(struct core *c, struct engine *x, struct answers *out)
     int64_t ids[SLICE], now_ms = clock_mono_us() / 1000;
     int n = device_down_due(x->db, x->now, ids, SLICE), rc = n < 0 ? n : 0;
 
+    c->down_due = n == SLICE && !c->stopping; /* the rest at once, in the next transaction */
     for (int i = 0; i < n && rc == 0; i++)
         rc = step(c, x, ids[i], out);
     if (rc == 0 && now_ms >= c->downs.forget_ms) {
@@ -194,11 +195,14 @@ int down_tick(struct core *c)
         return rc;
     turn_answers_init(&out, &c->tx_arena);
     rc = c->tx_up && mqtt_in_flight(c->tx) < IN_FLIGHT_MAX ? walk(c, &x, &out) : 0;
+    if (rc < 0) {
+        db_undo(c->writer);
+        c->down_due = false;
+    }
     if (rc == E_DB || rc == E_DB_FULL)
         return rc;
     if (rc < 0) {
         LOG(LOG_ERROR, "core", "messages for devices failed", KV_RC(rc));
-        db_undo(c->writer);
         c->downs.next_at = x.now + RETRY_MS;
         return 0;
     }

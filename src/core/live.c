@@ -109,6 +109,9 @@ static void connected(struct core *c, struct str key)
     struct device d;
     struct arena a;
 
+    if (c->live.full_logged && c->live.online.count >= ONLINE_MAX &&
+        !map_get(&c->live.online, key.p, key.n))
+        return; /* a million may come back at once */
     arena_init(&a);
     if (device_find(c->reader, key, &a, &d) == 0 && catalog_live(c->catalog, d.project_id)) {
         type = catalog_type(c->catalog, d.type_id);

@@ -218,11 +218,14 @@ int pushes_tick(struct core *c)
         return rc;
     turn_answers_init(&out, &c->tx_arena);
     rc = tick(c, &out);
+    if (rc < 0) {
+        db_undo(c->writer);
+        c->unsent = true;
+    }
     if (rc == E_DB || rc == E_DB_FULL)
         return rc;
     if (rc < 0) {
         LOG(LOG_ERROR, "core", "tasks failed", KV_RC(rc));
-        db_undo(c->writer);
         return 0;
     }
     answers_take(&c->tx_answers, &out);

@@ -162,16 +162,18 @@ static int housekeeping(struct core *c)
         c->tx_seen = true;
         rc = device_seen_flush(c->seen, c->writer, SEEN_SLICE);
     }
-    if (rc >= 0 && c->task_due) {
-        c->task_due = false;
-        rc = pushes_tick(c);
-    }
     if (rc >= 0 && c->sweep_due) {
         c->sweep_due = false;
         c->keep.runs = c->conf->task_keep_runs;
         c->keep.before = clock_now_ms() - c->conf->task_keep_days * DAY_MS;
         rc = task_sweep(c->writer, &c->keep, SWEEP_SLICE);
         c->sweep_more = rc == 1;
+    }
+    /* From here on answers are left behind that leave with the commit: what can fail without a
+     * savepoint of its own comes before. */
+    if (rc >= 0 && c->task_due) {
+        c->task_due = false;
+        rc = pushes_tick(c);
     }
     if (rc >= 0 && c->down_due) {
         c->down_due = false;
@@ -272,6 +274,7 @@ static void finish(struct core *c, int rc)
     } else {
         LOG(LOG_ERROR, "core", "transaction lost", KV_RC(rc), KV("detail", db_error(c->writer)));
         c->downs.next_at = 0;
+        c->unsent = true; /* what was recovered in it is not; doing it again is harmless */
         if (c->tx_messages)
             give_messages_back(c);
     }

@@ -85,9 +85,12 @@ int task_step(struct task_env *env, const struct action *act, const struct devic
                                     : command(env, act, d, online, ret);
     if (rc == 0)
         return db_release(env->db);
-    if (rc == E_DB || rc == E_DB_FULL || rc == E_NEEDS_WRITE)
+    db_undo(env->db); /* callers undo the innermost savepoint: it must be their own */
+    if (rc == E_DB_FULL || rc == E_NEEDS_WRITE)
         return rc;
-    db_undo(env->db);
+    /* A device whose rows can't be read holds nobody else up; a lost transaction does. */
+    if (rc == E_DB && (db_save(env->db) < 0 || db_release(env->db) < 0))
+        return rc;
     *ret = (struct verdict_of){"failed", err_str(rc), 0};
     return 0;
 }
