@@ -115,6 +115,7 @@ struct pushes {
     struct map waiting;
     int64_t *taken; /* delivered in the transaction under way */
     size_t n_taken, cap;
+    int64_t run_after; /* whose turn it is among the tasks under way */
 };
 int pushes_load(struct pushes *p, struct db *w) MUST_USE; /* at the start */
 void pushes_done(struct pushes *p);

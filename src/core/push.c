@@ -161,6 +161,7 @@ static struct task_env env_of(struct sending *s)
         .send = send_message,
         .online = is_online,
         .kept = keep,
+        .run_after = &s->c->pushes.run_after,
         .arg = s,
     };
 }
