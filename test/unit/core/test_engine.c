@@ -85,9 +85,18 @@ static void test_module_in_params(void **state)
     struct said s =
         tell(&w, CHECK_TOPIC, "{\"method\":\"otaCheck\",\"params\":{\"module\":\"mcu\"}}");
     assert_int_equal(s.rc, 0);
-    assert_null(s.text); /* no rule of this event is for that module */
+    /* no rule of this event is for that module */
+    assert_non_null(strstr(s.text, "\"module\":\"mcu\",\"upgrade\":false"));
+    assert_null(s.out.first->next);
+    assert_int_equal(s.out.without_rule, 1);
+    s = tell(&w, CHECK_TOPIC, "{\"method\":\"otaCheck\",\"params\":{\"module\":\"m c u\"}}");
+    assert_true(s.rc == 0 && !s.text); /* nor can one be */
+    assert_int_equal(s.out.without_rule, 1);
+    s = tell(&w, CHECK_TOPIC, "{\"method\":\"otaCheck\",\"params\":{\"module\":\"\"}}");
+    assert_true(s.rc == 0 && !s.text && s.out.without_rule == 1);
     s = tell(&w, CHECK_TOPIC, "{\"method\":\"otaCheck\",\"params\":{\"module\":\"main\"}}");
     assert_non_null(strstr(s.text, "\"upgrade\":true"));
+    assert_int_equal(s.out.without_rule, 0);
 }
 
 static void test_rule_after_report(void **state)
