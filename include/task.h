@@ -142,6 +142,8 @@ struct task_env {
     int64_t now, link_lifetime_ms;
     struct arena *arena;
     bool settled; /* everything that was sent before has reached the broker */
+    /* The task behind which task_tick goes on, kept by the caller, 0 at first. NULL: none. */
+    int64_t *run_after;
     int (*send)(void *arg, const struct task_message *m);
     void (*kept)(void *arg, int64_t device_id); /* a message waits for the device now */
     void *arg;

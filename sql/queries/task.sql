@@ -153,10 +153,11 @@ INSERT OR IGNORE INTO task_run_target (run_id, device_id) VALUES ($1, $2);
 SELECT id FROM task_run WHERE task_id = $1 AND ended_at IS NULL;
 
 -- name: task_run_open :many reader
--- in: limit int    out: id, task_id, chosen, cursor, allowance, allowance_at of runs under way
+-- in: after int, upto int (of task_id), limit int
+-- out: id, task_id, chosen, cursor, allowance, allowance_at of runs under way
 SELECT id, task_id, chosen, cursor, allowance, allowance_at
 FROM task_run INDEXED BY task_run_open
-WHERE ended_at IS NULL AND task_id > 0 ORDER BY task_id LIMIT $1;
+WHERE ended_at IS NULL AND task_id > $1 AND task_id <= $2 ORDER BY task_id LIMIT $3;
 
 -- name: task_run_move :exec writer
 -- in: id, cursor, allowance, allowance_at

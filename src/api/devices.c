@@ -72,13 +72,26 @@ static void write_type_and_gateway(struct obj *o, struct db *db, const struct ca
     arena_done(&a);
 }
 
+/* What stands behind a gateway is there by the gateway's word, as long as that is there itself. */
+static int online_of(struct db *db, const struct device *d, const struct api_env *env)
+{
+    int online = env->online ? env->online(env->core, d->key) : -1;
+    struct device_route route;
+    struct arena a;
+
+    if (!d->gateway_id || online == 1)
+        return online;
+    arena_init(&a);
+    bool away = env->online && device_route(db, d->gateway_id, &a, &route) == 0 &&
+                env->online(env->core, route.gateway) == 0;
+    arena_done(&a);
+    return away ? 0 : d->online;
+}
+
 int device_write_json(struct sbuf *b, struct db *db, const struct catalog *c,
                       const struct device *d, const struct api *api)
 {
-    int online = api->env.online ? api->env.online(api->env.core, d->key) : -1;
-
-    if (d->gateway_id && online < 1)
-        online = d->online; /* its gateway's word */
+    int online = online_of(db, d, &api->env);
     struct obj o = obj_begin(b), versions;
     bool quarantined = d->quarantined_until > clock_now_ms();
 

@@ -69,7 +69,8 @@ int behind_find(struct engine *x, const struct device *gateway, const struct dev
 /* Encode a command and add it to what is sent after the commit. */
 int engine_answer(const struct dialect *dialect, const struct device_command *cmd,
                   struct answers *out);
-/* offer.c: the command for an update; E_NOTFOUND when its firmware has gone. */
+/* offer.c: the command for an update; E_NOTFOUND when its firmware has gone. ret's path and form
+ * are known already: what they take is not there for the link. */
 int offer_command(struct engine *x, const struct update *u, struct device_command *ret);
 
 /* ---- answers.c: what leaves after the commit ---- */
@@ -115,6 +116,7 @@ struct pushes {
     struct map waiting;
     int64_t *taken; /* delivered in the transaction under way */
     size_t n_taken, cap;
+    int64_t run_after; /* whose turn it is among the tasks under way */
 };
 int pushes_load(struct pushes *p, struct db *w) MUST_USE; /* at the start */
 void pushes_done(struct pushes *p);

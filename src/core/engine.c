@@ -201,6 +201,19 @@ static int check(struct engine *x, const struct dialect *dialect, const struct d
     return engine_answer(dialect, &cmd, out);
 }
 
+/* A check is always answered: one of a module that no rule of its event is for gets nothing. */
+static int check_without_rule(struct engine *x, const struct dialect *dialect,
+                              const struct device_event *ev, const char *module,
+                              struct answers *out)
+{
+    struct device_command cmd = answer_to(x, ev, COMMAND_NOTHING);
+
+    if (!str_is_key(module, MODULE_MAX))
+        return 0;
+    cmd.module = module;
+    return engine_answer(dialect, &cmd, out);
+}
+
 static int on_method(struct engine *x, const struct dialect *dialect, const struct device *d,
                      const struct device_event *ev, struct answers *out)
 {
@@ -211,18 +224,23 @@ static int on_method(struct engine *x, const struct dialect *dialect, const stru
     size_t n = catalog_rules(x->catalog, d->type_id, d->id, ev->method, rules, ARRAY_LEN(rules));
     bool progress = type && type->progress && type->progress->event &&
                     strcmp(type->progress->event, ev->method) == 0;
+    bool checked = false;
     int rc = 0;
 
     if (type && type->event_response)
         rc = engine_answer(dialect, &receipt, out);
     if (rc == 0 && progress)
         rc = report_progress(x, d, ev->body, NULL, out);
-    for (size_t i = 0; i < n && rc == 0; i++)
-        if (!module || strcmp(module, rules[i]->module) == 0)
-            rc = check(x, dialect, d, ev, rules[i], out);
-    if (n == 0 && rc == 0 && !progress)
-        out->without_rule++;
-    return rc;
+    for (size_t i = 0; i < n && rc == 0; i++) {
+        if (module && strcmp(module, rules[i]->module) != 0)
+            continue;
+        checked = true;
+        rc = check(x, dialect, d, ev, rules[i], out);
+    }
+    if (checked || progress || rc < 0)
+        return rc;
+    out->without_rule++;
+    return n > 0 ? check_without_rule(x, dialect, ev, module, out) : 0;
 }
 
 /* To a command that somebody asked for. */

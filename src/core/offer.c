@@ -11,11 +11,31 @@
 #define OFFER_FIXED   286 /* otaUpgrade of one file without module, version, base, names */
 #define LINK_NAME_MIN 5   /* "x.bin" */
 #define LINK_NAME_MAX 24
+#define BEHIND_FIXED                                                                               \
+    (sizeof("{\"device\":[],\"command\":,\"id\":2147483647}") - 1) /* a gateway's wrapping */
 
-static size_t link_name_room(const struct engine *x, const struct update *u, const char *base)
+/* What names the device behind a gateway, and the gateway's wrapping. */
+static size_t behind_size(const struct device_command *cmd)
+{
+    struct sbuf b = {.p = NULL};
+
+    if (cmd->form == FORM_DIRECT || cmd->n_path == 0)
+        return 0;
+    for (size_t i = 0; i < cmd->n_path; i++) {
+        sbuf_str(&b, i ? "," : "");
+        json_add_string(&b, cmd->path[i]);
+    }
+    size_t n = b.n;
+    sbuf_done(&b);
+    return BEHIND_FIXED + n;
+}
+
+static size_t link_name_room(const struct engine *x, const struct update *u, const char *base,
+                             const struct device_command *cmd)
 {
     size_t used = OFFER_FIXED + strlen(u->module) + strlen(u->to_version) + strlen(base) +
-                  strlen(x->conf->ota_command_name);
+                  strlen(x->conf->ota_command_name) + behind_size(cmd);
+
     if (used + LINK_NAME_MIN >= OFFER_MAX)
         return LINK_NAME_MIN;
     return OFFER_MAX - used < LINK_NAME_MAX ? OFFER_MAX - used : LINK_NAME_MAX;
@@ -51,7 +71,7 @@ int offer_command(struct engine *x, const struct update *u, struct device_comman
     const char *base = fw->use_https && *x->conf->http_public_https_url
                            ? x->conf->http_public_https_url
                            : x->conf->http_public_url;
-    size_t room = link_name_room(x, u, base);
+    size_t room = link_name_room(x, u, base, ret);
     files = arena_alloc(x->arena, fw->n_files * sizeof(*files));
     for (size_t i = 0; i < fw->n_files; i++) {
         const struct firmware_file *f = &fw->files[i];

@@ -84,8 +84,9 @@ static int address_by_sn(struct engine *x, const struct device *d, struct device
     return rc == E_CONFLICT || rc == E_NOTFOUND ? 0 : rc;
 }
 
-int push_command(struct engine *x, const struct device *d, struct device_command *cmd,
-                 struct answers *out)
+/* By whom, and in whose words. */
+static int address(struct engine *x, const struct device *d, struct device_command *cmd,
+                   const struct dialect **ret)
 {
     struct device_route route;
     int rc = device_route(x->db, d->id, x->arena, &route);
@@ -97,12 +98,21 @@ int push_command(struct engine *x, const struct device *d, struct device_command
     cmd->n_path = route.n_path;
     cmd->form = route.form;
     cmd->as_list = route.as_list;
-    const struct dialect *dialect = dialect_named(route.dialect);
-    if (dialect == &dialect_mapped && route.form == FORM_DIRECT)
+    *ret = dialect_named(route.dialect);
+    if (*ret == &dialect_mapped && route.form == FORM_DIRECT)
         rc = address_by_sn(x, d, cmd);
     /* Only the first one has words for what lies deeper. */
     if (route.form == FORM_SUB && route.n_path > 1)
-        dialect = dialects[0];
+        *ret = dialects[0];
+    return rc;
+}
+
+int push_command(struct engine *x, const struct device *d, struct device_command *cmd,
+                 struct answers *out)
+{
+    const struct dialect *dialect;
+    int rc = address(x, d, cmd, &dialect);
+
     return rc < 0 ? rc : engine_answer(dialect, cmd, out);
 }
 
@@ -116,8 +126,11 @@ static int send_message(void *arg, const struct task_message *m)
 {
     struct sending *s = arg;
     struct device_command cmd = {.id = m->id, .now_ms = s->x->now};
-    int rc = 0;
+    const struct dialect *dialect;
+    int rc = address(s->x, m->device, &cmd, &dialect);
 
+    if (rc < 0)
+        return rc;
     switch (m->action) {
     case TASK_OTA_PUSH:
         rc = offer_command(s->x, m->update, &cmd);
@@ -134,7 +147,7 @@ static int send_message(void *arg, const struct task_message *m)
     case TASK_ACTION__COUNT:
         return E_UNSUPPORTED;
     }
-    return rc < 0 ? rc : push_command(s->x, m->device, &cmd, s->out);
+    return rc < 0 ? rc : engine_answer(dialect, &cmd, s->out);
 }
 
 static void keep(void *arg, int64_t device_id)
@@ -161,6 +174,7 @@ static struct task_env env_of(struct sending *s)
         .send = send_message,
         .online = is_online,
         .kept = keep,
+        .run_after = &s->c->pushes.run_after,
         .arg = s,
     };
 }

@@ -89,14 +89,17 @@ struct open_run {
     int64_t cursor, allowance, allowance_at;
 };
 
-static int open_runs(struct db *db, struct open_run *list, size_t *ret_n)
+/* Adds those of the tasks (after, upto]. */
+static int add_runs(struct db *db, int64_t after, int64_t upto, struct open_run *list,
+                    size_t *ret_n)
 {
     AUTO(db_reset) struct db_stmt *q = db_use(db, Q_TASK_RUN_OPEN);
     int rc = 0;
 
-    *ret_n = 0;
-    db_bind_int(q, 1, RUNS_MAX);
-    while ((rc = db_step(q)) == 1 && *ret_n < RUNS_MAX)
+    db_bind_int(q, 1, after);
+    db_bind_int(q, 2, upto);
+    db_bind_int(q, 3, (int64_t)(RUNS_MAX - *ret_n));
+    while (*ret_n < RUNS_MAX && (rc = db_step(q)) == 1)
         list[(*ret_n)++] = (struct open_run){.id = db_int(q, 0),
                                              .task_id = db_int(q, 1),
                                              .chosen = db_int(q, 2) != 0,
@@ -104,6 +107,22 @@ static int open_runs(struct db *db, struct open_run *list, size_t *ret_n)
                                              .allowance = db_int(q, 4),
                                              .allowance_at = db_int(q, 5)};
     return rc < 0 ? rc : 0;
+}
+
+/* Those behind where the last slice left off, then from the front: when there are more than go into
+ * one slice, runs that wait for their rate must not keep the others out. */
+static int open_runs(struct task_env *env, struct open_run *list, size_t *ret_n)
+{
+    int64_t after = env->run_after ? *env->run_after : 0;
+    int rc;
+
+    *ret_n = 0;
+    rc = add_runs(env->db, after, INT64_MAX, list, ret_n);
+    if (rc == 0 && after > 0 && *ret_n < RUNS_MAX)
+        rc = add_runs(env->db, 0, after, list, ret_n);
+    if (rc == 0 && env->run_after)
+        *env->run_after = *ret_n == RUNS_MAX ? list[RUNS_MAX - 1].task_id : 0;
+    return rc;
 }
 
 struct target {
@@ -347,7 +366,7 @@ int task_tick(struct task_env *env, int max, int64_t max_us)
         rc = confirm(env->db);
     if (rc < 0 || max == 0)
         return rc < 0 ? rc : more;
-    rc = open_runs(env->db, runs, &n);
+    rc = open_runs(env, runs, &n);
     for (size_t i = 0; rc >= 0 && i < n; i++) {
         /* Each gets its part of what is left. */
         const int64_t left = max_us - (clock_mono_us() - start_us);

@@ -32,6 +32,7 @@ struct fixture {
     bool stop, hold;   /* hold: jobs wait */
     int refuse_commit; /* so many commits fail from now on */
     int jobs, credentials;
+    char away[32]; /* that device is not connected; of the others nothing is known */
 };
 
 /* setup and teardown of a group of tests: *state is a struct fixture. */
@@ -42,6 +43,7 @@ int core_jobs(struct fixture *x); /* run so far */
 void core_wait_jobs(struct fixture *x, int n);
 void core_refuse_commits(struct fixture *x, int n);
 int core_credentials(struct fixture *x);
+void core_away(struct fixture *x, const char *key);
 
 struct answer {
     int status;

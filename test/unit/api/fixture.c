@@ -148,6 +148,22 @@ int core_credentials(struct fixture *x)
     return n;
 }
 
+void core_away(struct fixture *x, const char *key)
+{
+    pthread_mutex_lock(&x->lock);
+    (void)str_copy(x->away, sizeof(x->away), key);
+    pthread_mutex_unlock(&x->lock);
+}
+
+static int online(void *core, const char *key)
+{
+    struct fixture *x = core;
+    pthread_mutex_lock(&x->lock);
+    int is = strcmp(x->away, key) == 0 ? 0 : -1;
+    pthread_mutex_unlock(&x->lock);
+    return is;
+}
+
 /* ---- setup ---- */
 static void install(struct fixture *x)
 {
@@ -208,6 +224,7 @@ int fixture_setup(void **state)
                           .submit = submit,
                           .core = x,
                           .mqtt_up = mqtt_up,
+                          .online = online,
                           .credentials_changed = credentials_changed};
     memcpy(env.link_key, x->link_key, sizeof(env.link_key));
     assert_int_equal(api_open(&env, &x->api, &f), 0);

@@ -132,6 +132,60 @@ static void test_device(void **state)
     json_decref(d);
 }
 
+static int online_is(struct fixture *x, const char *key)
+{
+    char path[64];
+
+    (void)str_fmt(path, sizeof(path), "/api/v1/devices/%s", key);
+    json_t *d = must(x, 200, "GET", path, NULL, NULL);
+    int is = json_is_null(json_object_get(d, "online")) ? -1 : json_get_bool(d, "online", false);
+    json_decref(d);
+    return is;
+}
+
+/* A gateway said of them that they are there; then it left itself. */
+static void test_behind_a_gateway_that_left(void **state)
+{
+    static const char *const keys[] = {"inner", "leaf"};
+    struct fixture *x = *state;
+    struct arena a;
+    struct fail f;
+    struct device d;
+    struct db *w;
+
+    make_type(x, "there");
+    make_device(x, "there", "outer");
+    json_decref(must(x, 201, "POST", "/api/v1/devices", NULL,
+                     "{\"key\":\"inner\",\"device_type\":\"there\",\"gateway\":\"outer\"}"));
+    json_decref(must(x, 201, "POST", "/api/v1/devices", NULL,
+                     "{\"key\":\"leaf\",\"device_type\":\"there\",\"gateway\":\"inner\"}"));
+    arena_init(&a);
+    core_hold(x, true); /* this thread writes now */
+    assert_int_equal(db_open(x->db_path, DB_WRITE, 512, &w, &f), 0);
+    assert_int_equal(db_begin(w), 0);
+    for (size_t i = 0; i < ARRAY_LEN(keys); i++) {
+        assert_int_equal(device_by_key(w, 0, keys[i], &a, &d), 0);
+        assert_true(device_online_set(w, d.id, true, 1) >= 0);
+    }
+    assert_int_equal(db_commit(w), 0);
+    db_close(w);
+    core_hold(x, false);
+    arena_done(&a);
+
+    assert_int_equal(online_is(x, "inner"), 1);
+    assert_int_equal(online_is(x, "leaf"), 1);
+    core_away(x, "outer");
+    assert_int_equal(online_is(x, "outer"), 0);
+    assert_int_equal(online_is(x, "inner"), 0);
+    assert_int_equal(online_is(x, "leaf"), 0);
+    json_t *list = must(x, 200, "GET", "/api/v1/devices?gateway=outer", NULL, NULL);
+    const json_t *child = json_array_get(json_object_get(list, "items"), 0);
+    assert_true(json_is_false(json_object_get(child, "online")));
+    json_decref(list);
+    core_away(x, "");
+    assert_int_equal(online_is(x, "leaf"), 1);
+}
+
 static void test_pages(void **state)
 {
     struct fixture *x = *state;
@@ -439,6 +493,7 @@ const struct CMUnitTest resource_tests[] = {
     cmocka_unit_test(test_type),
     cmocka_unit_test(test_entity_tags),
     cmocka_unit_test(test_device),
+    cmocka_unit_test(test_behind_a_gateway_that_left),
     cmocka_unit_test(test_pages),
     cmocka_unit_test(test_idempotency),
     cmocka_unit_test(test_same_key_under_way),

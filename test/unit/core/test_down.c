@@ -108,9 +108,14 @@ static void test_who_may_not_ask(void **state UNUSED)
     (void)heard(w.reader, "attributes/D1", NULL, "{}", &rc);
     assert_int_equal(rc, E_NOTFOUND);
     assert_int_equal(db_begin(w.fx.w), 0);
-    for (int i = 0; i <= DEVICE_DOWN_MAX; i++)
-        heard(w.fx.w, "open/" APP "/D1/attributes_push", APP, "{\"a\":1}", &rc);
+    for (int i = 0; i < DEVICE_DOWN_MAX; i++) {
+        (void)heard(w.fx.w, "open/" APP "/D1/attributes_push", APP, "{\"a\":1}", &rc);
+        assert_int_equal(rc, 0);
+    }
+    struct answers out = heard(w.fx.w, "open/" APP "/D1/attributes_push", APP, "{\"a\":1}", &rc);
     assert_int_equal(rc, E_PROTO);
+    assert_int_equal(out.refused->why, M_BAD_QUEUE);
+    assert_false(out.queued);
     db_rollback(w.fx.w);
 }
 
@@ -212,6 +217,38 @@ static void test_a_spoilt_one_holds_up_nobody(void **state UNUSED)
     site_close(&s);
 }
 
+static int fill(struct note_job *n, struct db *db)
+{
+    struct device_down m = {.device_id = n->site->w.device.id, .method = "x", .params = "{}"};
+
+    add_app(db, n->site->w.type.project_id, false);
+    m.created_at = clock_now_ms();
+    for (int i = 0; i < DEVICE_DOWN_MAX; i++) {
+        m.message_id = 1000 + i;
+        CHECK(device_down_insert(db, &m, &device_type_defaults) == 0);
+    }
+    return 0;
+}
+
+/* So many that no reply has come to: one more is counted, and another device's is sent. */
+static void test_a_full_queue_is_counted(void **state UNUSED)
+{
+    struct note_job job = {.job.catalog = true, .more = fill};
+    struct site s;
+
+    site_open(&s);
+    note_submit(&s, &job, "full");
+    UNTIL(&s, job.done);
+    assert_int_equal(job.rc, 0);
+    int64_t before = metric_get(M_BAD_QUEUE);
+    site_say(&s, "open/" APP "/D1/command_send", "{\"method\":\"y\"}");
+    UNTIL(&s, metric_get(M_BAD_QUEUE) > before);
+    site_say(&s, "open/" APP "/D2/command_send", "{\"method\":\"y\"}");
+    UNTIL(&s, strcmp(s.topic, "command_send/D2") == 0);
+    assert_int_equal(metric_get(M_BAD_QUEUE), before + 1);
+    site_close(&s);
+}
+
 /* A broker that takes nothing: what applications would hear is dropped, and bounded. Devices get
  * their answers when it goes on. */
 static void test_applications_hold_up_nobody(void **state UNUSED)
@@ -244,6 +281,7 @@ int run_down_tests(void)
         cmocka_unit_test_setup_teardown(test_what_is_heard, setup, teardown),
         cmocka_unit_test(test_it_is_sent_and_who_waits_is_woken),
         cmocka_unit_test(test_a_spoilt_one_holds_up_nobody),
+        cmocka_unit_test(test_a_full_queue_is_counted),
         cmocka_unit_test(test_applications_hold_up_nobody),
     };
     return cmocka_run_group_tests_name("core/down", tests, NULL, NULL);

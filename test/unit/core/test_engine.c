@@ -85,9 +85,18 @@ static void test_module_in_params(void **state)
     struct said s =
         tell(&w, CHECK_TOPIC, "{\"method\":\"otaCheck\",\"params\":{\"module\":\"mcu\"}}");
     assert_int_equal(s.rc, 0);
-    assert_null(s.text); /* no rule of this event is for that module */
+    /* no rule of this event is for that module */
+    assert_non_null(strstr(s.text, "\"module\":\"mcu\",\"upgrade\":false"));
+    assert_null(s.out.first->next);
+    assert_int_equal(s.out.without_rule, 1);
+    s = tell(&w, CHECK_TOPIC, "{\"method\":\"otaCheck\",\"params\":{\"module\":\"m c u\"}}");
+    assert_true(s.rc == 0 && !s.text); /* nor can one be */
+    assert_int_equal(s.out.without_rule, 1);
+    s = tell(&w, CHECK_TOPIC, "{\"method\":\"otaCheck\",\"params\":{\"module\":\"\"}}");
+    assert_true(s.rc == 0 && !s.text && s.out.without_rule == 1);
     s = tell(&w, CHECK_TOPIC, "{\"method\":\"otaCheck\",\"params\":{\"module\":\"main\"}}");
     assert_non_null(strstr(s.text, "\"upgrade\":true"));
+    assert_int_equal(s.out.without_rule, 0);
 }
 
 static void test_rule_after_report(void **state)
@@ -236,6 +245,52 @@ static void test_offer_is_small(void **state)
     assert_non_null(strstr(out.payload.p, ".bin\""));
 }
 
+/* The same behind a gateway, as far as the shortest name of a file goes. */
+static void test_offer_behind_is_small(void **state)
+{
+    static const char *const paths[] = {"floor-2/lamp-7", "\"7\"", "B"};
+    static const struct {
+        enum address_form form;
+        bool as_list;
+        size_t n_path;
+    } forms[] = {{FORM_GATEWAY, false, 1},
+                 {FORM_GATEWAY, true, 1},
+                 {FORM_SUB, false, 1},
+                 {FORM_SUB, true, 3}};
+    struct engine x = {&w.conf, w.link_key, w.catalog, w.fx.w, &w.arena, 0};
+    struct update u = {.id = INT32_MAX,
+                       .module = "main",
+                       .to_version = "1.22.333-rc.4444.abcdef0",
+                       .firmware_id = w.firmware.id};
+    struct firmware *fw = (struct firmware *)(uintptr_t)catalog_firmware(w.catalog, w.firmware.id);
+    char url[81], name[256];
+    size_t longest = 0;
+
+    (void)state;
+    memset(name, 'n', sizeof(name));
+    memcpy(name + 251, ".bin", 5);
+    memset(url, 'u', sizeof(url));
+    memcpy(url, "https://", 8);
+    url[80] = '\0';
+    w.conf.http_public_url = url;
+    fw->files[0].name = name;
+    fw->files[0].digests.size = 4294967296;
+    for (size_t i = 0; i < ARRAY_LEN(forms); i++) {
+        struct device_command cmd = {.device = STR("D1"),
+                                     .path = (const char **)(uintptr_t)paths,
+                                     .n_path = forms[i].n_path,
+                                     .form = forms[i].form,
+                                     .as_list = forms[i].as_list};
+        struct dialect_out out;
+        assert_int_equal(offer_command(&x, &u, &cmd), 0);
+        assert_int_equal(dialect_eztcloud.encode(&cmd, &w.arena, &out), 0);
+        assert_non_null(strstr(out.payload.p, ".bin\""));
+        assert_true(out.payload.n < 480);
+        longest = out.payload.n > longest ? out.payload.n : longest;
+    }
+    assert_true(longest > 470); /* so that it was a matter of the room */
+}
+
 int run_engine_tests(void)
 {
     const struct CMUnitTest tests[] = {
@@ -250,6 +305,7 @@ int run_engine_tests(void)
         cmocka_unit_test_setup_teardown(test_unknown_device, setup, teardown),
         cmocka_unit_test_setup_teardown(test_replies, setup, teardown),
         cmocka_unit_test_setup_teardown(test_offer_is_small, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_offer_behind_is_small, setup, teardown),
     };
     return cmocka_run_group_tests_name("core engine", tests, NULL, NULL);
 }

@@ -429,6 +429,49 @@ static void test_stop_acknowledges(void **state UNUSED)
     site_close(&s);
 }
 
+static void inject_retained(struct site *s, const char *topic, const char *text)
+{
+    struct mqtt_message m = {
+        .topic = topic, .payload = text, .n = strlen(text), .qos = 1, .retain = true};
+
+    turn_message(s->core, &m);
+}
+
+/* Old news of unknown age: neither heard nor answered. */
+static void test_retained_is_counted_and_changes_nothing(void **state UNUSED)
+{
+    struct site s;
+
+    site_open(&s);
+    int64_t before = metric_get(M_BAD_RETAINED);
+    inject_retained(&s, "attributes/D1", "{\"version\":\"0.9.0\"}");
+    inject_retained(&s, "event_report/D1", CHECK_TEXT);
+    assert_int_equal(metric_get(M_BAD_RETAINED), before + 2);
+    assert_int_equal(s.core->n_waiting, 0);
+    site_inject(&s, "attributes/D2", "{\"version\":\"1.0.0\"}");
+    site_inject(&s, "event_report/D2", CHECK_TEXT);
+    turn_batch_end(s.core);
+    UNTIL(&s, s.answers > 0);
+    assert_string_equal(s.topic, "command_send/D2");
+    assert_int_equal(s.answers, 1);
+    assert_true(site_version_is(&s, "D2", "1.0.0"));
+    assert_false(site_version_is(&s, "D1", "0.9.0"));
+    site_close(&s);
+}
+
+static void test_an_unknown_topic_is_counted(void **state UNUSED)
+{
+    struct site s;
+
+    site_open(&s);
+    int64_t before = metric_get(M_BAD_TOPIC);
+    site_inject(&s, "nonsense/D1", "{\"version\":\"0.9.0\"}");
+    assert_int_equal(metric_get(M_BAD_TOPIC), before + 1);
+    assert_int_equal(s.core->n_waiting, 0);
+    turn_batch_end(s.core);
+    site_close(&s);
+}
+
 int run_turn_tests(void)
 {
     const struct CMUnitTest tests[] = {
@@ -442,6 +485,8 @@ int run_turn_tests(void)
         cmocka_unit_test(test_a_question_comes_again_when_its_answer_is_lost),
         cmocka_unit_test(test_a_stubborn_message_is_left_out),
         cmocka_unit_test(test_a_long_message_is_not_kept),
+        cmocka_unit_test(test_retained_is_counted_and_changes_nothing),
+        cmocka_unit_test(test_an_unknown_topic_is_counted),
         cmocka_unit_test(test_a_patient_job_goes_along),
         cmocka_unit_test(test_failed_housekeeping_is_undone_alone),
         cmocka_unit_test(test_a_failed_snapshot_is_made_later),

@@ -193,6 +193,45 @@ static void the_rate_holds(void **state UNUSED)
     }
 }
 
+/* More runs than a slice takes, and the first ones all wait for their rate. */
+static void who_waits_keeps_nobody_out(void **state UNUSED)
+{
+    enum { WAITING = 32 };
+    int64_t after = 0, run = 0;
+    struct world w;
+
+    world_init(&w);
+    w.env.run_after = &after;
+    struct task t = task_of(&w);
+    t.action = TASK_COMMAND_SEND;
+    t.params = "{\"kind\":\"command_send\",\"method\":\"ping\"}";
+    t.rate_per_minute = 1;
+    for (int i = 0; i < WAITING; i++) {
+        MUST(task_insert(w.d.w, &t, NULL, 0));
+        (void)run_now(&w, &t);
+    }
+    assert_int_equal(task_tick(&w.env, 400, 1000000), 0);
+    assert_int_equal(w.sent, WAITING); /* one may leave at once */
+    w.sent = 0;
+    t.rate_per_minute = 0;
+    MUST(task_insert(w.d.w, &t, NULL, 0));
+    MUST(task_run_now(w.d.w, &t, w.ids, 1, w.env.now, &run, NULL));
+    MUST(task_tick(&w.env, 200, 1000000));
+    MUST(task_tick(&w.env, 200, 1000000));
+    assert_true(is_over(&w, t.id, run));
+    assert_int_equal(w.sent, 1);
+
+    /* and those that wait have not lost their turn */
+    MUST(task_run_now(w.d.w, &t, w.ids, 1, w.env.now, &run, NULL));
+    w.env.now += MIN;
+    all_seen(&w, w.env.now);
+    MUST(task_tick(&w.env, 400, 1000000));
+    MUST(task_tick(&w.env, 400, 1000000));
+    assert_int_equal(w.sent, 1 + WAITING + 1);
+    assert_true(is_over(&w, t.id, run));
+    world_done(&w);
+}
+
 struct runs {
     struct world *w;
     struct task_run *list;
@@ -510,6 +549,7 @@ int test_task(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(each_device_once),
         cmocka_unit_test(the_rate_holds),
+        cmocka_unit_test(who_waits_keeps_nobody_out),
         cmocka_unit_test(what_was_missed),
         cmocka_unit_test(what_is_kept),
         cmocka_unit_test(a_device_that_fails_holds_up_nobody),
