@@ -1,5 +1,6 @@
 /* What devices get from a campaign: phases, gates, thresholds, pacing, rollback; and what decide()
  * says to those that get nothing. */
+#include "event.h"
 #include "tests.h"
 
 struct release {
@@ -100,6 +101,34 @@ static void goes(struct release *r, int i, bool well, int64_t now)
     MUST(update_moved(r->d.w, r->d.catalog, &dev, id, UPDATE_FAILED, -1, "no", now, &r->d.a));
 }
 
+/* ---- what those who watch are told ---- */
+static int add_told(void *arg, const struct event_row *r)
+{
+    enum json_fault fault;
+
+    if (strncmp(r->event.type, "campaign.", 9) != 0)
+        return 0;
+    AUTO(json_free) json_t *j = json_parse(r->text, strlen(r->text), 65536, 8, &fault, NULL);
+    const json_t *data = json_object_get(j, "data");
+
+    assert_string_equal(json_get_str(data, "name", ""), "c");
+    assert_int_equal(json_get_int(data, "campaign", 0), r->event.object_id);
+    sbuf_fmt(arg, "%s %s %d %s|", r->event.type + 9, json_get_str(data, "state", ""),
+             (int)json_get_int(data, "phase", -1), json_get_str(data, "reason", ""));
+    return 0;
+}
+
+/* All of it, in order: each move once. */
+static void assert_told(struct release *r, const char *expected)
+{
+    struct sbuf b = {.p = NULL};
+
+    sbuf_str(&b, "");
+    MUST(event_list(r->d.w, 0, 1000, add_told, &b));
+    assert_string_equal(b.p, expected);
+    sbuf_done(&b);
+}
+
 static void only_a_running_campaign_releases(void **state UNUSED)
 {
     struct release r;
@@ -123,6 +152,8 @@ static void only_a_running_campaign_releases(void **state UNUSED)
     assert_int_equal(update_campaigns(r.d.w, T0, 10), 1); /* what waits is canceled */
     assert_int_equal(status_of(&r.d, r.campaign).active, 0);
     assert_int_equal(update_campaigns(r.d.w, T0, 10), 0);
+    assert_told(&r, "started running 1 operator|paused paused 1 operator|"
+                    "resumed running 1 operator|aborted aborted 1 operator|");
     MUST(campaign_delete(r.d.w, r.campaign, T0, NULL));
     MUST(firmware_delete(r.d.w, r.bad, T0, NULL));
     release_done(&r);
@@ -167,6 +198,8 @@ static void phases_open_by_their_gates(void **state UNUSED)
     assert_int_equal(status_of(&r.d, r.campaign).phase, 3);
     goes(&r, 3, true, T0 + MIN);
     assert_int_equal(campaign_approve(r.d.w, r.campaign, true, T0, NULL), E_CONFLICT);
+    assert_told(&r, "started running 1 operator|phase_opened running 2 gate|"
+                    "awaiting_approval running 2 gate|phase_opened running 3 operator|");
     release_done(&r);
 }
 
@@ -183,6 +216,7 @@ static void test_devices_come_first(void **state UNUSED)
     goes(&r, 1, true, T0);
     assert_int_equal(status_of(&r.d, r.campaign).phase, 1);
     goes(&r, 5, true, T0);
+    assert_told(&r, "started running 0 operator|phase_opened running 1 gate|");
     release_done(&r);
 }
 
@@ -212,6 +246,7 @@ static void a_threshold_acts_before_the_next_offer(void **state UNUSED)
     goes(&r, 5, false, T0);
     assert_int_equal(status_of(&r.d, r.campaign).state, CAMPAIGN_PAUSED);
     assert_string_equal(status_of(&r.d, r.campaign).reason, "threshold_failed");
+    assert_told(&r, "started running 1 operator|paused paused 1 threshold_failed|");
     assert_int_equal(why(&r, 6, T0), REASON_CAMPAIGN_PAUSED);
     MUST(campaign_resume(r.d.w, r.campaign, T0, NULL));
     for (int i = 6; i < 10; i++) /* counted anew: four of four are below the sample */
@@ -235,6 +270,7 @@ static void the_release_is_taken_back(void **state UNUSED)
     goes(&r, 2, false, T0);
     assert_int_equal(status_of(&r.d, r.campaign).state, CAMPAIGN_ABORTED);
     assert_true(status_of(&r.d, r.campaign).rolling_back);
+    assert_told(&r, "started running 1 operator|aborted aborted 1 threshold_failed|");
     reports(&r, 9, "2.0", T0); /* it has the bad version from elsewhere */
     assert_int_equal(why(&r, 9, T0), REASON_NOT_NEWER);
     assert_int_equal(why(&r, 8, T0), REASON_CAMPAIGN_ENDED);
@@ -325,6 +361,8 @@ static void times_come_and_pass(void **state UNUSED)
     MUST(update_campaigns(r.d.w, midnight + DAY, 10));
     assert_int_equal(status_of(&r.d, r.campaign).state, CAMPAIGN_COMPLETED);
     assert_int_equal(status_of(&r.d, r.campaign).active, 0);
+    assert_told(&r, "scheduled scheduled 0 operator|started running 1 starts_at|"
+                    "completed completed 1 ends_at|");
     release_done(&r);
 }
 
