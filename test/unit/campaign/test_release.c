@@ -123,9 +123,8 @@ static void assert_told(struct release *r, const char *expected)
 {
     struct sbuf b = {.p = NULL};
 
-    sbuf_str(&b, "");
     MUST(event_list(r->d.w, 0, 1000, add_told, &b));
-    assert_string_equal(b.p, expected);
+    assert_string_equal(b.p ? b.p : "", expected);
     sbuf_done(&b);
 }
 
@@ -390,6 +389,52 @@ static void deleted_devices_are_not_counted(void **state UNUSED)
     release_done(&r);
 }
 
+/* ---- its updates, listed and counted by any filter ---- */
+static int count_one(void *arg, const struct update *u UNUSED)
+{
+    (*(int64_t *)arg)++;
+    return 0;
+}
+
+static void lists_are_what_counts_say(void **state UNUSED)
+{
+    struct release r;
+
+    release_init(&r);
+    started(&r, "{}", NULL);
+    for (int i = 0; i < 4; i++)
+        goes(&r, i, i > 0, T0);
+    assert_int_not_equal(asks(&r, 4, T0, NULL), 0);
+    const struct {
+        struct update_filter filter;
+        int64_t n;
+    } cases[] = {
+        {{.state = -1}, 5},
+        {{.state = UPDATE_VERIFIED}, 3},
+        {{.state = -2}, 1},
+        {{.state = -2, .firmware_id = r.good}, 0},
+        {{.state = UPDATE_VERIFIED, .firmware_id = r.bad}, 3},
+        {{.state = -1, .device_id = r.devices[0]}, 1},
+        {{.state = UPDATE_VERIFIED, .device_id = r.devices[0]}, 0},
+        {{.state = UPDATE_FAILED, .device_id = r.devices[0]}, 1},
+        {{.state = -2, .device_id = r.devices[4]}, 1},
+        {{.state = -2, .device_id = r.devices[1]}, 0},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        struct update_filter f = cases[i].filter;
+        int64_t n = 0;
+
+        f.project_id = r.d.project;
+        f.campaign_id = r.campaign;
+        MUST(update_list(r.d.w, &f, 0, 100, count_one, &n));
+        assert_int_equal(n, cases[i].n);
+        assert_int_equal(update_count(r.d.w, &f), cases[i].n);
+        f.campaign_id = r.campaign + 1;
+        assert_int_equal(update_count(r.d.w, &f), 0);
+    }
+    release_done(&r);
+}
+
 int test_release(void)
 {
     const struct CMUnitTest tests[] = {
@@ -404,6 +449,7 @@ int test_release(void)
         cmocka_unit_test(back_and_again_only_where_it_is_said),
         cmocka_unit_test(times_come_and_pass),
         cmocka_unit_test(deleted_devices_are_not_counted),
+        cmocka_unit_test(lists_are_what_counts_say),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
