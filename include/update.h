@@ -70,6 +70,7 @@ struct active_update {
     int64_t id, device_id, firmware_id, retry_at, updated_at;
     const char *module;
     enum update_state state;
+    int64_t attempt; /* >1: the ones before failed; of the device's own alone */
 };
 struct device_facts {
     const struct device *device;

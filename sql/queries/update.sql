@@ -198,6 +198,27 @@ WHERE +project_id = $1 AND campaign_id = $8 AND ($2 = 0 OR +device_id = $2) AND 
   AND state = $4 AND ($5 = 0 OR ended_at IS NULL) AND id < $6
 ORDER BY id DESC LIMIT $7;
 
+-- name: update_list_campaign_device :many reader
+SELECT id, project_id, device_id, firmware_id, module, from_version, to_version, cause, state,
+  attempt, bytes_total, bytes_served, percent, coverage, suspect, link_until, retry_at,
+  deadline_at, created_at, updated_at, ended_at, campaign_id, phase
+FROM ota_update
+WHERE +project_id = $1 AND campaign_id = $8 AND device_id = $2 AND ($3 = 0 OR firmware_id = $3)
+  AND ($4 = '' OR +state = $4) AND ($5 = 0 OR ended_at IS NULL) AND id < $6
+ORDER BY id DESC LIMIT $7;
+
+-- name: update_list_campaign_open :many reader
+SELECT id, project_id, device_id, firmware_id, module, from_version, to_version, cause, state,
+  attempt, bytes_total, bytes_served, percent, coverage, suspect, link_until, retry_at,
+  deadline_at, created_at, updated_at, ended_at, campaign_id, phase
+FROM ota_update
+WHERE project_id = $1 AND +campaign_id = $8 AND ($2 = 0 OR +device_id = $2)
+  AND ($3 = 0 OR firmware_id = $3) AND ($4 = '' OR +state = $4) AND $5 = 1 AND ended_at IS NULL
+  AND id < $6
+ORDER BY id DESC LIMIT $7;
+
+-- Counts: the first five parameters; $6 is the campaign.
+
 -- name: update_count :one reader
 SELECT count(*) FROM ota_update
 WHERE project_id = $1 AND ($2 = 0 OR device_id = $2) AND ($3 = 0 OR firmware_id = $3)
@@ -227,3 +248,18 @@ WHERE project_id = $1 AND ($2 = 0 OR device_id = $2) AND ($3 = 0 OR firmware_id 
 SELECT count(*) FROM ota_update
 WHERE +project_id = $1 AND campaign_id = $6 AND ($2 = 0 OR +device_id = $2) AND ($3 = 0 OR firmware_id = $3)
   AND ($4 = '' OR state = $4) AND ($5 = 0 OR ended_at IS NULL);
+
+-- name: update_count_campaign_device :one reader
+SELECT count(*) FROM ota_update
+WHERE +project_id = $1 AND campaign_id = $6 AND device_id = $2 AND ($3 = 0 OR firmware_id = $3)
+  AND ($4 = '' OR +state = $4) AND ($5 = 0 OR ended_at IS NULL);
+
+-- name: update_count_campaign_state :one reader
+SELECT count(*) FROM ota_update
+WHERE +project_id = $1 AND campaign_id = $6 AND ($2 = 0 OR +device_id = $2)
+  AND ($3 = 0 OR firmware_id = $3) AND state = $4 AND ($5 = 0 OR ended_at IS NULL);
+
+-- name: update_count_campaign_open :one reader
+SELECT count(*) FROM ota_update
+WHERE project_id = $1 AND +campaign_id = $6 AND ($2 = 0 OR +device_id = $2)
+  AND ($3 = 0 OR firmware_id = $3) AND ($4 = '' OR +state = $4) AND $5 = 1 AND ended_at IS NULL;

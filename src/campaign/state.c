@@ -1,8 +1,42 @@
 /*
  * The states of a campaign and its phases: what operators, thresholds, gates and the clock do to
- * them. Each move is one statement on its row, and is refused when the state forbids it.
+ * them. Each move is one statement on its row, and is refused when the state forbids it. Each is
+ * told by one event, in the same transaction.
  */
 #include "campaign_priv.h"
+#include "event.h"
+
+#include <inttypes.h>
+
+/* The event, from the row as it stands now; reason: who or what moved it. */
+static int tell(struct db *w, int64_t id, const char *type, const char *reason, int64_t now)
+{
+    struct sbuf data = {.p = NULL};
+    struct campaign_status s;
+    struct campaign c;
+    struct arena a;
+
+    arena_init(&a);
+    int rc = campaign_row_by_id(w, id, &a, &c, &s);
+    if (rc == 0) {
+        sbuf_fmt(&data, "{\"campaign\":%" PRId64 ",\"name\":", id);
+        json_add_string(&data, c.name);
+        sbuf_fmt(&data, ",\"state\":\"%s\",\"phase\":%d,\"rolling_back\":%s,\"reason\":",
+                 campaign_state_name(s.state), s.phase, s.rolling_back ? "true" : "false");
+        json_add_string(&data, reason);
+        sbuf_str(&data, "}");
+        rc = event_add(w, &(struct event){.at = now,
+                                          .project_id = c.project_id,
+                                          .object_id = id,
+                                          .type = type,
+                                          .data = data.p});
+    }
+    sbuf_done(&data);
+    arena_done(&a);
+    return rc;
+}
+
+/* ---- the row ---- */
 
 static int begin_row(struct db *w, const struct campaign *c, const char *state, int phase,
                      bool starts, int64_t now, int64_t next_at)
@@ -18,8 +52,8 @@ static int begin_row(struct db *w, const struct campaign *c, const char *state, 
     return db_run(q);
 }
 
-static int move(struct db *w, int64_t id, const char *state, const char *reason, bool ends,
-                bool rolling_back, int64_t now, int64_t next_at)
+static int move_row(struct db *w, int64_t id, const char *state, const char *reason, bool ends,
+                    bool rolling_back, int64_t now, int64_t next_at)
 {
     AUTO(db_reset) struct db_stmt *q = db_use(w, Q_CAMPAIGN_MOVE);
 
@@ -31,6 +65,17 @@ static int move(struct db *w, int64_t id, const char *state, const char *reason,
     db_bind_int(q, 6, rolling_back);
     bind_some(q, 7, next_at);
     return db_run(q);
+}
+
+/* Paused, completed, aborted: the event has the state's name. */
+static int move(struct db *w, int64_t id, const char *state, const char *reason, bool ends,
+                bool rolling_back, int64_t now, int64_t next_at)
+{
+    int rc = move_row(w, id, state, reason, ends, rolling_back, now, next_at);
+    char type[32];
+
+    (void)str_fmt(type, sizeof(type), "campaign.%s", state);
+    return rc < 0 ? rc : tell(w, id, type, reason, now);
 }
 
 static int next_set(struct db *w, int64_t id, int64_t next_at)
@@ -65,11 +110,21 @@ static int phase_opened(struct db *w, int64_t id, int no, int64_t now)
     return db_run(q);
 }
 
-static int open_next(struct db *w, const struct campaign *c, int phase, int64_t now)
+static int open_next(struct db *w, const struct campaign *c, int phase, const char *reason,
+                     int64_t now)
 {
     int rc = phase_opened(w, c->id, phase + 1, now);
 
-    return rc < 0 ? rc : phase_set(w, c, phase + 1, false, now);
+    if (rc == 0)
+        rc = phase_set(w, c, phase + 1, false, now);
+    return rc < 0 ? rc : tell(w, c->id, "campaign.phase_opened", reason, now);
+}
+
+static int await_approval(struct db *w, const struct campaign *c, int phase, int64_t now)
+{
+    int rc = phase_set(w, c, phase, true, now);
+
+    return rc < 0 ? rc : tell(w, c->id, "campaign.awaiting_approval", "gate", now);
 }
 
 struct gate {
@@ -137,8 +192,8 @@ int campaign_look_at_gate(struct db *w, const struct campaign *c, const struct c
     if (opens > now)
         return next_set(w, c->id, c->ends_at && c->ends_at < opens ? c->ends_at : opens);
     if (!g.approval)
-        return open_next(w, c, s->phase, now);
-    return s->approval ? 0 : phase_set(w, c, s->phase, true, now);
+        return open_next(w, c, s->phase, "gate", now);
+    return s->approval ? 0 : await_approval(w, c, s->phase, now);
 }
 
 /* ---- operators ---- */
@@ -164,12 +219,21 @@ static int refuse(struct loaded *l, const char *what, struct fail *f)
     return fail(f, E_CONFLICT, "it is %s; %s", campaign_state_name(l->s.state), what);
 }
 
-static int run(struct db *w, const struct campaign *c, int64_t now)
+static int run(struct db *w, const struct campaign *c, const char *reason, int64_t now)
 {
     int first = c->verification ? CAMPAIGN_VERIFICATION : 1;
     int rc = begin_row(w, c, "running", first, true, now, c->ends_at);
 
-    return rc < 0 ? rc : phase_opened(w, c->id, first, now);
+    if (rc == 0)
+        rc = phase_opened(w, c->id, first, now);
+    return rc < 0 ? rc : tell(w, c->id, "campaign.started", reason, now);
+}
+
+static int schedule(struct db *w, const struct campaign *c, int64_t now)
+{
+    int rc = begin_row(w, c, "scheduled", 0, false, now, c->starts_at);
+
+    return rc < 0 ? rc : tell(w, c->id, "campaign.scheduled", "operator", now);
 }
 
 int campaign_start(struct db *w, int64_t id, int64_t now, struct fail *f)
@@ -184,9 +248,9 @@ int campaign_start(struct db *w, int64_t id, int64_t now, struct fail *f)
     else if (l.c.ends_at && l.c.ends_at <= now)
         rc = fail(f, E_CONFLICT, "its ends_at has passed");
     else if (l.c.starts_at > now)
-        rc = begin_row(w, &l.c, "scheduled", 0, false, now, l.c.starts_at);
+        rc = schedule(w, &l.c, now);
     else
-        rc = run(w, &l.c, now);
+        rc = run(w, &l.c, "operator", now);
     arena_done(&l.a);
     return rc;
 }
@@ -220,7 +284,9 @@ int campaign_resume(struct db *w, int64_t id, int64_t now, struct fail *f)
         db_bind_int(q, 1, id);
         rc = db_run(q);
         if (rc == 0)
-            rc = move(w, id, "running", "", false, false, now, now);
+            rc = move_row(w, id, "running", "", false, false, now, now);
+        if (rc == 0)
+            rc = tell(w, id, "campaign.resumed", "operator", now);
     }
     arena_done(&l.a);
     return rc;
@@ -279,7 +345,7 @@ int campaign_approve(struct db *w, int64_t id, bool force, int64_t now, struct f
                   "phase %d has not met its gate; {\"force\": true} opens the next one anyway",
                   l.s.phase);
     else
-        rc = open_next(w, &l.c, l.s.phase, now);
+        rc = open_next(w, &l.c, l.s.phase, "operator", now);
     arena_done(&l.a);
     return rc;
 }
@@ -313,7 +379,7 @@ static int look(struct db *w, const struct loaded *l, int64_t now)
     if (c->ends_at && c->ends_at <= now)
         return move(w, c->id, "completed", "ends_at", true, false, now, 0);
     if (l->s.state == CAMPAIGN_SCHEDULED)
-        return c->starts_at > now ? next_set(w, c->id, c->starts_at) : run(w, c, now);
+        return c->starts_at > now ? next_set(w, c->id, c->starts_at) : run(w, c, "starts_at", now);
     int rc = next_set(w, c->id, c->ends_at);
     return rc < 0 || l->s.state == CAMPAIGN_PAUSED ? rc : campaign_look_at_gate(w, c, &l->s, now);
 }

@@ -2,6 +2,14 @@
 #include "event.h"
 
 const char *const event_types[] = {
+    "campaign.scheduled",
+    "campaign.started",
+    "campaign.paused",
+    "campaign.resumed",
+    "campaign.phase_opened",
+    "campaign.awaiting_approval",
+    "campaign.completed",
+    "campaign.aborted",
     "device.created",
     "device.changed",
     "device.deleted",

@@ -116,7 +116,22 @@ static int offer_again(struct check *k, struct update *u, const struct firmware 
     return 0;
 }
 
-/* 0 = answered, 1 = it was canceled: decide anew. */
+/* Of a delta that failed here, a full image of the same version takes the place. */
+static bool gives_way(const struct check *k, const struct update *u, const struct firmware *fw)
+{
+    return u->state == UPDATE_PLANNED && u->attempt > 1 && fw->n_sources > 0 &&
+           decide_full(k->catalog, &k->facts.facts, fw, k->now);
+}
+
+static int give_way(struct check *k, struct update *u)
+{
+    u->attempt--; /* the one that it waited for is not made */
+    int rc = life_move(k->db, k->type, u, UPDATE_FAILED, "delta",
+                       "the full image of this version is offered instead", k->now);
+    return rc < 0 ? rc : 1;
+}
+
+/* 0 = answered, 1 = it has ended: decide anew. */
 static int check_active(struct check *k)
 {
     struct update *u = k->facts.active;
@@ -137,6 +152,8 @@ static int check_active(struct check *k)
                        "it may not be offered any more", k->now);
         return rc < 0 ? rc : 1;
     }
+    if (gives_way(k, u, fw))
+        return k->facts.rc < 0 ? k->facts.rc : give_way(k, u);
     if (waits && decide_busy(k->catalog, facts, k->now))
         return nothing(k, REASON_UPDATE_IN_PROGRESS, 0);
     if (u->state == UPDATE_PLANNED && u->retry_at > k->now)
@@ -237,7 +254,7 @@ int check_run(struct db *db, const struct catalog *c, const struct device *d,
     if (rc == 0)
         rc = k.facts.active ? check_active(&k) : 1;
     if (rc == 1) {
-        /* The canceled one, if any, is final by now: decide() takes no notice of such. */
+        /* The one that ended, if any, is final by now: decide() keeps nothing waiting for it. */
         decide(c, &k.facts.facts, q->now, false, a, &ret->why);
         rc = k.facts.rc;
         if (rc == 0 && ret->why.firmware)

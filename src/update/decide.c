@@ -291,8 +291,16 @@ enum reason decide_dry(const struct catalog *c, const struct device_facts *facts
 }
 
 /* ---- the choice ---- */
+/* Its update has ended so, or has failed attempts behind it. */
 static bool delta_failed(const struct decide_context *x)
 {
+    for (size_t i = 0; i < x->facts->n_active; i++) {
+        const struct active_update *u = &x->facts->active[i];
+        const struct firmware *fw = catalog_firmware(x->catalog, u->firmware_id);
+
+        if (is_own(x->facts, u) && u->attempt > 1 && fw && fw->n_sources > 0)
+            return true;
+    }
     for (size_t i = 0; i < x->facts->n_past; i++) {
         const struct past_attempt *past = &x->facts->past[i];
         const struct firmware *fw = catalog_firmware(x->catalog, past->firmware_id);
@@ -320,6 +328,20 @@ static bool is_better(const struct decide_context *x, const struct firmware *fw,
     bool delta = fw->n_sources > 0, best_delta = best->n_sources > 0;
 
     return delta != best_delta && same_version(x, fw, best) && delta == !delta_failed(x);
+}
+
+bool decide_full(const struct catalog *c, const struct device_facts *facts,
+                 const struct firmware *delta, int64_t now)
+{
+    struct decide_context x = context_of(c, facts, now);
+    const struct firmware *const *list;
+    size_t n = catalog_candidates(c, facts->device->type_id, facts->module, &list);
+
+    for (size_t i = 0; i < n; i++)
+        if (list[i]->n_sources == 0 && same_version(&x, list[i], delta) &&
+            check_all(&x, list[i]).reason == REASON_ELIGIBLE)
+            return true;
+    return false;
 }
 
 static void note_retry(struct decision *ret, const struct verdict *v)

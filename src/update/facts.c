@@ -38,7 +38,8 @@ static int load_active(struct db *db, const struct device *d, const char *module
                                          .retry_at = u->retry_at,
                                          .updated_at = u->updated_at,
                                          .module = u->module,
-                                         .state = u->state};
+                                         .state = u->state,
+                                         .attempt = u->attempt};
         if (u->device_id == d->id && strcmp(u->module, module) == 0)
             ret->active = u;
     }

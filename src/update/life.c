@@ -177,7 +177,8 @@ static int fail_attempt(struct db *w, const struct device_type *type, const stru
     const char *words;
     int rc;
 
-    if (!update_may_move(u->state, UPDATE_FAILED)) {
+    /* What is planned has failed before: the word came twice. */
+    if (u->state == UPDATE_PLANNED || !update_may_move(u->state, UPDATE_FAILED)) {
         metric_add(M_UPDATE_ILLEGAL, 1);
         return E_CONFLICT;
     }

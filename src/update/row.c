@@ -109,13 +109,23 @@ int update_history(struct db *db, int64_t id, int (*row)(void *arg, const struct
 /* ---- lists ---- */
 /* The queries of a kind differ in nothing but the index they walk. */
 struct by_filter {
-    enum db_query project, device, firmware, state, open, campaign, campaign_state;
+    enum db_query project, device, firmware, state, open;
+    enum db_query campaign, campaign_device, campaign_state, campaign_open;
 };
+
+static enum db_query choose_of_campaign(const struct by_filter *q, const struct update_filter *flt)
+{
+    if (flt->device_id)
+        return q->campaign_device;
+    if (flt->state == -2)
+        return q->campaign_open;
+    return flt->state >= 0 ? q->campaign_state : q->campaign;
+}
 
 static enum db_query choose(const struct by_filter *q, const struct update_filter *flt)
 {
     if (flt->campaign_id)
-        return flt->state >= 0 ? q->campaign_state : q->campaign;
+        return choose_of_campaign(q, flt);
     if (flt->device_id)
         return q->device;
     if (flt->state == -2)
@@ -145,7 +155,9 @@ int update_list(struct db *db, const struct update_filter *flt, int64_t before, 
                                              Q_UPDATE_LIST_STATE,
                                              Q_UPDATE_LIST_OPEN,
                                              Q_UPDATE_LIST_CAMPAIGN,
-                                             Q_UPDATE_LIST_CAMPAIGN_STATE};
+                                             Q_UPDATE_LIST_CAMPAIGN_DEVICE,
+                                             Q_UPDATE_LIST_CAMPAIGN_STATE,
+                                             Q_UPDATE_LIST_CAMPAIGN_OPEN};
     AUTO(db_reset) struct db_stmt *q = db_use(db, choose(&queries, flt));
     struct arena a;
     struct update u = {0};
@@ -170,9 +182,15 @@ int update_list(struct db *db, const struct update_filter *flt, int64_t before, 
 
 int64_t update_count(struct db *db, const struct update_filter *flt)
 {
-    static const struct by_filter queries = {
-        Q_UPDATE_COUNT,      Q_UPDATE_COUNT_DEVICE,   Q_UPDATE_COUNT_FIRMWARE, Q_UPDATE_COUNT_STATE,
-        Q_UPDATE_COUNT_OPEN, Q_UPDATE_COUNT_CAMPAIGN, Q_UPDATE_COUNT_CAMPAIGN};
+    static const struct by_filter queries = {Q_UPDATE_COUNT,
+                                             Q_UPDATE_COUNT_DEVICE,
+                                             Q_UPDATE_COUNT_FIRMWARE,
+                                             Q_UPDATE_COUNT_STATE,
+                                             Q_UPDATE_COUNT_OPEN,
+                                             Q_UPDATE_COUNT_CAMPAIGN,
+                                             Q_UPDATE_COUNT_CAMPAIGN_DEVICE,
+                                             Q_UPDATE_COUNT_CAMPAIGN_STATE,
+                                             Q_UPDATE_COUNT_CAMPAIGN_OPEN};
     AUTO(db_reset) struct db_stmt *q = db_use(db, choose(&queries, flt));
     int rc;
 

@@ -39,11 +39,12 @@ int update_state_parse(const char *name, enum update_state *ret)
  * A device may leave steps out, so every step leads to all later ones. No step leads back, but
  * for two: a failed attempt waits for its next one as planned, and a file that is fetched again
  * from its start turns downloaded into downloading. Verified and canceled may come at any time.
+ * What waits as planned ends as failed when something else is offered instead of it.
  */
 /* clang-format off */
 static const char moves[UPDATE__COUNT][UPDATE__COUNT + 1] = {
     /*                        POFADdIRiVJXBTCU */
-    [UPDATE_PLANNED]      =  ".x.......x...xx.",
+    [UPDATE_PLANNED]      =  ".x.......x.x.xx.",
     [UPDATE_OFFERED]      =  "x.xxxxxxxxxx.xx.",
     [UPDATE_DEFERRED]     =  "x..xxxxxxxxx.xx.",
     [UPDATE_ACCEPTED]     =  "x...xxxxxxxx.xx.",

@@ -53,6 +53,9 @@ int64_t decide_beside(const struct device_facts *facts, int64_t now, bool old);
 bool decide_lapsed(const struct active_update *u, int64_t now);
 /* So many devices behind that gateway may be updated at a time. */
 int64_t decide_parallel(const struct catalog *c, const struct device_facts *facts);
+/* A full image of the delta's version is a candidate. */
+bool decide_full(const struct catalog *c, const struct device_facts *facts,
+                 const struct firmware *delta, int64_t now);
 const struct past_attempt *decide_past(const struct device_facts *facts, int64_t firmware_id);
 /* The type of a device, or the defaults when the snapshot does not know it (yet). */
 const struct device_type *decide_type(const struct catalog *c, const struct device *d);

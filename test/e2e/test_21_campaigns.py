@@ -4,6 +4,7 @@ import json
 import pytest
 
 from otalib import Device, noise, path_of, request, wait
+from watch import Stream
 
 FLEET = 60
 
@@ -106,6 +107,16 @@ def recount(ground, campaign):
     now = look(ground, campaign)
     assert {(c["phase"], c["state"]): c["n"] for c in now["counts"]} == counted
     return now
+
+
+def told(ground, campaign):
+    """What a stream tells of the campaign, up to its completion."""
+    watch = Stream(ground.site.otad, "?types=campaign.*&after=0")
+    got = [json.loads(e["data"]) for e in watch.until("campaign.completed")]
+    watch.close()
+    mine = [e for e in got if e["data"]["campaign"] == campaign["id"]]
+    assert all(e["data"]["name"] == campaign["name"] for e in mine)
+    return [(e["type"], *(e["data"][k] for k in ("state", "phase", "reason"))) for e in mine]
 
 
 def test_what_is_wrong_is_told(ground):
@@ -227,6 +238,14 @@ def test_one_ten_hundred_percent(ground):
     assert by_state == {"verified": FLEET - 3, "failed": 3}
     done = move(ground, c, "complete")
     assert done["state"] == "completed" and done["in_progress"] == 0
+    assert told(ground, c) == [
+        ("campaign.started", "running", 1, "operator"),
+        ("campaign.phase_opened", "running", 2, "gate"),
+        ("campaign.phase_opened", "running", 3, "gate"),
+        ("campaign.paused", "paused", 3, "threshold_failed"),
+        ("campaign.resumed", "running", 3, "operator"),
+        ("campaign.completed", "completed", 3, "operator"),
+    ]
     for key in (k for i, k in enumerate(fleet.keys[7:27]) if i % 6 == 5):
         assert otad.ok("GET", f"/devices/{key}/explain")["reason"] in (
             "campaign_ended", "attempts_exhausted")  # fmt: skip

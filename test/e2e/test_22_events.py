@@ -15,6 +15,7 @@ import time
 import pytest
 from conftest import Site
 from otalib import ADMIN, OTAD, PATIENCE, wait
+from watch import Stream
 
 
 @pytest.fixture(scope="module")
@@ -74,43 +75,6 @@ def signature(secret, headers, body):
     key = base64.b64decode(secret.removeprefix("whsec_"))
     text = f"{headers['webhook-id']}.{headers['webhook-timestamp']}.".encode() + body
     return "v1," + base64.b64encode(hmac.new(key, text, hashlib.sha256).digest()).decode()
-
-
-class Stream:
-    """curl on /events; lines come through a queue."""
-
-    def __init__(self, otad, query="", last=None):
-        command = ["curl", "-sSN", "-H", f"Authorization: Bearer {ADMIN}",
-                   f"http://127.0.0.1:{otad.port}/api/v1/events{query}"]  # fmt: skip
-        if last is not None:
-            command[1:1] = ["-H", f"Last-Event-ID: {last}"]
-        self.p = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-        self.events = queue.Queue()
-        self.begun = threading.Event()
-        threading.Thread(target=self.read, daemon=True).start()
-        assert self.begun.wait(PATIENCE)
-
-    def read(self):
-        event = {}
-        for line in self.p.stdout:
-            self.begun.set()
-            name, _, value = line.rstrip("\n").partition(": ")
-            if line == "\n" and "data" in event:
-                self.events.put(event)
-                event = {}
-            elif name in ("id", "event", "data"):
-                event[name] = value
-
-    def until(self, kind):
-        """Events up to the first of that kind."""
-        got = []
-        while not got or got[-1]["event"] != kind:
-            got.append(self.events.get(timeout=PATIENCE))
-        return got
-
-    def close(self):
-        self.p.terminate()
-        self.p.wait()
 
 
 def test_an_update_is_watched_and_resumed(site):

@@ -4,5 +4,6 @@
 int main(void)
 {
     json_setup();
-    return test_query() + test_scope() + test_define() + test_release() + test_simulation();
+    return test_query() + test_scope() + test_define() + test_release() + test_simulation() +
+           test_overlap();
 }

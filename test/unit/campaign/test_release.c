@@ -1,5 +1,6 @@
 /* What devices get from a campaign: phases, gates, thresholds, pacing, rollback; and what decide()
  * says to those that get nothing. */
+#include "event.h"
 #include "tests.h"
 
 struct release {
@@ -100,6 +101,33 @@ static void goes(struct release *r, int i, bool well, int64_t now)
     MUST(update_moved(r->d.w, r->d.catalog, &dev, id, UPDATE_FAILED, -1, "no", now, &r->d.a));
 }
 
+/* ---- what those who watch are told ---- */
+static int add_told(void *arg, const struct event_row *r)
+{
+    enum json_fault fault;
+
+    if (strncmp(r->event.type, "campaign.", 9) != 0)
+        return 0;
+    AUTO(json_free) json_t *j = json_parse(r->text, strlen(r->text), 65536, 8, &fault, NULL);
+    const json_t *data = json_object_get(j, "data");
+
+    assert_string_equal(json_get_str(data, "name", ""), "c");
+    assert_int_equal(json_get_int(data, "campaign", 0), r->event.object_id);
+    sbuf_fmt(arg, "%s %s %d %s|", r->event.type + 9, json_get_str(data, "state", ""),
+             (int)json_get_int(data, "phase", -1), json_get_str(data, "reason", ""));
+    return 0;
+}
+
+/* All of it, in order: each move once. */
+static void assert_told(struct release *r, const char *expected)
+{
+    struct sbuf b = {.p = NULL};
+
+    MUST(event_list(r->d.w, 0, 1000, add_told, &b));
+    assert_string_equal(b.p ? b.p : "", expected);
+    sbuf_done(&b);
+}
+
 static void only_a_running_campaign_releases(void **state UNUSED)
 {
     struct release r;
@@ -123,6 +151,8 @@ static void only_a_running_campaign_releases(void **state UNUSED)
     assert_int_equal(update_campaigns(r.d.w, T0, 10), 1); /* what waits is canceled */
     assert_int_equal(status_of(&r.d, r.campaign).active, 0);
     assert_int_equal(update_campaigns(r.d.w, T0, 10), 0);
+    assert_told(&r, "started running 1 operator|paused paused 1 operator|"
+                    "resumed running 1 operator|aborted aborted 1 operator|");
     MUST(campaign_delete(r.d.w, r.campaign, T0, NULL));
     MUST(firmware_delete(r.d.w, r.bad, T0, NULL));
     release_done(&r);
@@ -167,6 +197,8 @@ static void phases_open_by_their_gates(void **state UNUSED)
     assert_int_equal(status_of(&r.d, r.campaign).phase, 3);
     goes(&r, 3, true, T0 + MIN);
     assert_int_equal(campaign_approve(r.d.w, r.campaign, true, T0, NULL), E_CONFLICT);
+    assert_told(&r, "started running 1 operator|phase_opened running 2 gate|"
+                    "awaiting_approval running 2 gate|phase_opened running 3 operator|");
     release_done(&r);
 }
 
@@ -183,6 +215,7 @@ static void test_devices_come_first(void **state UNUSED)
     goes(&r, 1, true, T0);
     assert_int_equal(status_of(&r.d, r.campaign).phase, 1);
     goes(&r, 5, true, T0);
+    assert_told(&r, "started running 0 operator|phase_opened running 1 gate|");
     release_done(&r);
 }
 
@@ -212,6 +245,7 @@ static void a_threshold_acts_before_the_next_offer(void **state UNUSED)
     goes(&r, 5, false, T0);
     assert_int_equal(status_of(&r.d, r.campaign).state, CAMPAIGN_PAUSED);
     assert_string_equal(status_of(&r.d, r.campaign).reason, "threshold_failed");
+    assert_told(&r, "started running 1 operator|paused paused 1 threshold_failed|");
     assert_int_equal(why(&r, 6, T0), REASON_CAMPAIGN_PAUSED);
     MUST(campaign_resume(r.d.w, r.campaign, T0, NULL));
     for (int i = 6; i < 10; i++) /* counted anew: four of four are below the sample */
@@ -235,6 +269,7 @@ static void the_release_is_taken_back(void **state UNUSED)
     goes(&r, 2, false, T0);
     assert_int_equal(status_of(&r.d, r.campaign).state, CAMPAIGN_ABORTED);
     assert_true(status_of(&r.d, r.campaign).rolling_back);
+    assert_told(&r, "started running 1 operator|aborted aborted 1 threshold_failed|");
     reports(&r, 9, "2.0", T0); /* it has the bad version from elsewhere */
     assert_int_equal(why(&r, 9, T0), REASON_NOT_NEWER);
     assert_int_equal(why(&r, 8, T0), REASON_CAMPAIGN_ENDED);
@@ -329,6 +364,8 @@ static void times_come_and_pass(void **state UNUSED)
     MUST(update_campaigns(r.d.w, midnight + DAY, 10));
     assert_int_equal(status_of(&r.d, r.campaign).state, CAMPAIGN_COMPLETED);
     assert_int_equal(status_of(&r.d, r.campaign).active, 0);
+    assert_told(&r, "scheduled scheduled 0 operator|started running 1 starts_at|"
+                    "completed completed 1 ends_at|");
     release_done(&r);
 }
 
@@ -356,6 +393,52 @@ static void deleted_devices_are_not_counted(void **state UNUSED)
     release_done(&r);
 }
 
+/* ---- its updates, listed and counted by any filter ---- */
+static int count_one(void *arg, const struct update *u UNUSED)
+{
+    (*(int64_t *)arg)++;
+    return 0;
+}
+
+static void lists_are_what_counts_say(void **state UNUSED)
+{
+    struct release r;
+
+    release_init(&r);
+    started(&r, "{}", NULL);
+    for (int i = 0; i < 4; i++)
+        goes(&r, i, i > 0, T0);
+    assert_int_not_equal(asks(&r, 4, T0, NULL), 0);
+    const struct {
+        struct update_filter filter;
+        int64_t n;
+    } cases[] = {
+        {{.state = -1}, 5},
+        {{.state = UPDATE_VERIFIED}, 3},
+        {{.state = -2}, 1},
+        {{.state = -2, .firmware_id = r.good}, 0},
+        {{.state = UPDATE_VERIFIED, .firmware_id = r.bad}, 3},
+        {{.state = -1, .device_id = r.devices[0]}, 1},
+        {{.state = UPDATE_VERIFIED, .device_id = r.devices[0]}, 0},
+        {{.state = UPDATE_FAILED, .device_id = r.devices[0]}, 1},
+        {{.state = -2, .device_id = r.devices[4]}, 1},
+        {{.state = -2, .device_id = r.devices[1]}, 0},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        struct update_filter f = cases[i].filter;
+        int64_t n = 0;
+
+        f.project_id = r.d.project;
+        f.campaign_id = r.campaign;
+        MUST(update_list(r.d.w, &f, 0, 100, count_one, &n));
+        assert_int_equal(n, cases[i].n);
+        assert_int_equal(update_count(r.d.w, &f), cases[i].n);
+        f.campaign_id = r.campaign + 1;
+        assert_int_equal(update_count(r.d.w, &f), 0);
+    }
+    release_done(&r);
+}
+
 int test_release(void)
 {
     const struct CMUnitTest tests[] = {
@@ -370,6 +453,7 @@ int test_release(void)
         cmocka_unit_test(back_and_again_only_where_it_is_said),
         cmocka_unit_test(times_come_and_pass),
         cmocka_unit_test(deleted_devices_are_not_counted),
+        cmocka_unit_test(lists_are_what_counts_say),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

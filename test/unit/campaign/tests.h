@@ -15,6 +15,7 @@ int test_scope(void);
 int test_define(void);
 int test_release(void);
 int test_simulation(void);
+int test_overlap(void);
 
 #define LIFETIME (48 * HOUR)
 

@@ -137,6 +137,43 @@ static void no_query_walks_a_table_unless_it_says_so(void **state)
     assert_int_equal(scans, 0);
 }
 
+/* Of a campaign of a million devices, what is looked for is found without a walk over all. */
+static void updates_of_a_campaign_go_by_their_index(void **state)
+{
+    static const struct {
+        enum db_query query;
+        const char *index;
+    } plans[] = {
+        {Q_UPDATE_LIST_CAMPAIGN, "ota_update_campaign (campaign_id=? AND "},
+        {Q_UPDATE_LIST_CAMPAIGN_DEVICE,
+         "ota_update_campaign_device (campaign_id=? AND device_id=? AND "},
+        {Q_UPDATE_LIST_CAMPAIGN_STATE, "ota_update_campaign_state (campaign_id=? AND state=? AND "},
+        {Q_UPDATE_LIST_CAMPAIGN_OPEN, "ota_update_open (project_id=? AND "},
+        {Q_UPDATE_COUNT_CAMPAIGN_DEVICE,
+         "ota_update_campaign_device (campaign_id=? AND device_id=?)"},
+        {Q_UPDATE_COUNT_CAMPAIGN_STATE, "ota_update_campaign_state (campaign_id=? AND state=?)"},
+        {Q_UPDATE_COUNT_CAMPAIGN_OPEN, "ota_update_open (project_id=?)"},
+        {Q_CAMPAIGN_LEFTOVERS, "ota_update_campaign_state (campaign_id=? AND state=?)"},
+        {Q_CAMPAIGN_DEVICE_PAST, "ota_update_campaign_device (campaign_id=? AND device_id=?)"},
+        {Q_CAMPAIGN_OF_DEVICE, "ota_update_device (device_id=?)"},
+    };
+    struct db_fixture *fx = *state;
+
+    for (size_t i = 0; i < ARRAY_LEN(plans); i++) {
+        struct sbuf sql = {0};
+        sqlite3_stmt *s;
+
+        sbuf_fmt(&sql, "EXPLAIN QUERY PLAN %s", db_query_defs[plans[i].query].text);
+        s = prepare(fx->w->h, sql.p);
+        assert_int_equal(sqlite3_step(s), SQLITE_ROW);
+        const char *plan = (const char *)sqlite3_column_text(s, 3);
+        if (!strstr(plan, plans[i].index))
+            fail_msg("%s: %s", db_query_defs[plans[i].query].name, plan);
+        sqlite3_finalize(s);
+        sbuf_done(&sql);
+    }
+}
+
 /* ---- the calls ---- */
 static void what_is_bound_is_read_back(void **state)
 {
@@ -264,6 +301,7 @@ int stmt_tests(void)
     const struct CMUnitTest tests[] = {
         DB_TEST(every_query_returns_what_its_kind_says),
         DB_TEST(no_query_walks_a_table_unless_it_says_so),
+        DB_TEST(updates_of_a_campaign_go_by_their_index),
         DB_TEST(what_is_bound_is_read_back),
         DB_TEST(parameters_are_cleared_by_use_and_kept_by_run),
         DB_TEST(unique_and_missing_have_codes),

@@ -325,6 +325,76 @@ static void ids_end_at_int32(void **state UNUSED)
     domain_done(&d);
 }
 
+static int64_t delta(struct domain *d)
+{
+    static const char *sources[] = {"1.0"};
+    struct firmware fw = domain_firmware_of(d, "2.0", 10);
+
+    fw.source_versions = sources;
+    fw.n_sources = 1;
+    MUST(firmware_insert(d->w, &fw, NULL));
+    domain_reload(d);
+    return fw.id;
+}
+
+static int last_word(void *arg, const struct update_event *e)
+{
+    (void)snprintf(arg, 64, "%s>%s %s", e->from_state, e->to_state, e->cause);
+    return 0;
+}
+
+static void a_failed_delta_gives_way_to_the_full_image(void **state UNUSED)
+{
+    struct domain d;
+    struct decision dn;
+    char word[64];
+
+    domain_init(&d);
+    int64_t dev = ready_device(&d, "dev"), full = domain_firmware(&d, "2.0"), part = delta(&d);
+    struct update u = check(&d, dev, T0, NULL);
+    assert_int_equal(u.firmware_id, part);
+    MUST(moved(&d, u.id, UPDATE_FAILED, T0 + 1));
+    assert_int_equal(moved(&d, u.id, UPDATE_FAILED, T0 + 1), E_CONFLICT); /* said twice */
+    assert_int_equal(the_update(&d, u.id).state, UPDATE_PLANNED);
+    int64_t failed = metric_get(M_UPDATES_FAILED);
+    struct update other = check(&d, dev, T0 + 2, &dn);
+    assert_int_equal(other.firmware_id, full);
+    assert_int_not_equal(other.id, u.id);
+    assert_int_equal(dn.reason, REASON_ELIGIBLE);
+    assert_int_equal(the_device(&d, dev).failures, 1); /* one attempt, counted once */
+    assert_int_equal(metric_get(M_UPDATES_FAILED), failed + 1);
+    u = the_update(&d, u.id);
+    assert_int_equal(u.state, UPDATE_FAILED);
+    assert_int_equal(u.attempt, 1);
+    MUST(update_history(d.w, u.id, last_word, word));
+    assert_string_equal(word, "planned>failed delta");
+    assert_int_equal(check(&d, dev, T0 + HOUR, NULL).id, other.id);
+    MUST(moved(&d, other.id, UPDATE_FAILED, T0 + HOUR)); /* of this one, the same again */
+    assert_int_equal(check(&d, dev, T0 + 2 * HOUR, NULL).id, other.id);
+    domain_done(&d);
+}
+
+static void a_failed_delta_goes_on_where_there_is_no_other(void **state UNUSED)
+{
+    struct domain d;
+
+    domain_init(&d);
+    int64_t dev = ready_device(&d, "dev");
+    struct firmware fw = domain_firmware_of(&d, "2.0", 1000);
+    fw.has_min_battery = true; /* which this device does not report */
+    fw.min_battery = 50;
+    MUST(firmware_insert(d.w, &fw, NULL));
+    domain_firmware(&d, "1.5");
+    int64_t part = delta(&d);
+    struct update u = check(&d, dev, T0, NULL);
+    assert_int_equal(u.firmware_id, part);
+    MUST(moved(&d, u.id, UPDATE_FAILED, T0 + 1));
+    struct update again = check(&d, dev, T0 + HOUR, NULL);
+    assert_int_equal(again.id, u.id);
+    assert_int_equal(again.attempt, 2);
+    domain_done(&d);
+}
+
 int test_check(void)
 {
     const struct CMUnitTest tests[] = {
@@ -340,6 +410,8 @@ int test_check(void)
         cmocka_unit_test(one_at_a_time_behind_a_gateway),
         cmocka_unit_test(two_offers_never_begin_together),
         cmocka_unit_test(ids_end_at_int32),
+        cmocka_unit_test(a_failed_delta_gives_way_to_the_full_image),
+        cmocka_unit_test(a_failed_delta_goes_on_where_there_is_no_other),
     };
 
     return cmocka_run_group_tests_name("check", tests, NULL, NULL);

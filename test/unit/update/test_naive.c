@@ -141,6 +141,13 @@ static enum reason naive_one(const struct naive *x, const struct firmware *fw)
 
 static bool naive_delta_failed(const struct naive *x)
 {
+    for (size_t i = 0; i < x->facts->n_active; i++)
+        for (size_t k = 0; k < x->n; k++)
+            if (x->facts->active[i].device_id == x->facts->device->id &&
+                strcmp(x->facts->active[i].module, "main") == 0 &&
+                x->facts->active[i].attempt >= 2 &&
+                x->facts->active[i].firmware_id == x->all[k].id && x->all[k].n_sources > 0)
+                return true;
     for (size_t i = 0; i < x->facts->n_past; i++)
         for (size_t k = 0; k < x->n; k++)
             if (x->facts->past[i].firmware_id == x->all[k].id && x->facts->past[i].attempts > 0 &&
@@ -259,9 +266,9 @@ static void one_case(struct domain *d, const int64_t *devices, struct firmware *
     };
     struct active_update active[2] = {
         {1, device.id, all[below(n)].id, T0 - 1 + (int64_t)below(3), 0, "main",
-         (enum update_state)below(UPDATE_VERIFIED)},
+         (enum update_state)below(UPDATE_VERIFIED), 1 + (int64_t)below(3)},
         {2, below(2) ? device.id : 5000, all[below(n)].id, 0, T0 - (int64_t)below(20) * MIN, "mcu",
-         (enum update_state)below(UPDATE_VERIFIED)},
+         (enum update_state)below(UPDATE_VERIFIED), 1 + (int64_t)below(3)},
     };
     struct device_facts facts = {
         .device = &device,

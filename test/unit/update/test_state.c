@@ -19,7 +19,7 @@ static bool lawful(enum update_state from, enum update_state to)
     if (to == UPDATE_TIMED_OUT)
         return !ran;
     if (from == UPDATE_PLANNED)
-        return to == UPDATE_OFFERED;
+        return to == UPDATE_OFFERED || to == UPDATE_FAILED;
     if (to == UPDATE_PLANNED || to == UPDATE_FAILED)
         return true;
     if (to == UPDATE_REJECTED)
