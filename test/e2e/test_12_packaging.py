@@ -8,7 +8,7 @@ import subprocess
 
 import pytest
 
-from otalib import OTAD, PLUGIN, ROOT, free_port, request, wait
+from otalib import MOSQUITTO, OTAD, PLUGIN, ROOT, Process, free_port, listening, request, wait
 
 yaml = pytest.importorskip("yaml")
 
@@ -126,6 +126,59 @@ def test_compose_file():
     env = {k: "x" for k in otad["environment"]}
     env.update(OTAD_HTTP_PUBLIC_URL="http://x:1", OTAD_MQTT_URL="mqtt://x")
     assert run(OTAD, "-t", **env).returncode == 0
+
+
+def settings(path):
+    lines = (ROOT / path).read_text().splitlines()
+    return dict(x.split(None, 1) for x in lines if x and not x.startswith("#"))
+
+
+def test_sessions_outlive_the_broker():
+    """Its default writes them every half hour."""
+    for path in ("docker/mosquitto.conf", "config/mosquitto.conf", "config/mosquitto-plugin.conf"):
+        conf = settings(path)
+        assert conf["persistence"] == "true", path
+        assert 0 < int(conf["autosave_interval"]) <= 30, path
+        assert int(conf["max_queued_messages"]) >= 10000, path
+    # in the container: on the volume; Debian's own file says it for the others, twice is refused
+    compose = yaml.safe_load((ROOT / "docker/compose.yaml").read_text())
+    place = settings("docker/mosquitto.conf")["persistence_location"]
+    mounts = [v.split(":")[1] for v in compose["services"]["mosquitto"]["volumes"]
+              if v.split(":")[0] in compose["volumes"]]  # fmt: skip
+    assert place.rstrip("/") in mounts and place.endswith("/")
+    for path in ("config/mosquitto.conf", "config/mosquitto-plugin.conf"):
+        assert "persistence_location" not in settings(path)
+
+
+@pytest.mark.parametrize("path", ["docker/mosquitto.conf", "config/mosquitto.conf",
+                                  "config/mosquitto-plugin.conf"])  # fmt: skip
+def test_the_brokers_configurations(path, tmp_path):
+    """A mosquitto starts with each, but for its folders, its port and its user."""
+    port = free_port()
+    text = (ROOT / path).read_text()
+    for old, new in (
+        ("listener 1883\n", f"listener {port} 127.0.0.1\n"), (" /broker/", f" {tmp_path}/"),
+        (" /etc/mosquitto/otad/", f" {tmp_path}/"),
+        (" /usr/lib/otad/otad_mosquitto.so", f" {PLUGIN}"),
+    ):  # fmt: skip
+        text = text.replace(old, new)
+    folder = tmp_path / "conf.d"
+    folder.mkdir()
+    (folder / "otad.conf").write_text(text)
+    for name in ("passwd", "acl"):
+        (tmp_path / name).touch(mode=0o600)
+    (tmp_path / "service-password").write_text("any-long-text-for-otad-itself\n")
+    main = f"include_dir {folder}\n" + ("user root\n" if os.geteuid() == 0 else "")
+    if path.startswith("config/"):
+        main = f"persistence true\npersistence_location {tmp_path}/\n" + main
+    (tmp_path / "mosquitto.conf").write_text(main)
+    broker = Process([MOSQUITTO, "-c", str(tmp_path / "mosquitto.conf")], tmp_path / "log")
+    try:
+        wait(lambda: listening(port) or not broker.alive(), "the broker listens")
+        assert broker.alive(), broker.log.read_text()
+    finally:
+        broker.end()
+    assert (tmp_path / "mosquitto.db").exists(), "its sessions are on the disk"
 
 
 def test_dockerfile():
