@@ -70,6 +70,23 @@ def test_systemd_units(installed, tmp_path):
     assert done.returncode == 0 and not ours, done.stdout + done.stderr
 
 
+def test_the_units_secrets(tmp_path):
+    """Named in the unit, taken by otad, and none of them is needed to start."""
+    text = (ROOT / "config/otad.service").read_text()
+    given = dict(re.findall(r"^LoadCredential=([^:\n]+):?(.*)$", text, re.M))
+    assert set(given) == {"admin_token", "mqtt_password"}
+    # systemd.exec(5): names are looked up in the credential stores; an absolute path has to exist
+    assert all(name and "/" not in name for name in given.values()), given
+    check = (OTAD, "-t", "-c", str(ROOT / "config/otad.toml"))
+    env = {"CREDENTIALS_DIRECTORY": str(tmp_path)}
+    assert run(*check, **env).returncode == 0
+    for name in given:
+        (tmp_path / name).write_bytes(b"no\0text")
+        said = run(*check, **env)
+        assert said.returncode != 0 and name in said.stderr, said
+        (tmp_path / name).unlink()
+
+
 def test_systemd_hardening():
     done = run("systemd-analyze", "security", "--offline=true", "--threshold=20", "--no-pager",
                str(ROOT / "config/otad.service"))  # fmt: skip
