@@ -219,6 +219,14 @@ def test_dockerfile():
         assert package in words[1][1].split(), package
 
 
+def test_every_fuzz_target_has_inputs():
+    """Without one, replaying the corpus would prove nothing for it."""
+    said = run("make", "-s", "fuzz-inputs")
+    assert said.returncode == 0, said.stdout + said.stderr
+    said = run("make", "-s", "fuzz-inputs", "FUZZ_NAMES=json nothing")
+    assert said.returncode != 0 and "nothing" in said.stderr and "json" not in said.stderr, said
+
+
 def blocks(readme, part="tour"):
     text = (ROOT / readme).read_text()
     text = text[text.index(f"<!-- {part} -->"): text.index(f"<!-- /{part} -->")]
