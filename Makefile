@@ -162,7 +162,13 @@ $(OBJ)/fuzz-replay/%: $(OBJ)/test/fuzz/%.o $(OBJ)/test/fuzz/lib/replay.o $(LIB)
 	$(CC) $(CFLAGS_ALL) $(LDFLAGS_ALL) -o $@ $^ $(LIBS)
 .PHONY: fuzz-replay-build
 fuzz-replay-build: $(FUZZ_REPLAY)
-fuzz-regress: fuzz-replay-build ## replay the corpus and every past crash, without libFuzzer
+.PHONY: fuzz-inputs
+fuzz-inputs:
+	@for n in $(FUZZ_NAMES); do \
+		find test/fuzz/corpus/$$n test/fuzz/regression/$$n -type f 2>/dev/null | grep -q . || \
+			{ echo "no input for the fuzz target '$$n': put some into test/fuzz/corpus/$$n" >&2; exit 1; }; \
+	done
+fuzz-regress: fuzz-inputs fuzz-replay-build ## replay the corpus and every past crash, without libFuzzer
 	@for n in $(FUZZ_NAMES); do \
 		find test/fuzz/corpus/$$n test/fuzz/regression/$$n -type f 2>/dev/null | LC_ALL=C sort | \
 			xargs -r $(OBJ)/fuzz-replay/$$n || exit 1; \

@@ -68,6 +68,7 @@ enum command_kind {
     COMMAND_REPORT_RESPONSE, /* attributes arrived (device types that want it); of a gateway's
                               * message one for all devices, without a path */
     COMMAND_METHOD_RESPONSE, /* event arrived (device types that want it) */
+    COMMAND_REPLY_RESPONSE,  /* reply arrived (the same types, where the protocol has that) */
     COMMAND_SEND,            /* any command: method, params, id */
     COMMAND_PUSH_ATTRIBUTES, /* attributes that the device is to take over */
 };

@@ -16,7 +16,7 @@ static const struct json_field fields[] = {
     {"attributes_response", JK_BOOL, 0, 0, 0, NULL, "false",
      "Answer each attributes message of the device protocol."},
     {"event_response", JK_BOOL, 0, 0, 0, NULL, "false",
-     "Answer each event message of the device protocol."},
+     "Answer each event message of the device protocol; of ThingsCloud each reply, too."},
     {"accept_timeout_s", JK_INT, 0, STAGE, "86400", "From the offer to a sign of the device."},
     {"download_timeout_s", JK_INT, 0, STAGE, "7200", "For the download."},
     {"install_timeout_s", JK_INT, 0, STAGE, "3600", "For the installation."},

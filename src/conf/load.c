@@ -290,11 +290,14 @@ static int load_variables(struct loader *l, const struct item *item, struct fail
     return set_text(l, item, where, arena_strdup(&l->a, value), f);
 }
 
-/* systemd's LoadCredential=mqtt_password:… and admin_token:… need no further configuration. */
+/* systemd's LoadCredential=mqtt_password:… and admin_token:… need no further configuration. The
+ * sample file has every secret, empty: that is none. */
 static int load_credential(struct loader *l, const struct item *item, struct fail *f)
 {
     const char *dir = getenv("CREDENTIALS_DIRECTORY");
-    if (item->rule != RULE_SECRET || !dir || l->where[index_of(item)])
+    if (item->rule != RULE_SECRET || !dir)
+        return 0;
+    if (l->where[index_of(item)] && **(const char **)member(l, item))
         return 0;
     const char *path =
         arena_printf(&l->a, "%s/%s%s%s", dir, item->section, *item->section ? "_" : "", item->key);

@@ -306,6 +306,22 @@ static int on_reply(struct engine *x, const struct device *d, const struct devic
     return rc == E_CONFLICT ? 0 : rc; /* counted where the table of moves is */
 }
 
+/* Told whether a command of that id was known, where the protocol has such a receipt. */
+static int reply_receipt(struct engine *x, const struct dialect *dialect, const struct device *d,
+                         const struct device_event *ev, bool known, struct answers *out)
+{
+    const struct device_type *type = catalog_type(x->catalog, d->type_id);
+    struct device_command cmd = answer_to(x, ev, COMMAND_REPLY_RESPONSE);
+
+    if (!type || !type->event_response)
+        return 0;
+    if (!known) {
+        cmd.error_code = -3;
+        cmd.error_text = "Unknown command";
+    }
+    return engine_answer(dialect, &cmd, out);
+}
+
 /* The form is kept only for those that may be spoken of in more than one. */
 static int note_form(struct engine *x, const struct device *d, const struct device_event *ev)
 {
@@ -338,6 +354,10 @@ static int act(struct engine *x, const struct dialect *dialect, const struct dev
         break;
     case EVENT_REPLY:
         rc = on_reply(x, d, ev, out, &app_id, ret_refused);
+        if (rc == 0 || rc == E_PROTO) {
+            int sent = reply_receipt(x, dialect, d, ev, rc == 0, out);
+            rc = sent < 0 ? sent : rc;
+        }
         break;
     case EVENT_ONLINE:
     case EVENT_OFFLINE:

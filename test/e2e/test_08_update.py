@@ -1,7 +1,11 @@
 """The life of an update, for devices that only check and download."""
+import ssl
+import subprocess
+import urllib.request
+
 import pytest
 
-from otalib import PRELOAD, fetch, path_of, wait
+from otalib import PATIENCE, PRELOAD, fetch, free_port, noise, path_of, wait
 
 
 @pytest.fixture
@@ -50,6 +54,43 @@ def test_verified(site):
     times = [h["at"] for h in update["history"]]
     assert times == sorted(times) and all(h["cause"] for h in update["history"])
     device.nothing()
+
+
+@pytest.fixture
+def with_tls(make_site, tmp_path):
+    """A site with a TLS listener of its own certificate; `trust` is what a device knows of it."""
+    cert, key, port = tmp_path / "tls.pem", tmp_path / "tls.key", free_port()
+    subprocess.run(
+        ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes",
+         "-days", "2", "-subj", "/CN=ota", "-addext", "subjectAltName=IP:127.0.0.1",
+         "-out", str(cert), "-keyout", str(key)], check=True, capture_output=True)  # fmt: skip
+    site = make_site({"http.https_listen": f"127.0.0.1:{port}", "http.tls_cert": str(cert),
+                      "http.tls_key": str(key), "http.public_https_url": f"https://127.0.0.1:{port}"})
+    site.https, site.trust = f"https://127.0.0.1:{port}/", ssl.create_default_context(cafile=cert)
+    return site
+
+
+def test_firmware_over_https(with_tls):
+    site = with_tls
+    kind, data = site.type(), noise("https", 200_001)
+    site.otad.firmware(kind, "2.0.0", ("app.bin", data), use_https=True)
+    device = site.device(kind, "1.0.0")
+    url = device.offer()["params"]["url"]
+    assert url.startswith(site.https)
+
+    def piece(first, last):
+        ask = urllib.request.Request(url, headers={"Range": f"bytes={first}-{last}"})
+        with urllib.request.urlopen(ask, timeout=PATIENCE, context=site.trust) as answer:
+            assert answer.status == 206
+            assert answer.headers["Content-Range"] == f"bytes {first}-{last}/{len(data)}"
+            return answer.read()
+
+    got = piece(0, 99_999)
+    site.otad.wait_state(device.key, "downloading")
+    got += piece(100_000, len(data) - 1)
+    assert got == data
+    update = site.otad.wait_state(device.key, "downloaded")
+    assert update["bytes_served"] == update["bytes_total"] == len(data)
 
 
 def test_success_without_a_byte_is_suspect(site):

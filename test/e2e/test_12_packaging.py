@@ -8,7 +8,7 @@ import subprocess
 
 import pytest
 
-from otalib import OTAD, PLUGIN, ROOT, free_port, request, wait
+from otalib import MOSQUITTO, OTAD, PLUGIN, ROOT, Process, free_port, listening, request, wait
 
 yaml = pytest.importorskip("yaml")
 
@@ -70,6 +70,23 @@ def test_systemd_units(installed, tmp_path):
     assert done.returncode == 0 and not ours, done.stdout + done.stderr
 
 
+def test_the_units_secrets(tmp_path):
+    """Named in the unit, taken by otad, and none of them is needed to start."""
+    text = (ROOT / "config/otad.service").read_text()
+    given = dict(re.findall(r"^LoadCredential=([^:\n]+):?(.*)$", text, re.M))
+    assert set(given) == {"admin_token", "mqtt_password"}
+    # systemd.exec(5): names are looked up in the credential stores; an absolute path has to exist
+    assert all(name and "/" not in name for name in given.values()), given
+    check = (OTAD, "-t", "-c", str(ROOT / "config/otad.toml"))
+    env = {"CREDENTIALS_DIRECTORY": str(tmp_path)}
+    assert run(*check, **env).returncode == 0
+    for name in given:
+        (tmp_path / name).write_bytes(b"no\0text")
+        said = run(*check, **env)
+        assert said.returncode != 0 and name in said.stderr, said
+        (tmp_path / name).unlink()
+
+
 def test_systemd_hardening():
     done = run("systemd-analyze", "security", "--offline=true", "--threshold=20", "--no-pager",
                str(ROOT / "config/otad.service"))  # fmt: skip
@@ -128,6 +145,59 @@ def test_compose_file():
     assert run(OTAD, "-t", **env).returncode == 0
 
 
+def settings(path):
+    lines = (ROOT / path).read_text().splitlines()
+    return dict(x.split(None, 1) for x in lines if x and not x.startswith("#"))
+
+
+def test_sessions_outlive_the_broker():
+    """Its default writes them every half hour."""
+    for path in ("docker/mosquitto.conf", "config/mosquitto.conf", "config/mosquitto-plugin.conf"):
+        conf = settings(path)
+        assert conf["persistence"] == "true", path
+        assert 0 < int(conf["autosave_interval"]) <= 30, path
+        assert int(conf["max_queued_messages"]) >= 10000, path
+    # in the container: on the volume; Debian's own file says it for the others, twice is refused
+    compose = yaml.safe_load((ROOT / "docker/compose.yaml").read_text())
+    place = settings("docker/mosquitto.conf")["persistence_location"]
+    mounts = [v.split(":")[1] for v in compose["services"]["mosquitto"]["volumes"]
+              if v.split(":")[0] in compose["volumes"]]  # fmt: skip
+    assert place.rstrip("/") in mounts and place.endswith("/")
+    for path in ("config/mosquitto.conf", "config/mosquitto-plugin.conf"):
+        assert "persistence_location" not in settings(path)
+
+
+@pytest.mark.parametrize("path", ["docker/mosquitto.conf", "config/mosquitto.conf",
+                                  "config/mosquitto-plugin.conf"])  # fmt: skip
+def test_the_brokers_configurations(path, tmp_path):
+    """A mosquitto starts with each, but for its folders, its port and its user."""
+    port = free_port()
+    text = (ROOT / path).read_text()
+    for old, new in (
+        ("listener 1883\n", f"listener {port} 127.0.0.1\n"), (" /broker/", f" {tmp_path}/"),
+        (" /etc/mosquitto/otad/", f" {tmp_path}/"),
+        (" /usr/lib/otad/otad_mosquitto.so", f" {PLUGIN}"),
+    ):  # fmt: skip
+        text = text.replace(old, new)
+    folder = tmp_path / "conf.d"
+    folder.mkdir()
+    (folder / "otad.conf").write_text(text)
+    for name in ("passwd", "acl"):
+        (tmp_path / name).touch(mode=0o600)
+    (tmp_path / "service-password").write_text("any-long-text-for-otad-itself\n")
+    main = f"include_dir {folder}\n" + ("user root\n" if os.geteuid() == 0 else "")
+    if path.startswith("config/"):
+        main = f"persistence true\npersistence_location {tmp_path}/\n" + main
+    (tmp_path / "mosquitto.conf").write_text(main)
+    broker = Process([MOSQUITTO, "-c", str(tmp_path / "mosquitto.conf")], tmp_path / "log")
+    try:
+        wait(lambda: listening(port) or not broker.alive(), "the broker listens")
+        assert broker.alive(), broker.log.read_text()
+    finally:
+        broker.end()
+    assert (tmp_path / "mosquitto.db").exists(), "its sessions are on the disk"
+
+
 def test_dockerfile():
     text = (ROOT / "docker/Dockerfile").read_text().replace("\\\n", " ")
     lines = [x for x in text.splitlines() if x and not x.startswith("#")]
@@ -147,6 +217,14 @@ def test_dockerfile():
     build = re.search(r'^build="([^"]*)"', (ROOT / "src/tool/deps.sh").read_text(), re.M).group(1)
     for package in build.split():
         assert package in words[1][1].split(), package
+
+
+def test_every_fuzz_target_has_inputs():
+    """Without one, replaying the corpus would prove nothing for it."""
+    said = run("make", "-s", "fuzz-inputs")
+    assert said.returncode == 0, said.stdout + said.stderr
+    said = run("make", "-s", "fuzz-inputs", "FUZZ_NAMES=json nothing")
+    assert said.returncode != 0 and "nothing" in said.stderr and "json" not in said.stderr, said
 
 
 def blocks(readme, part="tour"):

@@ -135,8 +135,9 @@ def test_a_bare_device_upgrades(site, known, version):
 
 def test_stored_attributes_come_with_the_name_of_the_question(site, known):
     kind = site.type(event_response=True, attributes_response=True)
-    c = Client(site, register(site, kind)).connected()
-    c.subscribe(*BARE)
+    key = register(site, kind)
+    c = Client(site, key).connected()
+    c.subscribe(*BARE, "command/reply/response/+")
     c.publish("attributes", {"a": 1})
     assert c.next()[0] == "attributes/response"
     c.publish("attributes/get/x7", {"keys": ["a"]})
@@ -144,6 +145,14 @@ def test_stored_attributes_come_with_the_name_of_the_question(site, known):
     assert topic == "attributes/get/response/x7" and body["attributes"] == {"a": 1}
     c.publish("event/report/e9", {"method": "hello", "params": {}})
     assert c.next()[0] == "event/response/e9"
+    site.otad.ok("POST", f"/devices/{key}/commands", {"method": "blink", "params": {}})
+    topic, body = c.next()
+    assert topic == f"command/send/{body['id']}" and body["method"] == "blink"
+    for fits, number in ((True, body["id"]), (False, 2**31 - 1)):
+        c.publish(f"command/reply/{number}", {"method": "blink", "params": {}, "id": number})
+        topic, body = c.next()
+        assert topic == f"command/reply/response/{number}"
+        assert body["error_code"] == (0 if fits else -3)
 
 
 def test_tasks_reach_bare_devices(site, known):

@@ -140,6 +140,7 @@ static void payload(struct sbuf *b, const struct device_command *cmd)
     case COMMAND_ATTRIBUTES:
     case COMMAND_REPORT_RESPONSE:
     case COMMAND_METHOD_RESPONSE:
+    case COMMAND_REPLY_RESPONSE:
         response(b, cmd);
         break;
     }
@@ -160,6 +161,8 @@ static const char *prefix_of(enum command_kind kind)
         return "attributes_response/";
     case COMMAND_METHOD_RESPONSE:
         return "event_response/";
+    case COMMAND_REPLY_RESPONSE:
+        break; /* the protocol has none */
     }
     return NULL;
 }

@@ -158,6 +158,7 @@ static enum topic_as as_of(enum command_kind kind)
     case COMMAND_OFFER:
     case COMMAND_NOTHING:
     case COMMAND_SEND:
+    case COMMAND_REPLY_RESPONSE: /* find() stops before */
         break;
     case COMMAND_PUSH_ATTRIBUTES:
         return AS_ATTRIBUTES_PUSH;
@@ -177,6 +178,8 @@ static const struct type_topic *find(const struct device_command *cmd)
     const char *method = cmd->kind == COMMAND_SEND ? cmd->method : "otaUpgrade";
     const struct type_topic *any = NULL;
 
+    if (cmd->kind == COMMAND_REPLY_RESPONSE)
+        return NULL; /* no topic can be declared for it */
     for (size_t i = 0; cmd->topics && i < cmd->topics->n; i++) {
         const struct type_topic *t = &cmd->topics->list[i];
 

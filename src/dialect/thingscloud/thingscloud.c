@@ -100,6 +100,9 @@ static const char *topic_of(const struct device_command *cmd, struct arena *a)
     case COMMAND_METHOD_RESPONSE:
         return arena_printf(a, "otad/to/%.*s/event/response/%.*s", device_n, device, ref_n,
                             ref ? ref : "");
+    case COMMAND_REPLY_RESPONSE:
+        return arena_printf(a, "otad/to/%.*s/command/reply/response/%.*s", device_n, device, ref_n,
+                            ref ? ref : "");
     }
     return NULL;
 }
@@ -119,6 +122,8 @@ static const char *gateway_topic_of(enum command_kind kind)
         return "attributes/response";
     case COMMAND_METHOD_RESPONSE:
         return "event/response";
+    case COMMAND_REPLY_RESPONSE:
+        break; /* no document has a word for it */
     }
     return NULL;
 }

@@ -260,6 +260,9 @@ static void secrets_come_from_files(void **state)
     assert_int_equal(load_text("[mqtt]\npassword = \"from file\"\n", &c, &f), 0);
     assert_string_equal(c->mqtt_password, "from file");
     conf_free(c);
+    assert_int_equal(load_text("[mqtt]\npassword = \"\"\n", &c, &f), 0);
+    assert_string_equal(c->mqtt_password, "from credential");
+    conf_free(c);
 
     write_secret(token, "tok\r\n");
     setenv("OTAD_ADMIN_TOKEN_FILE", token, 1);

@@ -226,6 +226,16 @@ static void down_one(const char *name, const struct device_command *cmd)
     down_of(&dialect_thingscloud, name, cmd);
 }
 
+static void is_unsupported(const struct dialect *dialect, const struct device_command *cmd)
+{
+    struct arena a;
+    struct dialect_out out;
+
+    arena_init(&a);
+    assert_int_equal(dialect->encode(cmd, &a, &out), E_UNSUPPORTED);
+    arena_done(&a);
+}
+
 #define MD5_TEXT    "481701fa4093499eacd05b57bebc7ffc"
 #define SHA256_TEXT "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
 
@@ -278,6 +288,16 @@ static void test_down(void **state)
     receipt.error_text = "no";
     down_one("event-response-error", &receipt);
 
+    receipt = (struct device_command){.kind = COMMAND_REPLY_RESPONSE,
+                                      .device = STR("D1"),
+                                      .ref = STR("1000"),
+                                      .now_ms = 1700000000000};
+    down_of(&dialect_thingscloud, "reply-response", &receipt);
+    is_unsupported(&dialect_eztcloud, &receipt);
+    is_unsupported(&dialect_mapped, &receipt);
+    receipt.form = FORM_GATEWAY;
+    is_unsupported(&dialect_thingscloud, &receipt);
+
     AUTO(json_free) json_t *params = json_pack("{s:i}", "键", 1);
     struct device_command any = {
         .kind = COMMAND_SEND,
@@ -291,16 +311,6 @@ static void test_down(void **state)
     down_one("command-without-params", &any);
     get.kind = COMMAND_PUSH_ATTRIBUTES;
     down_one("attributes-push", &get);
-}
-
-static void not_of_thingscloud(const struct device_command *cmd)
-{
-    struct arena a;
-    struct dialect_out out;
-
-    arena_init(&a);
-    assert_int_equal(dialect_thingscloud.encode(cmd, &a, &out), E_UNSUPPORTED);
-    arena_done(&a);
 }
 
 /* Every command to a device behind a gateway, in each form. */
@@ -358,7 +368,7 @@ static void test_down_behind(void **state)
             (void)snprintf(name, sizeof(name), "%s-%s", forms[i].name, kinds[k].name);
             down_of(&dialect_eztcloud, name, &cmd);
             if (cmd.n_path > 1)
-                not_of_thingscloud(&cmd);
+                is_unsupported(&dialect_thingscloud, &cmd);
             else
                 down_of(&dialect_thingscloud, name, &cmd);
         }

@@ -85,6 +85,7 @@ static struct device_command command_named(const char *kind, struct offer_file *
                  {"attributes", COMMAND_ATTRIBUTES},
                  {"attributes-response", COMMAND_REPORT_RESPONSE},
                  {"event-response", COMMAND_METHOD_RESPONSE},
+                 {"reply-response", COMMAND_REPLY_RESPONSE},
                  {"reboot", COMMAND_SEND},
                  {"attributes-push", COMMAND_PUSH_ATTRIBUTES}};
     struct device_command cmd = {.device = STR("DU_1"),
