@@ -241,8 +241,10 @@ static void end_transfer(struct transfer *t, CURLcode code,
 static void end_all(struct sender *s, void (*ended)(void *arg, const struct webhook_result *r),
                     void *arg)
 {
-    while (s->first)
-        end_transfer(s->first, CURLE_FAILED_INIT, ended, arg);
+    for (struct transfer *t = s->first, *next; t; t = next) {
+        next = t->next;
+        end_transfer(t, CURLE_FAILED_INIT, ended, arg);
+    }
 }
 
 void sender_run(struct sender *s, void (*ended)(void *arg, const struct webhook_result *r),
