@@ -15,6 +15,7 @@
 #include <cmocka.h>
 
 struct fixture {
+    struct db *writer; /* of the thread that stands for the core */
     char dir[64], db_path[96];
     struct conf conf;
     struct store *store;

@@ -80,10 +80,7 @@ static int run_job(struct fixture *x, struct db *w, struct db_job *job)
 static void *core_main(void *arg)
 {
     struct fixture *x = arg;
-    struct fail f;
-    struct db *w;
-    if (db_open(x->db_path, DB_WRITE, 2000, &w, &f) < 0)
-        abort();
+    struct db *w = x->writer;
     for (;;) {
         pthread_mutex_lock(&x->lock);
         while ((!x->first || x->hold) && !(x->stop && !x->first))
@@ -216,6 +213,8 @@ int fixture_setup(void **state)
     pthread_mutex_init(&x->lock, NULL);
     pthread_cond_init(&x->changed, NULL);
     install(x);
+    /* As in the daemon: the writer is there before anybody reads, and closes last. */
+    assert_int_equal(db_open(x->db_path, DB_WRITE, 2000, &x->writer, &f), 0);
     assert_int_equal(store_open(x->dir, &x->store, &f), 0);
     struct api_env env = {.conf = &x->conf,
                           .db_path = x->db_path,
