@@ -121,8 +121,8 @@ $(OBJ)/test/%.o: test/%.c $(OBJ)/flags | $(GEN)/db_queries.h
 	@mkdir -p $(@D)
 	$(CC) $(CPPFLAGS_ALL) -Itest/lib $(CFLAGS_ALL) -MMD -MP -c -o $@ $<
 .PHONY: unit-build unit
-# The rooms with threads of their own, for SAN=thread.
-TSAN_ROOMS := $(filter loop http db mqtt webhook api core,$(UNIT_ROOMS))
+# The rooms with threads of their own, and the log that they share, for SAN=thread.
+TSAN_ROOMS := $(filter util loop http db mqtt webhook api core,$(UNIT_ROOMS))
 unit-tsan-build: $(TSAN_ROOMS:%=$(OBJ)/unit/%)
 unit-list:
 	@echo $(UNIT_BIN)

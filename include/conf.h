@@ -54,6 +54,7 @@ struct conf {
     int64_t events_keep, events_keep_hours; /* rows at most, and how long */
 
     enum log_level log_level;
+    const char *log_rooms; /* for log_rooms_set; "" = all rooms at log_level */
     bool log_json;
 
     const char *admin_token; /* OTAD_ADMIN_TOKEN or …_FILE only; "" = not given */

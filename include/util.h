@@ -5,6 +5,7 @@
 #pragma once
 
 #include <errno.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdbool.h>
 #include <stddef.h>
@@ -220,21 +221,28 @@ int version_compare(enum version_scheme scheme, const char *a, const char *b);
 
 /* ---- log: one line per call to stderr, logfmt or JSON, with <N> priority under systemd ---- */
 enum log_level { LOG_ERROR, LOG_WARN, LOG_INFO, LOG_DEBUG };
-void log_setup(enum log_level level, bool json);
-bool log_enabled(enum log_level level);
+void log_setup(enum log_level level, bool json); /* all rooms at that level */
+/* Rooms that log at a level of their own: "mqtt=debug, db=warn". E_PROTO with the sentence. */
+int log_rooms_check(const char *text, struct fail *f) MUST_USE;
+void log_rooms_set(const char *text); /* after log_setup; nothing when the check refuses it */
 /* Key-value pairs: name, value, name, value, …, NULL. Values are strings; NULL values are left
- * out. Any thread. Never pass a secret. */
+ * out. A line that the level of its room leaves out is kept in a ring (the last 512, of 200 bytes)
+ * for log_dump; that takes 0.2 us or less, so a debug line may stand where much is done.
+ * Any thread, also in a signal handler. Never pass a secret. */
 void log_write(enum log_level level, const char *room, const char *msg, ...)
     __attribute__((sentinel));
-#define LOG(level, room, ...)                                                                      \
-    do {                                                                                           \
-        if (log_enabled(level))                                                                    \
-            log_write(level, room, __VA_ARGS__, (char *)NULL);                                     \
-    } while (0)
-#define KV(k, v)     (k), (v)
-#define KV_INT(k, v) (k), log_int((char[24]){0}, (int64_t)(v))
-#define KV_RC(rc)    "error", err_str(rc)
-const char *log_int(char buf[24], int64_t v);
+#define LOG(level, room, ...) log_write(level, room, __VA_ARGS__, (char *)NULL)
+#define KV(k, v)              (k), (v)
+#define KV_INT(k, v)          (k), log_int((char[24]){0}, (int64_t)(v))
+#define KV_RC(rc)             "error", err_str(rc)
+const char *log_int(char buf[24], int64_t v); /* decimal; returns buf */
+/* Write what the ring holds, oldest first. Any thread, also in a signal handler. */
+void log_dump(void);
+
+/* From now on abort, assert and faults dump the ring before they end the process. */
+void crash_setup(void);
+/* All signals but those of a crash: the mask of threads that leave signals to the main one. */
+void crash_only(sigset_t *ret);
 
 /* ---- metrics: process-wide, lock-free, from one explicit table in util/metric.c ---- */
 enum metric {

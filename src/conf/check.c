@@ -146,6 +146,8 @@ static int check_rule(const struct item *item, struct arena *a, const char *text
             return 0;
         return fail(f, E_PROTO, "'%.80s' is no name or address of a host, such as mqtt.example.com",
                     text);
+    case RULE_ROOMS:
+        return log_rooms_check(text, f);
     case RULE_SOME:
         return *text ? 0 : fail(f, E_PROTO, "it must not be empty");
     case RULE_ANY:

@@ -16,6 +16,7 @@ enum item_rule {
     RULE_HTTPS_OPT,  /* https:// URL, or empty */
     RULE_MQTT,       /* mqtt:// or mqtts:// URL */
     RULE_HOST_OPT,   /* name or address of a host, or empty */
+    RULE_ROOMS,      /* room=level … */
 };
 
 struct item {

@@ -83,6 +83,9 @@ const struct item conf_items[] = {
 
     {"log", "level", ITEM_LEVEL, RULE_ANY, AT(log_level), "info", 0, 0, false,
      "How much is logged."},
+    STRING("log", "rooms", log_rooms, RULE_ROOMS, "", 0,
+           "Parts of otad that log more or less than that, such as 'mqtt=debug, core=debug, "
+           "http=warn'; the parts are the folders of the source, as in room= of a line."),
     {"log", "format", ITEM_FORMAT, RULE_ANY, AT(log_json), "logfmt", 0, 0, false,
      "How a line is written."},
 

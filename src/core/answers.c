@@ -79,10 +79,10 @@ void turn_answers_send(struct core *c, struct answers *out)
         }
         int rc = mqtt_publish(c->tx, a->topic, a->payload.p, a->payload.n, 1, &mid);
         sent &= rc != E_UNAVAILABLE;
-        if (rc < 0) {
-            LOG(LOG_DEBUG, "core", "answer not sent", KV("topic", a->topic), KV_RC(rc));
+        LOG(LOG_DEBUG, "core", "answer", KV("topic", a->topic), KV_INT("bytes", a->payload.n),
+            KV_RC(rc));
+        if (rc < 0)
             c->unsent = true;
-        }
     }
     /* Asked again, the same answer is given; and not before there is a way out for it. */
     if (!sent)

@@ -150,6 +150,8 @@ void turn_message(struct core *c, const struct mqtt_message *m)
         c->reading = true;
     turn_answers_init(&out, &c->read_arena);
     int rc = turn_run_message(c, c->reader, &c->read_arena, &in, &out);
+    LOG(LOG_DEBUG, "core", "message", KV("topic", m->topic), KV("user", m->user),
+        KV_INT("bytes", m->n), KV_RC(rc));
     if (rc == E_NEEDS_WRITE) {
         enqueue(c, m, device_hash);
     } else if (rc < 0 && rc != E_PROTO) {

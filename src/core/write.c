@@ -70,6 +70,8 @@ static int write_message(struct core *c, struct waiting *w)
     turn_note_refused(c, &out);
     struct answers *all = &c->tx_answers;
     w->check = turn_has_check(&out);
+    LOG(LOG_DEBUG, "core", "message written", KV("topic", w->topic), KV("user", w->user),
+        KV_RC(rc));
     answers_take(all, &out);
     return 0;
 }
@@ -267,6 +269,8 @@ static void finish(struct core *c, int rc)
     c->seen_due = rc == 0 && c->seen_due && device_seen_pending(c->seen) > 0;
     if (rc == 0) {
         int64_t now_us = clock_mono_us();
+        LOG(LOG_DEBUG, "core", "transaction", KV_INT("messages", c->tx_count),
+            KV_INT("wrote", c->tx_wrote), KV_INT("us", now_us - c->tx_began_us));
         turn_answers_send(c, &c->tx_answers);
         for (struct waiting *w = c->tx_messages; w; w = w->next)
             if (w->check)

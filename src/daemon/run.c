@@ -144,7 +144,13 @@ static void on_stop(void *arg, int signo)
     loop_work(d->loop, stop_http, http_stopped, d);
 }
 
-/* What can change without a restart: the log's level and format. The rest is said, not done. */
+static void set_log(const struct conf *conf)
+{
+    log_setup(conf->log_level, conf->log_json);
+    log_rooms_set(conf->log_rooms);
+}
+
+/* What can change without a restart: the log's levels and format. The rest is said, not done. */
 static void on_reload(void *arg, int signo)
 {
     struct daemon *d = arg;
@@ -161,9 +167,7 @@ static void on_reload(void *arg, int signo)
     if (conf_load(d->conf_path, &fresh, &f) < 0) {
         LOG(LOG_ERROR, "daemon", "the configuration stays as it was", KV("why", f.text));
     } else {
-        log_setup(fresh->log_level, fresh->log_json);
-        d->conf->log_level = fresh->log_level;
-        d->conf->log_json = fresh->log_json;
+        set_log(fresh);
         conf_free(fresh);
         LOG(LOG_INFO, "daemon", "log settings reloaded; other settings take a restart");
     }
@@ -256,7 +260,8 @@ int daemon_run(struct conf *conf, const char *conf_path, struct fail *f)
     struct daemon d = {.conf = conf, .conf_path = conf_path, .watchdog_us = notify_watchdog_us()};
     int rc;
 
-    log_setup(conf->log_level, conf->log_json);
+    set_log(conf);
+    crash_setup();
     (void)signal(SIGPIPE, SIG_IGN);
     (void)signal(SIGHUP, SIG_IGN);   /* until there is something to reload */
     (void)prctl(PR_SET_DUMPABLE, 0); /* secrets stay out of core files */

@@ -40,6 +40,7 @@ static int64_t wal_size(const struct db_checkpointer *c)
 /* This thread has no caller to tell: it logs, once per change. */
 static void note(struct db_checkpointer *c, int rc, const char *text)
 {
+    LOG(LOG_DEBUG, "db", "checkpoint", KV_INT("wal_bytes", wal_size(c)), KV_RC(rc));
     if (rc != c->last_rc && rc < 0)
         LOG(LOG_WARN, "db", "checkpoint failed", KV("why", text), KV_RC(rc));
     else if (rc != c->last_rc)
@@ -128,7 +129,7 @@ struct db_checkpointer *db_checkpointer_start(const char *path)
     pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
     pthread_cond_init(&c->stopped, &attr);
     pthread_condattr_destroy(&attr);
-    sigfillset(&all);
+    crash_only(&all);
     pthread_sigmask(SIG_SETMASK, &all, &old); /* signals are for the main thread */
     int rc = pthread_create(&c->thread, NULL, checkpointer_main, c);
     pthread_sigmask(SIG_SETMASK, &old, NULL);

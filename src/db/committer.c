@@ -57,7 +57,7 @@ struct db_committer *db_committer_start(struct db *writer, db_committed_cb cb, v
     c->arg = arg;
     pthread_mutex_init(&c->mutex, NULL);
     pthread_cond_init(&c->given, NULL);
-    sigfillset(&all);
+    crash_only(&all);
     pthread_sigmask(SIG_SETMASK, &all, &old); /* signals are for the main thread */
     int rc = pthread_create(&c->thread, NULL, committer_main, c);
     pthread_sigmask(SIG_SETMASK, &old, NULL);

@@ -126,8 +126,6 @@ int listen_read_file(const char *path, char **ret, struct fail *f)
 PRINTF(2, 0)
 static void on_mhd_log(void *cls UNUSED, const char *fmt, va_list ap)
 {
-    if (!log_enabled(LOG_DEBUG))
-        return;
     char text[256];
     vsnprintf(text, sizeof(text), fmt, ap);
     text[strcspn(text, "\n")] = '\0';

@@ -62,8 +62,12 @@ void http_add_header(struct http_request *r, const char *name, const char *value
     r->headers_end = &h->next;
 }
 
-static void count_status(int status)
+/* The route's pattern stands for the path: that of a download holds a secret. */
+static void note_answer(const struct http_request *r, int status)
 {
+    LOG(LOG_DEBUG, "http", "answer", KV("method", r->method),
+        KV("route", r->hit.route ? r->hit.route->pattern : NULL), KV_INT("status", status),
+        KV_INT("us", clock_mono_us() - r->started_us));
     if (status >= 500)
         metric_add(M_HTTP_REQUESTS_5XX, 1);
     else if (status >= 400)
@@ -141,7 +145,7 @@ void http_reply(struct http_request *r, int status, const char *content_type, co
                 size_t n)
 {
     assert(r->in_handler && r->step != STEP_ANSWERED && r->step != STEP_DRAIN);
-    count_status(status);
+    note_answer(r, status);
     if (r->mid_body && r->listener != LISTEN_TLS) {
         reply_raw(r, status, content_type, body, n);
         return;
@@ -167,7 +171,7 @@ void http_reply(struct http_request *r, int status, const char *content_type, co
 
 void reply_fd(struct http_request *r, int status, int fd, uint64_t first, uint64_t count)
 {
-    count_status(status);
+    note_answer(r, status);
     struct MHD_Response *resp = MHD_create_response_from_fd_at_offset64(count, fd, first);
     if (!resp) {
         close(fd);
@@ -183,7 +187,7 @@ void reply_fd(struct http_request *r, int status, int fd, uint64_t first, uint64
 
 void reply_stream(struct http_request *r, int status, struct MHD_Response *resp)
 {
-    count_status(status);
+    note_answer(r, status);
     dress(r, resp);
     reply_queue(r, status, resp);
 }

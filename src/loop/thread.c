@@ -34,7 +34,7 @@ struct loop_thread *loop_thread_start(const char *name, void (*fn)(void *arg), v
     pthread_attr_init(&attr);
     pthread_attr_setstacksize(&attr, STACK_BYTES);
     sigset_t all, before;
-    sigfillset(&all);
+    crash_only(&all);
     pthread_sigmask(SIG_SETMASK, &all, &before); /* a thread starts with its maker's mask */
     int rc = pthread_create(&t->id, &attr, thread_main, t);
     pthread_sigmask(SIG_SETMASK, &before, NULL);

@@ -89,6 +89,9 @@ void session_wind_up(struct mqtt *m)
         m->attempts = 0;
     uint64_t wait_ms = m->again ? BACKOFF_MIN : backoff_ms(m);
     m->attempts += !m->again;
+    LOG(LOG_DEBUG, "mqtt", "session ended",
+        KV("session", m->filter_count > 0 ? "taking" : "sending"), KV("why", m->why),
+        KV_INT("retry_ms", wait_ms));
     if (m->taken_over)
         LOG(LOG_ERROR, "mqtt", "another client has our client id; is a second otad running?",
             KV("broker", m->host), KV_INT("retry_s", wait_ms / 1000));
@@ -163,6 +166,8 @@ static void start(struct mqtt *m)
     m->held = m->paused;
     if (m->held)
         return;
+    LOG(LOG_DEBUG, "mqtt", "connecting", KV("session", m->filter_count > 0 ? "taking" : "sending"),
+        KV("host", m->host), KV_INT("port", m->port), KV_INT("attempts", m->attempts));
     traffic_reset(m);
     m->lib_error[0] = '\0';
     if (m->tls) /* it formats a line for each packet, hence only while connecting */
@@ -208,6 +213,8 @@ void session_start_tick(struct mqtt *m)
 
 void session_tell_up(struct mqtt *m)
 {
+    LOG(LOG_DEBUG, "mqtt", "session is up",
+        KV("session", m->filter_count > 0 ? "taking" : "sending"));
     m->tell_up = false;
     m->up_since_us = clock_mono_us();
     m->lib_error[0] = '\0';

@@ -273,6 +273,9 @@ int update_history_add(struct db *w, int64_t id, int64_t now, const char *from, 
 {
     AUTO(db_reset) struct db_stmt *q = db_use(w, Q_UPDATE_HISTORY_ADD);
 
+    LOG(LOG_DEBUG, "update", "state", KV_INT("update", id), KV("from", from), KV("to", to),
+        KV("cause", cause));
+
     db_bind_int(q, 1, id);
     db_bind_int(q, 2, now);
     db_bind_text(q, 3, from);

@@ -1,27 +1,112 @@
 /*
  * Log: one line per call, one write(2) per line, to stderr. Under systemd (JOURNAL_STREAM is set)
  * a line starts with "<priority>" and carries no time, as the journal adds its own; elsewhere it
- * starts with the time. Lines are at most 4 KiB (what a pipe takes in one piece); longer values
- * are cut. Level and format are set once at start, and the level again at a reload.
+ * starts with the time. A line that the level of its room leaves out goes to the ring, from which
+ * it comes out when the process dies. Levels and format are set at start, and again at a reload.
  */
-#include "util.h"
+#include "log_line.h"
 
 #include <stdatomic.h>
-#include <stdio.h>
-#include <unistd.h>
 
-#define LINE_MAX_BYTES 4096
-#define LINE_RESERVE   8 /* for what closes a cut line: an ellipsis, quotes, a brace, the newline */
+/* The rooms as src/ has them: each may have a level of its own. */
+static const char *const rooms[] = {
+    "util",    "crypto", "json",     "conf",    "loop",   "db",     "store",
+    "audit",   "event",  "campaign", "catalog", "device", "update", "task",
+    "dialect", "mqtt",   "http",     "webhook", "api",    "core",   "daemon",
+};
+#define NO_LEVEL (-1)
 
 static struct {
-    _Atomic int level;
+    _Atomic int level, room_level[ARRAY_LEN(rooms)]; /* of a room: NO_LEVEL or its own */
+    _Atomic bool mixed;                              /* some room has one */
     _Atomic bool json, journal;
-} g = {LOG_INFO, false, false};
+} g = {.level = LOG_INFO};
 
-struct line {
-    size_t n;
-    char text[LINE_MAX_BYTES];
-};
+static int room_index(const char *name, size_t n)
+{
+    for (size_t i = 0; i < ARRAY_LEN(rooms); i++)
+        if (strlen(rooms[i]) == n && memcmp(rooms[i], name, n) == 0)
+            return (int)i;
+    return -1;
+}
+
+static const char *nearest_room(const char *name)
+{
+    const char *nearest = "";
+    unsigned best = ~0u;
+    for (size_t i = 0; i < ARRAY_LEN(rooms); i++) {
+        unsigned d = str_distance(name, rooms[i]);
+        if (d < best) {
+            best = d;
+            nearest = rooms[i];
+        }
+    }
+    return nearest;
+}
+
+static int level_of(const char *name)
+{
+    for (int i = LOG_ERROR; i <= LOG_DEBUG; i++)
+        if (strcmp(log_level_names[i], name) == 0)
+            return i;
+    return NO_LEVEL;
+}
+
+/* One "room=level". */
+static int parse_room(const char *text, size_t n, int levels[ARRAY_LEN(rooms)], struct fail *f)
+{
+    char word[64], *value;
+    if (n >= sizeof(word))
+        return fail(f, E_PROTO, "'%.40s…' is no room=level, such as mqtt=debug", text);
+    memcpy(word, text, n);
+    word[n] = '\0';
+    value = strchr(word, '=');
+    if (!value)
+        return fail(f, E_PROTO, "'%s' is no room=level, such as mqtt=debug", word);
+    *value++ = '\0';
+    int index = room_index(word, strlen(word)), level = level_of(value);
+    if (index < 0)
+        return fail(f, E_PROTO, "'%s' is no room; the nearest is %s", word, nearest_room(word));
+    if (level == NO_LEVEL)
+        return fail(f, E_PROTO, "%s: '%s' is not one of error|warn|info|debug", word, value);
+    if (levels[index] != NO_LEVEL)
+        return fail(f, E_PROTO, "%s stands twice; keep one of them", word);
+    levels[index] = level;
+    return 0;
+}
+
+static int parse_rooms(const char *text, int levels[ARRAY_LEN(rooms)], struct fail *f)
+{
+    for (size_t i = 0; i < ARRAY_LEN(rooms); i++)
+        levels[i] = NO_LEVEL;
+    for (const char *p = text; *p;) {
+        size_t n = strcspn(p, " ,");
+        int rc = n > 0 ? parse_room(p, n, levels, f) : 0;
+        if (rc < 0)
+            return rc;
+        p += n + (p[n] != '\0');
+    }
+    return 0;
+}
+
+int log_rooms_check(const char *text, struct fail *f)
+{
+    int levels[ARRAY_LEN(rooms)];
+    return parse_rooms(text, levels, f);
+}
+
+void log_rooms_set(const char *text)
+{
+    int levels[ARRAY_LEN(rooms)];
+    bool mixed = false;
+    if (parse_rooms(text, levels, NULL) < 0)
+        return;
+    for (size_t i = 0; i < ARRAY_LEN(rooms); i++) {
+        atomic_store(&g.room_level[i], levels[i]);
+        mixed |= levels[i] != NO_LEVEL;
+    }
+    atomic_store(&g.mixed, mixed);
+}
 
 void log_setup(enum log_level level, bool json)
 {
@@ -29,155 +114,74 @@ void log_setup(enum log_level level, bool json)
     atomic_store(&g.level, (int)level);
     atomic_store(&g.json, json);
     atomic_store(&g.journal, stream && *stream);
+    log_rooms_set("");
 }
 
-bool log_enabled(enum log_level level)
+static bool is_printed(enum log_level level, const char *room)
 {
-    return (int)level <= atomic_load_explicit(&g.level, memory_order_relaxed);
+    int bound = atomic_load_explicit(&g.level, memory_order_relaxed);
+    if (atomic_load_explicit(&g.mixed, memory_order_relaxed)) {
+        int index = room_index(room, strlen(room));
+        int own =
+            index < 0 ? NO_LEVEL : atomic_load_explicit(&g.room_level[index], memory_order_relaxed);
+        bound = own == NO_LEVEL ? bound : own;
+    }
+    return (int)level <= bound;
 }
 
 const char *log_int(char buf[24], int64_t v)
 {
-    (void)snprintf(buf, 24, "%lld", (long long)v);
-    return buf;
-}
-
-static bool put(struct line *l, const char *p, size_t n)
-{
-    if (l->n + n > sizeof(l->text) - LINE_RESERVE)
-        return false;
-    memcpy(l->text + l->n, p, n);
-    l->n += n;
-    return true;
-}
-
-static bool put_str(struct line *l, const char *s)
-{
-    return put(l, s, strlen(s));
-}
-
-/* Without looking at the reserve: only for what closes a line. */
-static void put_end(struct line *l, const char *s)
-{
-    size_t n = strlen(s);
-    if (n <= sizeof(l->text) - l->n) {
-        memcpy(l->text + l->n, s, n);
-        l->n += n;
-    }
-}
-
-static bool put_escaped(struct line *l, unsigned char c)
-{
-    char text[8];
-    switch (c) {
-    case '"':
-        return put(l, "\\\"", 2);
-    case '\\':
-        return put(l, "\\\\", 2);
-    case '\n':
-        return put(l, "\\n", 2);
-    case '\r':
-        return put(l, "\\r", 2);
-    case '\t':
-        return put(l, "\\t", 2);
-    default:
-        (void)snprintf(text, sizeof(text), "\\u%04x", c);
-        return put(l, text, 6);
-    }
-}
-
-/* A quoted value; cut at the border of a character when the line is full. */
-static bool put_quoted(struct line *l, const char *s)
-{
-    bool fits = put(l, "\"", 1);
-    for (const char *p = s; *p && fits;) {
-        unsigned char c = (unsigned char)*p;
-        size_t n = str_utf8(p, strnlen(p, 4));
-        if (n == 0)
-            fits = put_str(l, "\xef\xbf\xbd"); /* a byte of no encoding */
-        else if (c == '"' || c == '\\' || c < 0x20 || c == 0x7f)
-            fits = put_escaped(l, c);
-        else
-            fits = put(l, p, n);
-        p += n ? n : 1;
-    }
-    if (!fits)
-        put_end(l, "\xe2\x80\xa6");
-    put_end(l, "\"");
-    return fits;
-}
-
-static bool is_bare(const char *s)
-{
-    size_t n = strlen(s);
-    return n > 0 && n < 256 && str_is_text(s, n) && strpbrk(s, " =\"\\") == NULL;
-}
-
-static bool put_pair(struct line *l, bool json, const char *key, const char *value)
-{
-    size_t before = l->n;
-    if (json) {
-        char last = l->n > 0 ? l->text[l->n - 1] : '\0';
-        if ((last == '{' || put(l, ",", 1)) && put(l, "\"", 1) && put_str(l, key) &&
-            put(l, "\":", 2) && l->n < sizeof(l->text) - LINE_RESERVE - 8)
-            return put_quoted(l, value);
-    } else {
-        char last = l->n > 0 ? l->text[l->n - 1] : ' ';
-        if ((last == ' ' || last == '>' || put(l, " ", 1)) && put_str(l, key) && put(l, "=", 1) &&
-            l->n < sizeof(l->text) - LINE_RESERVE - 8) {
-            if (is_bare(value) && put_str(l, value))
-                return true;
-            return put_quoted(l, value);
-        }
-    }
-    l->n = before; /* no room even for the name */
-    return false;
-}
-
-static void emit(struct line *l)
-{
-    const char *p = l->text;
-    while (l->n > 0) {
-        ssize_t n = write(STDERR_FILENO, p, l->n);
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n <= 0)
-            return; /* nowhere to say so */
-        p += n;
-        l->n -= (size_t)n;
-    }
+    char text[24], *p = text + sizeof(text) - 1;
+    uint64_t u = v < 0 ? -(uint64_t)v : (uint64_t)v;
+    *p = '\0';
+    do
+        *--p = (char)('0' + u % 10);
+    while ((u /= 10) > 0);
+    if (v < 0)
+        *--p = '-';
+    return memcpy(buf, p, (size_t)(text + sizeof(text) - p));
 }
 
 void log_write(enum log_level level, const char *room, const char *msg, ...)
 {
-    static const char *const names[] = {"error", "warn", "info", "debug"};
-    static const char *const priorities[] = {"<3>", "<4>", "<6>", "<7>"};
-    bool json = atomic_load_explicit(&g.json, memory_order_relaxed);
     int saved = errno;
     struct line l;
-    char time[TIME_TEXT_MAX];
-
-    l.n = 0;
-    bool journal = atomic_load_explicit(&g.journal, memory_order_relaxed);
-    if (journal)
-        put_str(&l, priorities[level]);
-    if (json)
-        put(&l, "{", 1);
-    if (!journal)
-        put_pair(&l, json, "time", time_text(clock_now_ms(), time));
-    put_pair(&l, json, "level", names[level]);
-    put_pair(&l, json, "room", room);
-    put_pair(&l, json, "msg", msg);
-
     va_list ap;
+
     va_start(ap, msg);
-    for (const char *key; (key = va_arg(ap, const char *)) != NULL;) {
-        const char *value = va_arg(ap, const char *);
-        if (value && !put_pair(&l, json, key, value))
-            break;
+    if (!is_printed(level, room)) {
+        ring_add(level, room, msg, ap);
+    } else {
+        bool journal = atomic_load_explicit(&g.journal, memory_order_relaxed);
+        line_begin(&l, atomic_load_explicit(&g.json, memory_order_relaxed), journal, level,
+                   journal ? 0 : clock_now_ms());
+        line_pair(&l, "room", room);
+        line_pair(&l, "msg", msg);
+        for (const char *key; (key = va_arg(ap, const char *)) != NULL;) {
+            const char *value = va_arg(ap, const char *);
+            if (value && !line_pair(&l, key, value))
+                break;
+        }
+        line_emit(&l);
     }
     va_end(ap);
-    put_end(&l, json ? "}\n" : "\n");
-    emit(&l);
     errno = saved;
+}
+
+void log_write_kept(enum log_level level, int64_t at_ms, const char *text, size_t n)
+{
+    const char *end = text + n, *key = "room";
+    struct line l;
+
+    line_begin(&l, atomic_load_explicit(&g.json, memory_order_relaxed),
+               atomic_load_explicit(&g.journal, memory_order_relaxed), level, at_ms);
+    for (int i = 0; text < end && line_pair(&l, key, text); i++) {
+        text += strlen(text) + 1;
+        key = "msg";
+        if (i == 0)
+            continue;
+        key = text;
+        text += strlen(text) + 1;
+    }
+    line_emit(&l);
 }

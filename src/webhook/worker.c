@@ -151,6 +151,8 @@ static void give_job(struct webhook_worker *k, bool fan_out)
 static void on_ended(void *arg, const struct webhook_result *r)
 {
     struct webhook_worker *k = arg;
+    LOG(LOG_DEBUG, "webhook", "attempt ended", KV_INT("webhook", r->webhook_id),
+        KV_INT("delivery", r->delivery_id), KV_INT("status", r->status), KV("why", r->error));
     k->results[k->n_results++] = *r; /* room for each that is under way: see may_send */
 }
 

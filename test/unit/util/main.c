@@ -4,5 +4,5 @@
 int main(void)
 {
     return test_basics() + test_text() + test_map() + test_time() + test_zone() + test_version() +
-           test_log() + test_metric();
+           test_log() + test_ring() + test_metric();
 }

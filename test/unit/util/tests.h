@@ -25,4 +25,5 @@ int test_time(void);
 int test_zone(void);
 int test_version(void);
 int test_log(void);
+int test_ring(void);
 int test_metric(void);
