@@ -18,7 +18,8 @@ struct core_options {
     const char *db_path;
     struct catalog_cell *catalog;
     uint8_t link_key[32];
-    /* The watchdog: called from the loop after each turn, and at least every second. */
+    /* The watchdog: called from the loop at the end of each transaction and, while there is none,
+     * at least every second. */
     void (*alive)(void *arg);
     /* Something was committed: there may be events. The loop's thread. May be NULL. */
     void (*committed)(void *arg);

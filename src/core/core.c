@@ -169,8 +169,8 @@ static void on_tick(void *arg)
     turn_write(c);
     mqtt_flush(c->tx);
     turn_intake(c);
-    if (c->alive)
-        c->alive(c->alive_arg);
+    if (!c->open && !c->committing) /* else the transaction's end is the sign of life */
+        turn_alive(c);
     if (c->stopping)
         stop_step(c);
 }

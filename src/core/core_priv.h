@@ -292,6 +292,7 @@ void turn_batch_end(struct core *c);
 /* write.c */
 void turn_write(struct core *c);     /* start or go on with a transaction if there is need */
 void turn_committed(struct core *c); /* the committer gave word */
+void turn_alive(struct core *c);     /* a sign of life for the watchdog */
 void turn_reload(struct core *c);    /* the snapshot of the catalog, from the database */
 void turn_forget(struct core *c);    /* the messages that wait: nothing of them was acknowledged */
 /* intake.c */

@@ -252,12 +252,19 @@ static void give_messages_back(struct core *c)
     mqtt_drop(c->rx, "the database could not commit");
 }
 
+void turn_alive(struct core *c)
+{
+    if (c->alive)
+        c->alive(c->alive_arg);
+}
+
 /* The transaction ended: rc 0 committed, else lost. */
 static void finish(struct core *c, int rc)
 {
     struct db_job *job = c->tx_jobs, *next;
 
     c->committing = c->open = false;
+    turn_alive(c);
     if (rc == 0 && c->tx_catalog)
         turn_reload(c);
     if (c->tx_seen)

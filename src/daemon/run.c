@@ -93,7 +93,7 @@ static int prepare_store(struct daemon *d, struct fail *f)
     return rc < 0 ? fail(f, rc, "sweeping %s/blobs: %s", d->conf->data_dir, err_str(rc)) : 0;
 }
 
-static void on_alive(void *arg) /* from the core's turn: a core that hangs stops feeding */
+static void on_alive(void *arg) /* from the core's turn: a core or a commit that hangs feeds not */
 {
     struct daemon *d = arg;
     int64_t now = clock_mono_us();

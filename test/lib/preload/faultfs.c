@@ -10,6 +10,7 @@
  * of it is read). Without the file, or with an empty one, everything works as usual.
  *
  *   sync_delay_us=8000   every fsync and fdatasync takes that much longer
+ *   sync_block           no fsync or fdatasync ends before that word is taken back
  *   sync_eio             every fsync and fdatasync fails with EIO
  *   wal_enospc           every write to a file ending in -wal fails with ENOSPC
  *   write_enospc=TEXT    the same for files with TEXT in their path
@@ -40,7 +41,7 @@
 
 struct faults {
     long sync_delay_us, kill_before, kill_after;
-    bool sync_eio, wal_enospc;
+    bool sync_block, sync_eio, wal_enospc;
     char enospc[128];
 };
 
@@ -57,7 +58,9 @@ static void parse_word(struct faults *f, const char *word)
 {
     static const char ENOSPC_WORD[] = "write_enospc=";
 
-    if (strcmp(word, "sync_eio") == 0)
+    if (strcmp(word, "sync_block") == 0)
+        f->sync_block = true;
+    else if (strcmp(word, "sync_eio") == 0)
         f->sync_eio = true;
     else if (strcmp(word, "wal_enospc") == 0)
         f->wal_enospc = true;
@@ -215,6 +218,8 @@ static int sync_with_faults(int fd, int (*real)(int))
     if (n && n == f.kill_before)
         kill(getpid(), SIGKILL);
     delay(f.sync_delay_us);
+    for (; f.sync_block; f = faults_now())
+        delay(10000);
     if (f.sync_eio) {
         errno = EIO;
         return -1;
