@@ -107,6 +107,12 @@ struct mqtt {
 void client_enter(struct mqtt *m);
 void client_leave(struct mqtt *m); /* m may be gone afterwards */
 
+/* ---- backoff.c ---- */
+#define BACKOFF_MIN ((uint64_t)50) /* ms: full jitter may come out as nothing */
+#define BACKOFF_MAX ((uint64_t)60000)
+/* After so many connections in a row that did not last; random: any number. */
+uint64_t session_backoff_ms(unsigned attempts, uint64_t random);
+
 /* ---- session.c ---- */
 void session_hooks(struct mosquitto *lib);
 void session_on_timer(void *arg);

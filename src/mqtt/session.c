@@ -15,12 +15,9 @@
 #include <stdio.h>
 #include <sys/socket.h>
 
-#define HANDSHAKE_MS  30000
-#define BACKOFF_MIN   ((uint64_t)50) /* ms: full jitter may come out as nothing */
-#define BACKOFF_FIRST ((uint64_t)1000)
-#define BACKOFF_MAX   ((uint64_t)60000)
-#define SUSPECT_MS    250
-#define LASTING_US    (30 * (int64_t)1000000) /* up for this long: the next loss starts afresh */
+#define HANDSHAKE_MS 30000
+#define SUSPECT_MS   250
+#define LASTING_US   (30 * (int64_t)1000000) /* up for this long: the next loss starts afresh */
 
 /* The library sets TLS up at the first use, unlocked. */
 static struct {
@@ -71,14 +68,11 @@ static void cut(struct mqtt *m)
     m->in_lib = false;
 }
 
-static uint64_t backoff_ms(const struct mqtt *m)
+static uint64_t wait_ms_of(const struct mqtt *m)
 {
-    if (m->taken_over)
-        return BACKOFF_MAX;
-    uint64_t cap = BACKOFF_MAX;
-    if (m->attempts < 6)
-        cap = BACKOFF_FIRST << m->attempts;
-    return BACKOFF_MIN + rand_u64() % (cap - BACKOFF_MIN + 1);
+    if (m->again)
+        return BACKOFF_MIN;
+    return m->taken_over ? BACKOFF_MAX : session_backoff_ms(m->attempts, rand_u64());
 }
 
 void session_wind_up(struct mqtt *m)
@@ -87,7 +81,7 @@ void session_wind_up(struct mqtt *m)
     cut(m);
     if (m->phase == PHASE_UP && clock_mono_us() - m->up_since_us > LASTING_US)
         m->attempts = 0;
-    uint64_t wait_ms = m->again ? BACKOFF_MIN : backoff_ms(m);
+    uint64_t wait_ms = wait_ms_of(m);
     m->attempts += !m->again;
     LOG(LOG_DEBUG, "mqtt", "session ended",
         KV("session", m->filter_count > 0 ? "taking" : "sending"), KV("why", m->why),

@@ -159,6 +159,8 @@ int main(void)
     failed += _cmocka_run_group_tests("mqtt: ack", ack_tests, ack_test_count, NULL, NULL);
     failed += _cmocka_run_group_tests("mqtt: flow", flow_tests, flow_test_count, NULL, NULL);
     failed += _cmocka_run_group_tests("mqtt: filters", filter_tests, filter_test_count, NULL, NULL);
+    failed +=
+        _cmocka_run_group_tests("mqtt: back-off", backoff_tests, backoff_test_count, NULL, NULL);
     failed += _cmocka_run_group_tests("mqtt: TLS", tls_tests, tls_test_count, NULL, NULL);
     mqtt_cleanup();
     return failed;

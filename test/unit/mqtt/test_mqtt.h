@@ -52,3 +52,5 @@ extern const struct CMUnitTest ack_tests[], connect_tests[], flow_tests[], tls_t
 extern const size_t ack_test_count, connect_test_count, flow_test_count, tls_test_count;
 extern const struct CMUnitTest filter_tests[]; /* test_filters.c */
 extern const size_t filter_test_count;
+extern const struct CMUnitTest backoff_tests[]; /* test_backoff.c */
+extern const size_t backoff_test_count;
