@@ -32,6 +32,7 @@ void audit_line(struct sbuf *out, const struct audit *a);
 /* Newest first; before 0 = from the newest. */
 int audit_list(struct db *db, int64_t project_id, int64_t before, int limit,
                int (*row)(void *arg, const struct audit *a), void *arg) MUST_USE;
+int64_t audit_count(struct db *db, int64_t project_id); /* or an error, below 0 */
 /* Oldest first; project_id 0 = of all. */
 int audit_walk(struct db *db, int64_t project_id, int64_t after, int limit,
                int (*row)(void *arg, const struct audit *a), void *arg) MUST_USE;

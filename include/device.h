@@ -157,6 +157,7 @@ int device_down_by_id(struct db *db, int64_t device_id, int64_t id, struct arena
                       struct device_down *ret) MUST_USE; /* device_id 0 = any */
 int device_down_list(struct db *db, int64_t device_id, int64_t after, int limit,
                      int (*row)(void *arg, const struct device_down *m), void *arg) MUST_USE;
+int64_t device_down_count(struct db *db, int64_t device_id); /* or an error, below 0 */
 /* Ids of what is due, the longest first; returns how many. */
 int device_down_due(struct db *db, int64_t now, int64_t *ret, int cap) MUST_USE;
 /* The next moment at which something is due; E_NOTFOUND. */

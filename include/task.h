@@ -99,6 +99,7 @@ int task_run_by_id(struct db *db, int64_t task_id, int64_t id, struct arena *a,
                    struct task_run *ret) MUST_USE;
 int task_run_list(struct db *db, int64_t task_id, int64_t before, int limit,
                   int (*row)(void *arg, const struct task_run *r), void *arg) MUST_USE;
+int64_t task_run_list_count(struct db *db, int64_t task_id); /* or an error, below 0 */
 int task_run_counts(struct db *db, int64_t run_id,
                     int (*row)(void *arg, const char *result, const char *reason, int64_t n),
                     void *arg) MUST_USE;
@@ -109,6 +110,7 @@ struct task_run_device {
 /* Ascending by device. result NULL = any. */
 int task_run_devices(struct db *db, int64_t run_id, const char *result, int64_t after, int limit,
                      int (*row)(void *arg, const struct task_run_device *d), void *arg) MUST_USE;
+int64_t task_run_devices_count(struct db *db, int64_t run_id, const char *result); /* or an error */
 
 /* ---- what is not needed any more ---- */
 struct task_keep {

@@ -39,6 +39,7 @@ int webhook_by_id(struct db *db, int64_t project_id, int64_t id, struct arena *a
                   struct webhook *ret) MUST_USE;
 int webhook_list(struct db *db, int64_t project_id, int64_t after, int limit,
                  int (*row)(void *arg, const struct webhook *h), void *arg) MUST_USE;
+int64_t webhook_count(struct db *db, int64_t project_id); /* or an error, below 0 */
 
 struct webhook_delivery {
     int64_t id, attempts, status;                  /* status: of the last answer; 0 = none came */
@@ -48,6 +49,7 @@ struct webhook_delivery {
 /* Newest first; before 0 = from the newest. */
 int webhook_deliveries(struct db *db, int64_t webhook_id, int64_t before, int limit,
                        int (*row)(void *arg, const struct webhook_delivery *d), void *arg) MUST_USE;
+int64_t webhook_delivery_count(struct db *db, int64_t webhook_id); /* or an error, below 0 */
 /* A message webhook.test, sent as any other. */
 int webhook_test(struct db *w, int64_t webhook_id, int64_t now, int64_t *ret_delivery) MUST_USE;
 

@@ -24,6 +24,10 @@ SELECT a.id, a.at, a.project_id, a.project, a.token_id, a.who, a.address, a.requ
   a.object, a.fields, a.before, a.after, a.hash, (SELECT p.hash FROM audit p WHERE p.id = a.id - 1)
 FROM audit a WHERE a.project_id = $1 AND a.id < $2 ORDER BY a.id DESC LIMIT $3;
 
+-- name: audit_count :one reader
+-- in: project_id int    out: count int
+SELECT count(*) FROM audit WHERE project_id = $1;
+
 -- name: audit_walk_project :many reader
 -- in: project_id int, after int, limit int; oldest first    out: as audit_list
 SELECT a.id, a.at, a.project_id, a.project, a.token_id, a.who, a.address, a.request_id, a.action,

@@ -356,6 +356,10 @@ SELECT id, device_id, message_id, method, params, app_id, state, reply, attempts
 FROM device_down INDEXED BY device_down_device
 WHERE device_id = $1 AND id > $2 ORDER BY id LIMIT $3;
 
+-- name: device_down_count :one reader
+-- in: device_id int    out: count int
+SELECT count(*) FROM device_down INDEXED BY device_down_device WHERE device_id = $1;
+
 -- name: device_down_by_message :one reader
 -- in: device_id int, message_id int    out: device_down
 SELECT id, device_id, message_id, method, params, app_id, state, reply, attempts, next_at, expires_at,

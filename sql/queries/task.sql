@@ -190,6 +190,10 @@ FROM task_run WHERE id = $1 AND task_id = $2 AND gone = 0;
 SELECT id, task_id, cause, state, reason, due_at, started_at, ended_at
 FROM task_run WHERE task_id = $1 AND id < $2 AND gone = 0 ORDER BY id DESC LIMIT $3;
 
+-- name: task_run_list_count :one reader
+-- in: task_id int    out: count int
+SELECT count(*) FROM task_run WHERE task_id = $1 AND gone = 0;
+
 -- name: task_run_counts :many reader
 -- in: run_id int    out: result text, reason text, n int
 SELECT result, reason, n FROM task_run_count WHERE run_id = $1 AND n > 0 ORDER BY result, reason;
@@ -216,6 +220,11 @@ WHERE run_id = $1 AND device_id = $2;
 -- name: task_run_device_by_message :one reader
 -- in: device_id int, message_id int    out: run_id int, at int
 SELECT run_id, at FROM task_run_device WHERE device_id = $1 AND message_id = $2;
+
+-- name: task_run_devices_count :one reader
+-- in: run_id int, result text (NULL = any)    out: count int
+SELECT count(*) FROM task_run_device l JOIN device d ON d.id = l.device_id
+WHERE l.run_id = $1 AND ($2 IS NULL OR l.result = $2);
 
 -- name: task_run_devices :many reader
 -- in: run_id int, after int, limit int, result text (NULL = any)

@@ -90,6 +90,10 @@ WHERE webhook_id = $1 AND ended_at IS NULL AND next_at <= $2 ORDER BY next_at LI
 SELECT id, message_id, type, state, attempts, status, error, created_at, next_at, ended_at
 FROM webhook_delivery WHERE webhook_id = $1 AND id < $2 ORDER BY id DESC LIMIT $3;
 
+-- name: webhook_delivery_count :one reader
+-- in: webhook_id int    out: count int
+SELECT count(*) FROM webhook_delivery WHERE webhook_id = $1;
+
 -- name: webhook_delivery_expire :exec writer
 -- in: webhook_id int, keep int, limit int: what has ended, beyond the newest `keep`
 DELETE FROM webhook_delivery WHERE ended_at IS NOT NULL AND id IN (

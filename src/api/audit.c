@@ -102,7 +102,7 @@ static void handle_list(struct http_request *r, void *arg)
     if (list_begin(r, &l) < 0)
         return;
     int rc = audit_list(c->db, c->who.project_id, l.after, l.limit + 1, list_one, &l);
-    list_end(&l, rc, -1);
+    list_end(&l, rc, list_wants_total(&l) ? audit_count(c->db, c->who.project_id) : -1);
 }
 
 enum { EXPORT_ROWS = 100, EXPORT_BYTES = 64 * 1024 };
@@ -160,7 +160,7 @@ static void handle_export(struct http_request *r, void *arg)
 
 static const struct op op_list = {.summary = "What operators did, newest first",
                                   .out = &audit_table,
-                                  .query = "limit|after",
+                                  .query = LIST_QUERY,
                                   .status = 200,
                                   .list = true};
 static const struct op op_export = {

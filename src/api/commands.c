@@ -90,7 +90,7 @@ static void handle_list(struct http_request *r, void *arg)
     if (find_device(r, &d) < 0 || list_begin(r, &l) < 0)
         return;
     int rc = device_down_list(c->db, d.id, l.after, l.limit + 1, list_one, &l);
-    list_end(&l, rc, -1);
+    list_end(&l, rc, list_wants_total(&l) ? device_down_count(c->db, d.id) : -1);
 }
 
 static void handle_get(struct http_request *r, void *arg)
@@ -273,7 +273,7 @@ static void handle_attributes(struct http_request *r, void *arg)
 static const struct op op_list = {
     .summary = "Commands and attributes that were asked for, of the last day",
     .out = &command_table,
-    .query = "limit|after",
+    .query = LIST_QUERY,
     .status = 200,
     .list = true};
 static const struct op op_get = {

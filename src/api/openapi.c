@@ -80,6 +80,16 @@ static void add_query(json_t *list, const char *words)
     }
 }
 
+/* write_if_match and write_idempotent look at these. */
+static void add_headers(json_t *list, const struct http_route *route)
+{
+    bool changes = (route->flags & ROUTE_SCOPE) > SCOPE_VIEWER;
+    if (changes && strcmp(route->method, "POST") == 0)
+        json_array_append_new(list, parameter("Idempotency-Key", "header", false, "string"));
+    if (strcmp(route->method, "PATCH") == 0 || strcmp(route->method, "DELETE") == 0)
+        json_array_append_new(list, parameter("If-Match", "header", false, "string"));
+}
+
 static json_t *request_body(const struct op *op)
 {
     json_t *body = json_object();
@@ -165,6 +175,7 @@ static json_t *operation(const struct http_route *route, json_t *params)
     json_t *o = json_object();
 
     add_query(params, op->query);
+    add_headers(params, route);
     set(o, "summary", json_string(op->summary));
     if (json_array_size(params))
         json_object_set(o, "parameters", params);

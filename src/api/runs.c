@@ -134,7 +134,7 @@ static void handle_list(struct http_request *r, void *arg)
     if (find_task(r, &t) < 0 || list_begin(r, &p.l) < 0)
         return;
     int rc = task_run_list(c->db, t.id, p.l.after, p.l.limit + 1, list_one, &p);
-    list_end(&p.l, rc, -1);
+    list_end(&p.l, rc, list_wants_total(&p.l) ? task_run_list_count(c->db, t.id) : -1);
 }
 
 static void handle_get(struct http_request *r, void *arg)
@@ -188,9 +188,9 @@ static void handle_devices(struct http_request *r, void *arg)
     (void)arg;
     if (find_run(r, &run) < 0 || list_begin(r, &l) < 0)
         return;
-    int rc = task_run_devices(c->db, run.id, http_query(r, "result"), l.after, l.limit + 1,
-                              device_one, &l);
-    list_end(&l, rc, -1);
+    const char *result = http_query(r, "result");
+    int rc = task_run_devices(c->db, run.id, result, l.after, l.limit + 1, device_one, &l);
+    list_end(&l, rc, list_wants_total(&l) ? task_run_devices_count(c->db, run.id, result) : -1);
 }
 
 /* ---- by hand ---- */
@@ -265,14 +265,14 @@ static const struct op op_run = {.summary = "Run a task by hand, on all its targ
                                  .status = 202};
 static const struct op op_list = {.summary = "Runs of a task, newest first",
                                   .out = &run_table,
-                                  .query = "limit|after",
+                                  .query = LIST_QUERY,
                                   .status = 200,
                                   .list = true};
 static const struct op op_get = {
     .summary = "One run with its counts", .out = &run_table, .status = 200};
 static const struct op op_devices = {.summary = "What became of each device of a run",
                                      .out = &run_device_table,
-                                     .query = "limit|after|result",
+                                     .query = LIST_QUERY "|result",
                                      .status = 200,
                                      .list = true};
 

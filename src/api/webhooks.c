@@ -100,7 +100,7 @@ static void handle_list(struct http_request *r, void *arg)
     if (list_begin(r, &l) < 0)
         return;
     int rc = webhook_list(c->db, c->who.project_id, l.after, l.limit + 1, list_one, &l);
-    list_end(&l, rc, -1);
+    list_end(&l, rc, list_wants_total(&l) ? webhook_count(c->db, c->who.project_id) : -1);
 }
 
 /* The webhook of the path; < 0: answered. */
@@ -164,7 +164,7 @@ static void handle_deliveries(struct http_request *r, void *arg)
     if (read_one(r, &h) < 0 || list_begin(r, &l) < 0)
         return;
     int rc = webhook_deliveries(c->db, h.id, l.after, l.limit + 1, delivery_one, &l);
-    list_end(&l, rc, -1);
+    list_end(&l, rc, list_wants_total(&l) ? webhook_delivery_count(c->db, h.id) : -1);
 }
 
 /* ---- changes ---- */
@@ -380,7 +380,7 @@ static void handle_test(struct http_request *r, void *arg)
 
 static const struct op op_list = {.summary = "List the webhooks",
                                   .out = &webhook_table,
-                                  .query = "limit|after",
+                                  .query = LIST_QUERY,
                                   .status = 200,
                                   .list = true};
 static const struct op op_get = {.summary = "One webhook", .out = &webhook_table, .status = 200};
@@ -404,7 +404,7 @@ static const struct op op_rotate = {
 static const struct op op_test = {.summary = "Send a message of type webhook.test", .status = 202};
 static const struct op op_deliveries = {.summary = "What was sent, newest first",
                                         .out = &webhook_delivery_table,
-                                        .query = "limit|after",
+                                        .query = LIST_QUERY,
                                         .status = 200,
                                         .list = true};
 

@@ -199,6 +199,11 @@ int audit_list(struct db *db, int64_t project_id, int64_t before, int limit,
     return each(q, row, arg);
 }
 
+int64_t audit_count(struct db *db, int64_t project_id)
+{
+    return db_count(db, Q_AUDIT_COUNT, project_id);
+}
+
 int audit_walk(struct db *db, int64_t project_id, int64_t after, int limit,
                int (*row)(void *arg, const struct audit *a), void *arg)
 {

@@ -114,6 +114,15 @@ int db_row(struct db_stmt *s)
     return rc == 1 ? 0 : rc == 0 ? E_NOTFOUND : rc;
 }
 
+int64_t db_count(struct db *db, enum db_query query, int64_t id)
+{
+    AUTO(db_reset) struct db_stmt *q = db_use(db, query);
+
+    db_bind_int(q, 1, id);
+    int rc = db_row(q);
+    return rc < 0 ? rc : db_int(q, 0);
+}
+
 /* ---- columns ---- */
 int64_t db_int(struct db_stmt *s, int col)
 {

@@ -64,6 +64,11 @@ int device_down_list(struct db *db, int64_t device_id, int64_t after, int limit,
     return rc;
 }
 
+int64_t device_down_count(struct db *db, int64_t device_id)
+{
+    return db_count(db, Q_DEVICE_DOWN_COUNT, device_id);
+}
+
 int device_down_due(struct db *db, int64_t now, int64_t *ret, int cap)
 {
     AUTO(db_reset) struct db_stmt *q = db_use(db, Q_DEVICE_DOWN_DUE);

@@ -150,7 +150,23 @@ int task_run_list(struct db *db, int64_t task_id, int64_t before, int limit,
     return rc;
 }
 
+int64_t task_run_list_count(struct db *db, int64_t task_id)
+{
+    return db_count(db, Q_TASK_RUN_LIST_COUNT, task_id);
+}
+
 /* ---- counts and devices ---- */
+int64_t task_run_devices_count(struct db *db, int64_t run_id, const char *result)
+{
+    AUTO(db_reset) struct db_stmt *q = db_use(db, Q_TASK_RUN_DEVICES_COUNT);
+    int rc;
+
+    db_bind_int(q, 1, run_id);
+    db_bind_text(q, 2, result);
+    rc = db_row(q);
+    return rc < 0 ? rc : db_int(q, 0);
+}
+
 int task_run_counts(struct db *db, int64_t run_id,
                     int (*row)(void *arg, const char *result, const char *reason, int64_t n),
                     void *arg)

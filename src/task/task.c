@@ -67,12 +67,7 @@ int task_list(struct db *db, int64_t project_id, int64_t after, int limit,
 
 int64_t task_count(struct db *db, int64_t project_id)
 {
-    AUTO(db_reset) struct db_stmt *q = db_use(db, Q_TASK_COUNT);
-    int rc = 0;
-
-    db_bind_int(q, 1, project_id);
-    rc = db_row(q);
-    return rc < 0 ? rc : db_int(q, 0);
+    return db_count(db, Q_TASK_COUNT, project_id);
 }
 
 int task_devices(struct db *db, int64_t task_id, int (*row)(void *arg, const char *key), void *arg)

@@ -27,17 +27,9 @@ static void webhook_row(struct db_stmt *q, struct arena *a, struct webhook *ret)
     };
 }
 
-static int64_t count_of(struct db *db, enum db_query query, int64_t id)
-{
-    AUTO(db_reset) struct db_stmt *q = db_use(db, query);
-    db_bind_int(q, 1, id);
-    int rc = db_row(q);
-    return rc < 0 ? rc : db_int(q, 0);
-}
-
 int webhook_insert(struct db *w, struct webhook *h, struct fail *f)
 {
-    int64_t first, n = count_of(w, Q_WEBHOOK_COUNT, h->project_id);
+    int64_t first, n = db_count(w, Q_WEBHOOK_COUNT, h->project_id);
     int rc = n < 0 ? (int)n : event_ends(w, &first, &h->cursor);
 
     if (rc == 0 && n >= WEBHOOK_PER_PROJECT)
@@ -162,7 +154,17 @@ int webhook_list(struct db *db, int64_t project_id, int64_t after, int limit,
     return rc;
 }
 
+int64_t webhook_count(struct db *db, int64_t project_id)
+{
+    return db_count(db, Q_WEBHOOK_COUNT, project_id);
+}
+
 /* ---- deliveries ---- */
+int64_t webhook_delivery_count(struct db *db, int64_t webhook_id)
+{
+    return db_count(db, Q_WEBHOOK_DELIVERY_COUNT, webhook_id);
+}
+
 int webhook_deliveries(struct db *db, int64_t webhook_id, int64_t before, int limit,
                        int (*row)(void *arg, const struct webhook_delivery *d), void *arg)
 {
@@ -242,7 +244,7 @@ static int fan_one(void *arg, const struct event_row *r)
 static int fan_webhook(struct db *w, const struct webhook *h, int max, int64_t now, int *ret_n)
 {
     struct fan x = {w, h, now, h->cursor, 0};
-    int64_t open = count_of(w, Q_WEBHOOK_DELIVERY_OPEN, h->id);
+    int64_t open = db_count(w, Q_WEBHOOK_DELIVERY_OPEN, h->id);
 
     *ret_n = 0;
     if (open < 0 || open >= PENDING_MAX) /* it goes on when some of these have ended */
@@ -332,7 +334,7 @@ static int note_failure(struct db *w, const struct webhook_result *r, const stru
 
 int webhook_tried(struct db *w, const struct webhook_result *r)
 {
-    int64_t attempts = count_of(w, Q_WEBHOOK_DELIVERY_ATTEMPTS, r->delivery_id);
+    int64_t attempts = db_count(w, Q_WEBHOOK_DELIVERY_ATTEMPTS, r->delivery_id);
     struct webhook h;
     struct arena a;
 

@@ -8,6 +8,7 @@ import contextlib
 import http.client
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -34,6 +35,18 @@ def wait_for(what, check, limit=60.0, every=0.02):
         if time.monotonic() > end:
             raise RuntimeError(f"{what}: not within {limit:.0f} s")
         time.sleep(every)
+
+
+def steady(what, read, times=10, every=0.05):
+    """Wait until read() gave the same so many times in a row; that value."""
+    seen = []
+
+    def same():
+        seen.append(read())
+        return len(seen) >= times and len(set(seen[-times:])) == 1
+
+    wait_for(f"{what} to stay as it is", same, every=every)
+    return seen[-1]
 
 
 def can_connect(port):
@@ -300,6 +313,11 @@ class Otad:
         if status not in (200, 201):
             raise RuntimeError(f"POST {path}: {status} {body[:300]!r}")
         return json.loads(body)
+
+    def metric(self, name):
+        """The sum of a metric's series."""
+        lines = self.request("GET", "/metrics")[1].decode().splitlines()
+        return sum(float(x.rsplit(" ", 1)[1]) for x in lines if re.split(r"[{ ]", x)[0] == name)
 
     def add_type(self, key):
         self.post("/device-types", {"key": key, "name": key})

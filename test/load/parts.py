@@ -9,11 +9,10 @@ import os
 import re
 import subprocess
 import threading
-import time
 
 import paho.mqtt.client as paho
 
-from lab import TOKEN, Otad
+from lab import TOKEN, Otad, steady, wait_for
 from table import median
 
 FLEET = {"devices": 200, "window": 8}
@@ -84,8 +83,8 @@ def part_b(lab, table, rounds):
     rss = []
     for _ in range(rounds):
         with idle.running():
-            time.sleep(1)  # what start-up frees is given back by now
-            rss.append(idle.process.rss_mib())
+            # what start-up frees is given back by then
+            rss.append(steady("idle memory", idle.process.rss_mib, times=20))
     table.add("b", "resident memory, idle", rss, "MiB", at_most=12)
 
     otad, took = seeded(lab, "b", 1_000_000, firmwares=10)
@@ -192,7 +191,7 @@ def part_c(lab, table, rounds):
             script = (lab.path("links.lua"), lab.path("links"), used)
             before = otad.process.cpu()
             figures["link"].append(wrk(base, 16, seconds, script=script))
-            time.sleep(1)  # the last bytes are stored
+            steady("what follows the downloads", otad.process.cpu)
             figures["cost"].append(cost_us(otad.process, before, figures["link"][-1] * seconds))
             before = nginx.cpu()
             # The same requests: what it costs wrk to make them is no difference between the two.
@@ -318,8 +317,9 @@ def during_import(lab, otad, prefix, rows, **options):
     took = []
     thread = threading.Thread(
         target=lambda: took.append(otad.import_devices("bench", rows, prefix=prefix)))
+    before = otad.metric("otad_ota_checks_total")
     fleet = lab.fleet_start(**options)
-    time.sleep(options["warmup"] / 2)
+    wait_for("the fleet's first check", lambda: otad.metric("otad_ota_checks_total") > before)
     thread.start()
     r = fleet.result()
     inside = thread.is_alive()

@@ -8,7 +8,6 @@ import json
 import os
 import resource
 import subprocess
-import time
 
 from lab import Otad, wait_for
 
@@ -169,12 +168,19 @@ class Listener:
     """When each push came, by mosquitto_sub."""
 
     def __init__(self, lab, prefix):
-        self.path, self.prefix = lab.path("pushed"), prefix
+        self.path, self.prefix, self.port = lab.path("pushed"), prefix, lab.mqtt_port
         with open(self.path, "w") as out:
             self.process = subprocess.Popen(
                 ["stdbuf", "-oL", "mosquitto_sub", "-h", "127.0.0.1", "-p", str(lab.mqtt_port),
                  "-i", "listener", "-q", "1", "-t", "command_send/+", "-F", "%U %t"],
                 stdin=subprocess.DEVNULL, stdout=out)
+
+    def hears(self):
+        """Whether it has subscribed; sends it a message that is no push."""
+        subprocess.run(["mosquitto_pub", "-h", "127.0.0.1", "-p", str(self.port), "-q", "1", "-n",
+                        "-t", "command_send/hears"], check=True, timeout=30)
+        with open(self.path) as f:
+            return "command_send/hears" in f.read()
 
     def times(self):
         found, end = [], f" command_send/{self.prefix}"
@@ -207,9 +213,9 @@ def push(lab, otad, devices, rate, work):
         task = otad.post("/tasks", {
             "name": "push", "target": {"device_type": "pushed"}, "rate_per_minute": rate * 60,
             "action": {"kind": "ota_push", "module": "main", "version_attribute": "version"}})
-        time.sleep(1)  # it has subscribed by then
+        wait_for("the listener", listener.hears)
         run = post_run(otad, task["id"])
-        time.sleep(1)
+        wait_for("the first push", listener.times)
         done = work()
         path = f"/api/v1/tasks/{task['id']}/runs/{run}"
         wait_for("the run", lambda: get(otad, path)["ended_at"], 2 * devices / rate + 60, 0.2)

@@ -91,4 +91,4 @@ int count_files(const struct fixture *x, const char *folder);
 extern const struct CMUnitTest access_tests[], resource_tests[], upload_tests[], download_tests[],
     import_tests[], audit_tests[], feed_tests[];
 extern const size_t access_count, resource_count, upload_count, download_count, import_count,
-    audit_count, feed_count;
+    audit_test_count, feed_count;

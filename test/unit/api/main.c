@@ -10,7 +10,7 @@ int main(void)
     } groups[] = {
         {"access", access_tests, access_count},  {"resources", resource_tests, resource_count},
         {"uploads", upload_tests, upload_count}, {"downloads", download_tests, download_count},
-        {"imports", import_tests, import_count}, {"audit", audit_tests, audit_count},
+        {"imports", import_tests, import_count}, {"audit", audit_tests, audit_test_count},
         {"feed", feed_tests, feed_count},
     };
     int failed = 0;

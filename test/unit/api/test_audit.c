@@ -211,4 +211,4 @@ const struct CMUnitTest audit_tests[] = {
     cmocka_unit_test(test_each_kind),
     cmocka_unit_test(test_export),
 };
-const size_t audit_count = ARRAY_LEN(audit_tests);
+const size_t audit_test_count = ARRAY_LEN(audit_tests);
