@@ -210,9 +210,8 @@ static void handle_get(struct http_request *r, void *arg)
 {
     const struct call *c = call_of(r);
     struct sbuf b = {.p = NULL};
+    struct campaign x = {.revision = 0};
     struct campaign_status s;
-    struct campaign x;
-    char etag[48];
     int64_t id;
     (void)arg;
     if (input_id(r, "id", &id) < 0)
@@ -223,15 +222,7 @@ static void handle_get(struct http_request *r, void *arg)
     if (rc == 0)
         rc = campaign_json(&b, c->db, &x, &s);
     db_rollback(c->db);
-    if (rc == E_NOTFOUND) {
-        answer_not_found(r, "campaign");
-    } else if (rc < 0) {
-        http_fail(r, rc, NULL);
-    } else {
-        etag_text(etag, x.revision, &b);
-        answer_object(r, etag, &b);
-    }
-    sbuf_done(&b);
+    answer_read(r, rc, "campaign", x.revision, true, &b);
 }
 
 /* ---- requests ---- */
@@ -378,9 +369,7 @@ static int run_create(struct write *w, struct db *db)
 
 static int find(struct write *w, struct db *db, struct campaign *c, struct campaign_status *s)
 {
-    int rc = campaign_by_id(db, w->who.project_id, w->id, &w->a, c, s);
-    if (rc == E_NOTFOUND)
-        return write_not_found(w, "campaign");
+    int rc = write_found(w, campaign_by_id(db, w->who.project_id, w->id, &w->a, c, s), "campaign");
     if (rc == 0)
         rc = campaign_json(&w->before, db, c, s);
     return rc < 0 ? rc : write_if_match(w, c->revision);
@@ -432,53 +421,7 @@ static int run_delete(struct write *w, struct db *db)
     struct campaign c;
     int rc = find(w, db, &c, &s);
     w->status = 204;
-    if (rc == 0)
-        rc = campaign_delete(db, w->id, w->now, &w->fail);
-    if (rc == E_CONFLICT) {
-        w->status = 409;
-        w->code = "in_use";
-    }
-    return rc;
-}
-
-static void handle_create(struct http_request *r, void *arg)
-{
-    struct str body = http_body(r);
-    json_t *in = input_object(r, arg);
-    if (!in)
-        return;
-    struct write *w = write_new(r, run_create);
-    w->in = in;
-    w->job.catalog = true;
-    if (write_idempotent(w, r, body.p, body.n) == 0)
-        write_go(w, r);
-}
-
-static void change(struct http_request *r, json_t *in, int (*run)(struct write *w, struct db *db))
-{
-    int64_t id;
-    if (input_id(r, "id", &id) < 0) {
-        json_decref(in);
-        return;
-    }
-    struct write *w = write_new(r, run);
-    w->in = in;
-    w->id = id;
-    w->job.catalog = true;
-    write_go(w, r);
-}
-
-static void handle_patch(struct http_request *r, void *arg)
-{
-    json_t *in = input_object(r, arg);
-    if (in)
-        change(r, in, run_patch);
-}
-
-static void handle_delete(struct http_request *r, void *arg)
-{
-    (void)arg;
-    change(r, NULL, run_delete);
+    return rc < 0 ? rc : write_conflict(w, campaign_delete(db, w->id, w->now, &w->fail), "in_use");
 }
 
 /* ---- moves ---- */
@@ -503,29 +446,8 @@ static int run_move(struct write *w, struct db *db)
         rc = campaign_abort(db, w->id, flag, w->now, &w->fail);
     else
         rc = campaign_approve(db, w->id, flag, w->now, &w->fail);
-    if (rc == E_CONFLICT) {
-        w->status = 409;
-        w->code = "wrong_state";
-    }
+    rc = write_conflict(w, rc, "wrong_state");
     return rc < 0 ? rc : answer_with(w, db, w->id);
-}
-
-/* The body is optional, and empty for most. */
-static void handle_move(struct http_request *r, void *arg)
-{
-    const struct op *op = arg;
-    struct str body = http_body(r);
-    json_t *in = NULL;
-    int64_t id;
-    if (input_id(r, "id", &id) < 0)
-        return;
-    if (op->in && body.n > 0 && !(in = input_object(r, op)))
-        return;
-    struct write *w = write_new(r, run_move);
-    w->in = in;
-    w->id = id;
-    if (write_idempotent(w, r, body.p, body.n) == 0)
-        write_go(w, r);
 }
 
 static const struct json_field abort_fields[] = {
@@ -546,51 +468,73 @@ static const struct op op_list = {.summary = "List the campaigns",
                                   .list = true};
 static const struct op op_get = {
     .summary = "One campaign with its counters", .out = &campaign_table, .status = 200};
-static const struct op op_create = {
-    .summary = "Draft a campaign", .in = &campaign_table, .out = &campaign_table, .status = 201};
+static const struct op op_create = {.summary = "Draft a campaign",
+                                    .in = &campaign_table,
+                                    .out = &campaign_table,
+                                    .status = 201,
+                                    .run = run_create,
+                                    .catalog = true};
 static const struct op op_patch = {
     .summary = "Change a draft; of a started one: name, ends_at, pacing, thresholds, windows",
     .in = &campaign_table,
     .out = &campaign_table,
     .status = 200,
-    .patch = true};
-static const struct op op_delete = {
-    .summary = "Delete a draft, or one that has ended; its updates stay", .status = 204};
-static const struct op op_start = {
-    .summary = "Start it, at once or at starts_at", .out = &campaign_table, .status = 200};
-static const struct op op_pause = {
-    .summary = "Send nothing more until it is resumed", .out = &campaign_table, .status = 200};
-static const struct op op_resume = {
-    .summary = "Go on; the thresholds count anew", .out = &campaign_table, .status = 200};
-static const struct op op_complete = {
-    .summary = "End it; what waits is canceled", .out = &campaign_table, .status = 200};
+    .patch = true,
+    .run = run_patch,
+    .catalog = true};
+static const struct op op_delete = {.summary =
+                                        "Delete a draft, or one that has ended; its updates stay",
+                                    .status = 204,
+                                    .run = run_delete,
+                                    .catalog = true};
+static const struct op op_start = {.summary = "Start it, at once or at starts_at",
+                                   .out = &campaign_table,
+                                   .status = 200,
+                                   .run = run_move};
+static const struct op op_pause = {.summary = "Send nothing more until it is resumed",
+                                   .out = &campaign_table,
+                                   .status = 200,
+                                   .run = run_move};
+static const struct op op_resume = {.summary = "Go on; the thresholds count anew",
+                                    .out = &campaign_table,
+                                    .status = 200,
+                                    .run = run_move};
+static const struct op op_complete = {.summary = "End it; what waits is canceled",
+                                      .out = &campaign_table,
+                                      .status = 200,
+                                      .run = run_move};
 static const struct op op_abort = {.summary = "End it for good; what waits is canceled",
                                    .in = &campaign_abort_table,
                                    .out = &campaign_table,
-                                   .status = 200};
+                                   .status = 200,
+                                   .may_be_empty = true,
+                                   .run = run_move};
 static const struct op op_approve = {.summary = "Open the next phase",
                                      .in = &campaign_approve_table,
                                      .out = &campaign_table,
-                                     .status = 200};
+                                     .status = 200,
+                                     .may_be_empty = true,
+                                     .run = run_move};
 static const struct op op_dry_run = {
     .summary = "What it would do, counted per phase and reason; nothing is written. It looks at "
                "`limit` devices after `after`; with `next` go on, and add up",
     .in = &dry_run_request_table,
     .out = &dry_run_table,
-    .status = 200};
+    .status = 200,
+    .may_be_empty = true};
 
 #define PATH     "/api/v1/campaigns"
 #define BODY_MAX (256 * 1024)
 #define MOVE(name, op)                                                                             \
     {                                                                                              \
-        "POST", PATH "/:id/" name, HTTP_BODY_WHOLE, 65536, handle_move, OP(op), OPERATOR           \
+        "POST", PATH "/:id/" name, HTTP_BODY_WHOLE, 65536, write_handle, OP(op), OPERATOR          \
     }
 const struct http_route campaign_routes[] = {
     {"GET", PATH, HTTP_BODY_NONE, 0, handle_list, OP(op_list), VIEWER},
-    {"POST", PATH, HTTP_BODY_WHOLE, BODY_MAX, handle_create, OP(op_create), OPERATOR},
+    {"POST", PATH, HTTP_BODY_WHOLE, BODY_MAX, write_handle, OP(op_create), OPERATOR},
     {"GET", PATH "/:id", HTTP_BODY_NONE, 0, handle_get, OP(op_get), VIEWER},
-    {"PATCH", PATH "/:id", HTTP_BODY_WHOLE, BODY_MAX, handle_patch, OP(op_patch), OPERATOR},
-    {"DELETE", PATH "/:id", HTTP_BODY_NONE, 0, handle_delete, OP(op_delete), OPERATOR},
+    {"PATCH", PATH "/:id", HTTP_BODY_WHOLE, BODY_MAX, write_handle, OP(op_patch), OPERATOR},
+    {"DELETE", PATH "/:id", HTTP_BODY_NONE, 0, write_handle, OP(op_delete), OPERATOR},
     MOVE("start", op_start),
     MOVE("pause", op_pause),
     MOVE("resume", op_resume),

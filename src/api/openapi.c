@@ -93,7 +93,7 @@ static void add_headers(json_t *list, const struct http_route *route)
 static json_t *request_body(const struct op *op)
 {
     json_t *body = json_object();
-    set(body, "required", json_true());
+    set(body, "required", json_boolean(!op->may_be_empty));
     if (op->body && strncmp(op->body, "multipart/", 10) == 0) {
         json_t *schema = json_object(), *props = json_object(), *file = json_object(),
                *files = json_object();

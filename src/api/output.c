@@ -97,6 +97,27 @@ void answer_object(struct http_request *r, const char *etag, const struct sbuf *
         http_reply(r, 200, "application/json", body->p, body->n);
 }
 
+int read_found(struct http_request *r, int rc, const char *what)
+{
+    if (rc == E_NOTFOUND)
+        answer_not_found(r, what);
+    else if (rc < 0)
+        http_fail(r, rc, NULL);
+    return rc;
+}
+
+void answer_read(struct http_request *r, int rc, const char *what, int64_t revision, bool moves,
+                 struct sbuf *b)
+{
+    char etag[48];
+
+    if (read_found(r, rc, what) >= 0) {
+        etag_text(etag, revision, moves ? b : NULL);
+        answer_object(r, etag, b);
+    }
+    sbuf_done(b);
+}
+
 /* ---- lists ---- */
 static int cursor_read(struct http_request *r, int64_t *ret)
 {

@@ -25,12 +25,17 @@ struct table {
     size_t n;
 };
 /* Hangs on http_route.arg. */
+struct write;
 struct op {
     const char *summary;
     const struct table *in, *out; /* NULL = none */
     const char *query;            /* "limit|after|…"; NULL = no query parameter is known */
     int status;                   /* of success */
     bool list, patch;
+    bool may_be_empty; /* the body is optional */
+    /* For write_of: what is done, in the core's transaction, and that it changes the catalog. */
+    int (*run)(struct write *w, struct db *db);
+    bool catalog;
     const char *body;   /* content types of a body that is no JSON of `in`, "a|b" */
     const char *answer; /* content type of an answer that is no JSON */
 };
@@ -153,6 +158,12 @@ void obj_end(struct obj *o);
 void etag_text(char ret[48], int64_t revision, const struct sbuf *body); /* body NULL: revision */
 /* 200 with its ETag, or 304. */
 void answer_object(struct http_request *r, const char *etag, const struct sbuf *body);
+/* rc of reading what the path names; < 0: answered, E_NOTFOUND as "There is no such <what>." */
+int read_found(struct http_request *r, int rc, const char *what);
+/* The same, and with rc 0 the object in b. moves: parts of it change without a new revision.
+ * Frees b. */
+void answer_read(struct http_request *r, int rc, const char *what, int64_t revision, bool moves,
+                 struct sbuf *b);
 
 struct list {
     struct http_request *r;
@@ -208,6 +219,12 @@ struct write {
 };
 struct write *write_new(struct http_request *r, int (*run)(struct write *w, struct db *db));
 void write_free(struct write *w);
+/* A change as its route describes it (op->run and the rest): with the path's id, the body checked
+ * against op->in and, of a POST, the Idempotency-Key. NULL: answered. Add what is its own, then
+ * write_go. */
+struct write *write_of(struct http_request *r, const struct op *op) MUST_USE;
+/* The handler of routes that add nothing; arg is the op. */
+void write_handle(struct http_request *r, void *arg);
 /* Take the Idempotency-Key of the request, if any; `route` and the body make its hash.
  * < 0: answered and w freed. */
 int write_idempotent(struct write *w, struct http_request *r, const void *body, size_t n);
@@ -222,6 +239,10 @@ int write_invalid(struct write *w, const char *pointer, const char *code, const 
     PRINTF(4, 5);
 int write_if_match(struct write *w, int64_t revision); /* E_PRECONDITION */
 int write_not_found(struct write *w, const char *what);
+/* rc of reading the path's object, told as write_not_found does. */
+int write_found(struct write *w, int rc, const char *what);
+/* rc; E_CONFLICT is answered 409 with that code. */
+int write_conflict(struct write *w, int rc, const char *code);
 void write_created(struct write *w, int64_t revision, const char *fmt, ...) PRINTF(3, 4);
 /* Look for a stored answer: 1 = found (the answer is filled), 0 = none, or an error. */
 int write_replay(struct write *w, struct db *db);

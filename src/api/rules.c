@@ -142,23 +142,15 @@ static void handle_get(struct http_request *r, void *arg)
 {
     const struct call *c = call_of(r);
     struct sbuf b = {.p = NULL};
-    struct rule rule;
-    char etag[48];
+    struct rule rule = {.revision = 0};
     int64_t id;
     (void)arg;
     if (input_id(r, "id", &id) < 0)
         return;
     int rc = rule_by_id(c->db, c->who.project_id, id, http_arena(r), &rule);
-    if (rc == E_NOTFOUND) {
-        answer_not_found(r, "rule");
-    } else if (rc < 0) {
-        http_fail(r, rc, NULL);
-    } else {
+    if (rc == 0)
         rule_json(&b, c->db, &rule);
-        etag_text(etag, rule.revision, NULL);
-        answer_object(r, etag, &b);
-    }
-    sbuf_done(&b);
+    answer_read(r, rc, "rule", rule.revision, false, &b);
 }
 
 static void rule_take(const json_t *in, struct rule *r)
@@ -278,9 +270,7 @@ static int run_create(struct write *w, struct db *db)
 
 static int find(struct write *w, struct db *db, struct rule *r)
 {
-    int rc = rule_by_id(db, w->who.project_id, w->id, &w->a, r);
-    if (rc == E_NOTFOUND)
-        return write_not_found(w, "rule");
+    int rc = write_found(w, rule_by_id(db, w->who.project_id, w->id, &w->a, r), "rule");
     if (rc == 0)
         rule_json(&w->before, db, r);
     return rc < 0 ? rc : write_if_match(w, r->revision);
@@ -308,68 +298,35 @@ static int run_delete(struct write *w, struct db *db)
     return rc < 0 ? rc : rule_delete(db, w->id);
 }
 
-static void handle_create(struct http_request *r, void *arg)
-{
-    struct str body = http_body(r);
-    json_t *in = input_object(r, arg);
-    if (!in)
-        return;
-    struct write *w = write_new(r, run_create);
-    w->in = in;
-    w->job.catalog = true;
-    if (write_idempotent(w, r, body.p, body.n) == 0)
-        write_go(w, r);
-}
-
-static void change(struct http_request *r, json_t *in, int (*run)(struct write *w, struct db *db))
-{
-    int64_t id;
-    if (input_id(r, "id", &id) < 0) {
-        json_decref(in);
-        return;
-    }
-    struct write *w = write_new(r, run);
-    w->in = in;
-    w->id = id;
-    w->job.catalog = true;
-    write_go(w, r);
-}
-
-static void handle_patch(struct http_request *r, void *arg)
-{
-    json_t *in = input_object(r, arg);
-    if (in)
-        change(r, in, run_patch);
-}
-
-static void handle_delete(struct http_request *r, void *arg)
-{
-    (void)arg;
-    change(r, NULL, run_delete);
-}
-
 static const struct op op_list = {.summary = "List the rules",
                                   .out = &rule_table,
                                   .query = LIST_QUERY "|device_type|device",
                                   .status = 200,
                                   .list = true};
 static const struct op op_get = {.summary = "One rule", .out = &rule_table, .status = 200};
-static const struct op op_create = {
-    .summary = "Make a rule", .in = &rule_table, .out = &rule_table, .status = 201};
+static const struct op op_create = {.summary = "Make a rule",
+                                    .in = &rule_table,
+                                    .out = &rule_table,
+                                    .status = 201,
+                                    .run = run_create,
+                                    .catalog = true};
 static const struct op op_patch = {.summary = "Change a rule",
                                    .in = &rule_table,
                                    .out = &rule_table,
                                    .status = 200,
-                                   .patch = true};
-static const struct op op_delete = {.summary = "Delete a rule", .status = 204};
+                                   .patch = true,
+                                   .run = run_patch,
+                                   .catalog = true};
+static const struct op op_delete = {
+    .summary = "Delete a rule", .status = 204, .run = run_delete, .catalog = true};
 
 #define PATH     "/api/v1/rules"
 #define BODY_MAX (256 * 1024)
 const struct http_route rule_routes[] = {
     {"GET", PATH, HTTP_BODY_NONE, 0, handle_list, OP(op_list), VIEWER},
-    {"POST", PATH, HTTP_BODY_WHOLE, BODY_MAX, handle_create, OP(op_create), OPERATOR},
+    {"POST", PATH, HTTP_BODY_WHOLE, BODY_MAX, write_handle, OP(op_create), OPERATOR},
     {"GET", PATH "/:id", HTTP_BODY_NONE, 0, handle_get, OP(op_get), VIEWER},
-    {"PATCH", PATH "/:id", HTTP_BODY_WHOLE, BODY_MAX, handle_patch, OP(op_patch), OPERATOR},
-    {"DELETE", PATH "/:id", HTTP_BODY_NONE, 0, handle_delete, OP(op_delete), OPERATOR},
+    {"PATCH", PATH "/:id", HTTP_BODY_WHOLE, BODY_MAX, write_handle, OP(op_patch), OPERATOR},
+    {"DELETE", PATH "/:id", HTTP_BODY_NONE, 0, write_handle, OP(op_delete), OPERATOR},
     {.method = NULL},
 };

@@ -102,12 +102,7 @@ static int find_task(struct http_request *r, struct task *ret)
     int64_t id;
     if (input_id(r, "id", &id) < 0)
         return E_NOTFOUND;
-    int rc = task_by_id(c->db, c->who.project_id, id, http_arena(r), ret);
-    if (rc == E_NOTFOUND)
-        answer_not_found(r, "task");
-    else if (rc < 0)
-        http_fail(r, rc, NULL);
-    return rc;
+    return read_found(r, task_by_id(c->db, c->who.project_id, id, http_arena(r), ret), "task");
 }
 
 static int find_run(struct http_request *r, struct task_run *ret)
@@ -117,12 +112,7 @@ static int find_run(struct http_request *r, struct task_run *ret)
     int64_t id;
     if (find_task(r, &t) < 0 || input_id(r, "run", &id) < 0)
         return E_NOTFOUND;
-    int rc = task_run_by_id(c->db, t.id, id, http_arena(r), ret);
-    if (rc == E_NOTFOUND)
-        answer_not_found(r, "run");
-    else if (rc < 0)
-        http_fail(r, rc, NULL);
-    return rc;
+    return read_found(r, task_run_by_id(c->db, t.id, id, http_arena(r), ret), "run");
 }
 
 static void handle_list(struct http_request *r, void *arg)
@@ -217,19 +207,15 @@ static int run_now(struct write *w, struct db *db)
     size_t n = 0;
     int rc = task_by_id(db, w->who.project_id, w->id, &w->a, &t);
 
-    if (rc == E_NOTFOUND)
-        return write_not_found(w, "task");
+    rc = write_found(w, rc, "task");
     if (rc == 0 && keys)
         rc = device_ids(w, db, keys, "/devices", &ids, &n);
     if (rc == 0)
         rc = targets_only(w, db, &t, ids, n);
     if (rc < 0)
         return rc;
-    rc = task_run_now(db, &t, ids, n, w->now, &run, &w->fail);
-    if (rc == E_CONFLICT) {
-        w->status = 409;
-        w->code = t.enabled ? "run_under_way" : "task_disabled";
-    }
+    rc = write_conflict(w, task_run_now(db, &t, ids, n, w->now, &run, &w->fail),
+                        t.enabled ? "run_under_way" : "task_disabled");
     if (rc < 0)
         return rc;
     struct obj o = obj_begin(&w->body);
@@ -260,6 +246,7 @@ static void handle_run(struct http_request *r, void *arg)
 }
 
 static const struct op op_run = {.summary = "Run a task by hand, on all its targets or on some",
+                                 .may_be_empty = true,
                                  .in = &run_request_table,
                                  .out = &run_table,
                                  .status = 202};

@@ -62,14 +62,6 @@ static void token_json(struct sbuf *b, struct db_stmt *q)
     obj_end(&o);
 }
 
-static int64_t count_of(struct db *db, enum db_query which, int64_t project_id)
-{
-    AUTO(db_reset) struct db_stmt *q = db_use(db, which);
-    db_bind_int(q, 1, project_id);
-    int rc = db_row(q);
-    return rc < 0 ? rc : db_int(q, 0);
-}
-
 static void handle_list(struct http_request *r, void *arg)
 {
     const struct call *c = call_of(r);
@@ -85,7 +77,7 @@ static void handle_list(struct http_request *r, void *arg)
     while ((rc = db_step(q)) == 1 && list_row(&l, db_int(q, 0)))
         token_json(&l.b, q);
     db_reset(q);
-    list_end(&l, rc, list_wants_total(&l) ? count_of(c->db, Q_TOKEN_COUNT, c->who.project_id) : -1);
+    list_end(&l, rc, list_wants_total(&l) ? db_count(c->db, Q_TOKEN_COUNT, c->who.project_id) : -1);
 }
 
 static int read_one(struct db *db, int64_t project_id, int64_t id, struct sbuf *b)
@@ -108,13 +100,7 @@ static void handle_get(struct http_request *r, void *arg)
     if (input_id(r, "id", &id) < 0)
         return;
     int rc = read_one(c->db, c->who.project_id, id, &b);
-    if (rc == E_NOTFOUND)
-        answer_not_found(r, "token");
-    else if (rc < 0)
-        http_fail(r, rc, NULL);
-    else
-        answer_object(r, "\"1\"", &b); /* a token never changes */
-    sbuf_done(&b);
+    answer_read(r, rc, "token", 1, false, &b); /* it never changes */
 }
 
 static int run_create(struct write *w, struct db *db)
@@ -141,18 +127,14 @@ static int run_create(struct write *w, struct db *db)
 static void handle_create(struct http_request *r, void *arg)
 {
     char token[TOKEN_TEXT];
-    json_t *in = input_object(r, arg);
-    if (!in)
+    struct write *w = write_of(r, arg);
+    if (!w)
         return;
-    struct write *w = write_new(r, run_create);
-    w->in = in;
     w->tokens = true;
     crypto_token("otk_", TOKEN_BYTES, token, sizeof(token));
     w->secret_name = "token";
     w->secret = arena_strdup(&w->a, token);
-    struct str body = http_body(r);
-    if (write_idempotent(w, r, body.p, body.n) == 0)
-        write_go(w, r);
+    write_go(w, r);
 }
 
 /* Refuse to take away the last token that can make others and never expires. */
@@ -171,9 +153,7 @@ static int keep_an_admin(struct write *w, struct db *db)
 
 static int run_delete(struct write *w, struct db *db)
 {
-    int rc = read_one(db, w->who.project_id, w->id, &w->before);
-    if (rc == E_NOTFOUND)
-        return write_not_found(w, "token");
+    int rc = write_found(w, read_one(db, w->who.project_id, w->id, &w->before), "token");
     if (rc == 0)
         rc = write_if_match(w, 1);
     if (rc == 0)
@@ -190,12 +170,9 @@ static int run_delete(struct write *w, struct db *db)
 
 static void handle_delete(struct http_request *r, void *arg)
 {
-    int64_t id;
-    (void)arg;
-    if (input_id(r, "id", &id) < 0)
+    struct write *w = write_of(r, arg);
+    if (!w)
         return;
-    struct write *w = write_new(r, run_delete);
-    w->id = id;
     w->tokens = true;
     write_go(w, r);
 }
@@ -278,7 +255,7 @@ int api_install_admin_token(struct db *w, const struct conf *conf, int64_t now, 
     arena_done(&a);
     if (rc < 0)
         return fail(f, rc, "there is no project `default`");
-    int64_t count = count_of(w, Q_TOKEN_COUNT_EVER, p.id);
+    int64_t count = db_count(w, Q_TOKEN_COUNT_EVER, p.id);
     if (count != 0)
         return count < 0 ? fail(f, (int)count, "%s", db_error(w)) : 0;
     if (conf->admin_token && conf->admin_token[0]) {
@@ -307,9 +284,10 @@ static const struct op op_create = {
         "the same Idempotency-Key",
     .in = &token_table,
     .out = &token_table,
-    .status = 201};
-static const struct op op_delete = {.summary = "Revoke a token; it stops to work at once",
-                                    .status = 204};
+    .status = 201,
+    .run = run_create};
+static const struct op op_delete = {
+    .summary = "Revoke a token; it stops to work at once", .status = 204, .run = run_delete};
 
 #define PATH "/api/v1/tokens"
 const struct http_route token_routes[] = {

@@ -189,21 +189,13 @@ static void handle_list(struct http_request *r, void *arg)
 static void handle_get(struct http_request *r, void *arg)
 {
     const struct call *c = call_of(r);
-    struct device_type t;
+    struct device_type t = {.revision = 0};
     struct sbuf b = {.p = NULL};
-    char etag[48];
     (void)arg;
     int rc = device_type_by_key(c->db, c->who.project_id, http_param(r, "key"), http_arena(r), &t);
-    if (rc == E_NOTFOUND) {
-        answer_not_found(r, "device type");
-    } else if (rc < 0) {
-        http_fail(r, rc, NULL);
-    } else {
+    if (rc == 0)
         type_json(&b, &t);
-        etag_text(etag, t.revision, NULL);
-        answer_object(r, etag, &b);
-    }
-    sbuf_done(&b);
+    answer_read(r, rc, "device type", t.revision, false, &b);
 }
 
 static int run_create(struct write *w, struct db *db)
@@ -226,9 +218,8 @@ static int run_create(struct write *w, struct db *db)
 
 static int find(struct write *w, struct db *db, struct device_type *t)
 {
-    int rc = device_type_by_key(db, w->who.project_id, w->key, &w->a, t);
-    if (rc == E_NOTFOUND)
-        return write_not_found(w, "device type");
+    int rc =
+        write_found(w, device_type_by_key(db, w->who.project_id, w->key, &w->a, t), "device type");
     if (rc == 0)
         type_json(&w->before, t);
     return rc < 0 ? rc : write_if_match(w, t->revision);
@@ -257,44 +248,17 @@ static int run_delete(struct write *w, struct db *db)
     struct device_type t;
     int rc = find(w, db, &t);
     w->status = 204;
-    if (rc == 0) {
-        rc = device_type_delete(db, t.id, &w->fail);
-        if (rc == E_CONFLICT) {
-            w->status = 409;
-            w->code = "in_use";
-        }
-    }
-    return rc;
+    return rc < 0 ? rc : write_conflict(w, device_type_delete(db, t.id, &w->fail), "in_use");
 }
 
-static void change(struct http_request *r, const struct op *op,
-                   int (*run)(struct write *w, struct db *db))
+static void handle_change(struct http_request *r, void *arg)
 {
-    json_t *in = op->in ? input_object(r, op) : NULL;
-    if (op->in && !in)
+    struct write *w = write_of(r, arg);
+    if (!w)
         return;
-    struct write *w = write_new(r, run);
-    struct str body = http_body(r);
-    w->in = in;
-    w->job.catalog = true;
-    w->credentials = in && json_object_get(in, "topics"); /* what devices may do at the broker */
-    if (run != run_create || write_idempotent(w, r, body.p, body.n) == 0)
-        write_go(w, r);
-}
-
-static void handle_create(struct http_request *r, void *arg)
-{
-    change(r, arg, run_create);
-}
-
-static void handle_patch(struct http_request *r, void *arg)
-{
-    change(r, arg, run_patch);
-}
-
-static void handle_delete(struct http_request *r, void *arg)
-{
-    change(r, arg, run_delete);
+    /* what devices may do at the broker */
+    w->credentials = w->in && json_object_get(w->in, "topics");
+    write_go(w, r);
 }
 
 static const struct op op_list = {.summary = "List the device types",
@@ -308,21 +272,27 @@ static const struct op op_create = {
                "main",
     .in = &type_table,
     .out = &type_table,
-    .status = 201};
+    .status = 201,
+    .run = run_create,
+    .catalog = true};
 static const struct op op_patch = {.summary = "Change a device type",
                                    .in = &type_table,
                                    .out = &type_table,
                                    .status = 200,
-                                   .patch = true};
+                                   .patch = true,
+                                   .run = run_patch,
+                                   .catalog = true};
 static const struct op op_delete = {.summary = "Delete a device type without devices and firmwares",
-                                    .status = 204};
+                                    .status = 204,
+                                    .run = run_delete,
+                                    .catalog = true};
 
 #define PATH "/api/v1/device-types"
 const struct http_route type_routes[] = {
     {"GET", PATH, HTTP_BODY_NONE, 0, handle_list, OP(op_list), VIEWER},
-    {"POST", PATH, HTTP_BODY_WHOLE, 65536, handle_create, OP(op_create), OPERATOR},
+    {"POST", PATH, HTTP_BODY_WHOLE, 65536, handle_change, OP(op_create), OPERATOR},
     {"GET", PATH "/:key", HTTP_BODY_NONE, 0, handle_get, OP(op_get), VIEWER},
-    {"PATCH", PATH "/:key", HTTP_BODY_WHOLE, 65536, handle_patch, OP(op_patch), OPERATOR},
-    {"DELETE", PATH "/:key", HTTP_BODY_NONE, 0, handle_delete, OP(op_delete), OPERATOR},
+    {"PATCH", PATH "/:key", HTTP_BODY_WHOLE, 65536, handle_change, OP(op_patch), OPERATOR},
+    {"DELETE", PATH "/:key", HTTP_BODY_NONE, 0, write_handle, OP(op_delete), OPERATOR},
     {.method = NULL},
 };

@@ -103,33 +103,19 @@ static void handle_list(struct http_request *r, void *arg)
     list_end(&l, rc, list_wants_total(&l) ? webhook_count(c->db, c->who.project_id) : -1);
 }
 
-/* The webhook of the path; < 0: answered. */
-static int read_one(struct http_request *r, struct webhook *ret)
-{
-    const struct call *c = call_of(r);
-    int64_t id;
-    if (input_id(r, "id", &id) < 0)
-        return E_NOTFOUND;
-    int rc = webhook_by_id(c->db, c->who.project_id, id, http_arena(r), ret);
-    if (rc == E_NOTFOUND)
-        answer_not_found(r, "webhook");
-    else if (rc < 0)
-        http_fail(r, rc, NULL);
-    return rc;
-}
-
 static void handle_get(struct http_request *r, void *arg)
 {
+    const struct call *c = call_of(r);
+    struct webhook h = {.revision = 0};
     struct sbuf b = {.p = NULL};
-    struct webhook h;
-    char etag[48];
+    int64_t id;
     (void)arg;
-    if (read_one(r, &h) < 0)
+    if (input_id(r, "id", &id) < 0)
         return;
-    webhook_json(&b, &h);
-    etag_text(etag, h.revision, &b);
-    answer_object(r, etag, &b);
-    sbuf_done(&b);
+    int rc = webhook_by_id(c->db, c->who.project_id, id, http_arena(r), &h);
+    if (rc == 0)
+        webhook_json(&b, &h);
+    answer_read(r, rc, "webhook", h.revision, true, &b);
 }
 
 static int delivery_one(void *arg, const struct webhook_delivery *d)
@@ -160,10 +146,14 @@ static void handle_deliveries(struct http_request *r, void *arg)
     const struct call *c = call_of(r);
     struct webhook h;
     struct list l;
+    int64_t id;
     (void)arg;
-    if (read_one(r, &h) < 0 || list_begin(r, &l) < 0)
+    if (input_id(r, "id", &id) < 0)
         return;
-    int rc = webhook_deliveries(c->db, h.id, l.after, l.limit + 1, delivery_one, &l);
+    int rc = webhook_by_id(c->db, c->who.project_id, id, http_arena(r), &h);
+    if (read_found(r, rc, "webhook") < 0 || list_begin(r, &l) < 0)
+        return;
+    rc = webhook_deliveries(c->db, h.id, l.after, l.limit + 1, delivery_one, &l);
     list_end(&l, rc, list_wants_total(&l) ? webhook_delivery_count(c->db, h.id) : -1);
 }
 
@@ -260,25 +250,20 @@ static void make_secret(struct write *w)
     w->secret = arena_strdup(&w->a, secret);
 }
 
-static void handle_create(struct http_request *r, void *arg)
+/* Of what makes a secret, unless the body brings one. */
+static void handle_secret(struct http_request *r, void *arg)
 {
-    struct str body = http_body(r);
-    json_t *in = input_object(r, arg);
-    if (!in)
+    struct write *w = write_of(r, arg);
+    if (!w)
         return;
-    struct write *w = write_new(r, run_create);
-    w->in = in;
-    if (!json_get_str(in, "secret", NULL))
+    if (!json_get_str(w->in, "secret", NULL))
         make_secret(w);
-    if (write_idempotent(w, r, body.p, body.n) == 0)
-        write_go(w, r);
+    write_go(w, r);
 }
 
 static int find(struct write *w, struct db *db, struct webhook *h)
 {
-    int rc = webhook_by_id(db, w->who.project_id, w->id, &w->a, h);
-    if (rc == E_NOTFOUND)
-        return write_not_found(w, "webhook");
+    int rc = write_found(w, webhook_by_id(db, w->who.project_id, w->id, &w->a, h), "webhook");
     if (rc == 0)
         webhook_json(&w->before, h);
     return rc < 0 ? rc : write_if_match(w, h->revision);
@@ -337,47 +322,6 @@ static int run_test(struct write *w, struct db *db)
     return 0;
 }
 
-static void change(struct http_request *r, json_t *in, int (*run)(struct write *w, struct db *db))
-{
-    int64_t id;
-    if (input_id(r, "id", &id) < 0) {
-        json_decref(in);
-        return;
-    }
-    struct write *w = write_new(r, run);
-    w->in = in;
-    w->id = id;
-    if (run == run_rotate)
-        make_secret(w);
-    if (run == run_patch || run == run_delete || write_idempotent(w, r, NULL, 0) == 0)
-        write_go(w, r);
-}
-
-static void handle_patch(struct http_request *r, void *arg)
-{
-    json_t *in = input_object(r, arg);
-    if (in)
-        change(r, in, run_patch);
-}
-
-static void handle_delete(struct http_request *r, void *arg)
-{
-    (void)arg;
-    change(r, NULL, run_delete);
-}
-
-static void handle_rotate(struct http_request *r, void *arg)
-{
-    (void)arg;
-    change(r, NULL, run_rotate);
-}
-
-static void handle_test(struct http_request *r, void *arg)
-{
-    (void)arg;
-    change(r, NULL, run_test);
-}
-
 static const struct op op_list = {.summary = "List the webhooks",
                                   .out = &webhook_table,
                                   .query = LIST_QUERY,
@@ -388,20 +332,24 @@ static const struct op op_create = {
     .summary = "Make a webhook; a generated `secret` is shown in this answer alone",
     .in = &webhook_table,
     .out = &webhook_table,
-    .status = 201};
+    .status = 201,
+    .run = run_create};
 static const struct op op_patch = {.summary = "Change a webhook",
                                    .in = &webhook_table,
                                    .out = &webhook_table,
                                    .status = 200,
-                                   .patch = true};
-static const struct op op_delete = {.summary = "Delete a webhook with its deliveries",
-                                    .status = 204};
+                                   .patch = true,
+                                   .run = run_patch};
+static const struct op op_delete = {
+    .summary = "Delete a webhook with its deliveries", .status = 204, .run = run_delete};
 static const struct op op_rotate = {
     .summary = "Make a new `secret`, shown in this answer alone; the one before it signs as well "
                "for a day",
     .out = &webhook_table,
-    .status = 200};
-static const struct op op_test = {.summary = "Send a message of type webhook.test", .status = 202};
+    .status = 200,
+    .run = run_rotate};
+static const struct op op_test = {
+    .summary = "Send a message of type webhook.test", .status = 202, .run = run_test};
 static const struct op op_deliveries = {.summary = "What was sent, newest first",
                                         .out = &webhook_delivery_table,
                                         .query = LIST_QUERY,
@@ -411,12 +359,12 @@ static const struct op op_deliveries = {.summary = "What was sent, newest first"
 #define PATH "/api/v1/webhooks"
 const struct http_route webhook_routes[] = {
     {"GET", PATH, HTTP_BODY_NONE, 0, handle_list, OP(op_list), ADMIN},
-    {"POST", PATH, HTTP_BODY_WHOLE, 65536, handle_create, OP(op_create), ADMIN},
+    {"POST", PATH, HTTP_BODY_WHOLE, 65536, handle_secret, OP(op_create), ADMIN},
     {"GET", PATH "/:id", HTTP_BODY_NONE, 0, handle_get, OP(op_get), ADMIN},
-    {"PATCH", PATH "/:id", HTTP_BODY_WHOLE, 65536, handle_patch, OP(op_patch), ADMIN},
-    {"DELETE", PATH "/:id", HTTP_BODY_NONE, 0, handle_delete, OP(op_delete), ADMIN},
-    {"POST", PATH "/:id/rotate", HTTP_BODY_WHOLE, 65536, handle_rotate, OP(op_rotate), ADMIN},
-    {"POST", PATH "/:id/test", HTTP_BODY_WHOLE, 65536, handle_test, OP(op_test), ADMIN},
+    {"PATCH", PATH "/:id", HTTP_BODY_WHOLE, 65536, write_handle, OP(op_patch), ADMIN},
+    {"DELETE", PATH "/:id", HTTP_BODY_NONE, 0, write_handle, OP(op_delete), ADMIN},
+    {"POST", PATH "/:id/rotate", HTTP_BODY_WHOLE, 65536, handle_secret, OP(op_rotate), ADMIN},
+    {"POST", PATH "/:id/test", HTTP_BODY_WHOLE, 65536, write_handle, OP(op_test), ADMIN},
     {"GET", PATH "/:id/deliveries", HTTP_BODY_NONE, 0, handle_deliveries, OP(op_deliveries), ADMIN},
     {.method = NULL},
 };

@@ -28,6 +28,36 @@ struct write *write_new(struct http_request *r, int (*run)(struct write *w, stru
     return w;
 }
 
+struct write *write_of(struct http_request *r, const struct op *op)
+{
+    struct str body = http_body(r);
+    json_t *in = NULL;
+    int64_t id = 0;
+
+    if (op->in && (body.n > 0 || !op->may_be_empty) && !(in = input_object(r, op)))
+        return NULL;
+    if (http_param(r, "id") && input_id(r, "id", &id) < 0) {
+        json_decref(in);
+        return NULL;
+    }
+    struct write *w = write_new(r, op->run);
+    w->in = in;
+    w->id = id;
+    w->job.catalog = op->catalog;
+    if (strcmp(http_route(r)->method, "POST") != 0)
+        return w;
+    if (!op->in)
+        body.n = 0; /* nobody reads it */
+    return write_idempotent(w, r, body.p, body.n) == 0 ? w : NULL;
+}
+
+void write_handle(struct http_request *r, void *arg)
+{
+    struct write *w = write_of(r, arg);
+    if (w)
+        write_go(w, r);
+}
+
 static void idem_release(struct write *w)
 {
     if (w->idem_held)
@@ -302,6 +332,20 @@ int write_not_found(struct write *w, const char *what)
 {
     w->code = "not_found";
     return fail(&w->fail, E_NOTFOUND, "There is no such %s.", what);
+}
+
+int write_found(struct write *w, int rc, const char *what)
+{
+    return rc == E_NOTFOUND ? write_not_found(w, what) : rc;
+}
+
+int write_conflict(struct write *w, int rc, const char *code)
+{
+    if (rc == E_CONFLICT) {
+        w->status = 409;
+        w->code = code;
+    }
+    return rc;
 }
 
 void write_created(struct write *w, int64_t revision, const char *fmt, ...)
