@@ -1,4 +1,5 @@
 """What is around the program: documents, units, image, installation."""
+import json
 import os
 import re
 import select
@@ -8,7 +9,9 @@ import subprocess
 
 import pytest
 
-from otalib import MOSQUITTO, OTAD, PLUGIN, ROOT, Process, free_port, listening, request, wait
+from otalib import (
+    MOSQUITTO, OTAD, PLUGIN, ROOT, Broker, Process, free_port, listening, request, wait,
+)  # fmt: skip
 
 yaml = pytest.importorskip("yaml")
 
@@ -217,6 +220,60 @@ def test_dockerfile():
     build = re.search(r'^build="([^"]*)"', (ROOT / "src/tool/deps.sh").read_text(), re.M).group(1)
     for package in build.split():
         assert package in words[1][1].split(), package
+
+
+def dockerfile(kind):
+    """What stands behind that word, of the last stage."""
+    text = (ROOT / "docker/Dockerfile").read_text().replace("\\\n", " ")
+    text = text[text.rindex("\nFROM "):]
+    return re.findall(rf"^{kind} (.*)$", text, re.M)
+
+
+def test_the_image_has_the_libraries():
+    """Every library that otad needs, or opens when it is needed, is of a package that is installed."""
+    release = dict(x.split("=", 1) for x in open("/etc/os-release") if "=" in x)
+    if f"debian:{release.get('VERSION_ID', '').strip().strip(chr(34))}-slim" != dockerfile("FROM")[0]:
+        pytest.skip("another release has other names")
+    packages = dockerfile("RUN")[0].split()
+    linked = re.findall(r"=> (/\S+)", run("ldd", str(ROOT / "build/otad")).stdout)
+    opened = re.findall(r'"(lib[a-z]+\.so\.\d+)"', (ROOT / "src/webhook/curl_lib.c").read_text())
+    assert any("libuv" in x for x in linked) and opened
+    direct = re.findall(r"\(NEEDED\).*\[(\S+)\]", run("readelf", "-d", str(ROOT / "build/otad")).stdout)
+    for name in direct + opened:
+        path = next((x for x in linked if x.endswith("/" + name)), name)
+        owners = set()
+        for p in {path, os.path.realpath(path), "/usr" + path}:
+            owners |= {x.split(":")[0] for x in run("dpkg", "-S", p).stdout.split("\n") if x}
+        assert owners & {*packages, "libc6"}, (name, owners)
+
+
+def test_what_the_container_runs(tmp_path):
+    """The environment of the image and of compose, the entry point without an argument, and the
+    health check; folders and ports are moved."""
+    broker = Broker(tmp_path / "broker").start()
+    port = free_port()
+    compose = yaml.safe_load((ROOT / "docker/compose.yaml").read_text())["services"]
+    env = dict(re.findall(r"(OTAD_\w+)=(\S+)", dockerfile("ENV")[0]))
+    env.update(compose["otad"]["environment"])
+    moved = {"OTAD_DATA_DIR": f"{tmp_path}/data", "OTAD_HTTP_LISTEN": f"0.0.0.0:{port}",
+             "OTAD_HTTP_PUBLIC_URL": "http://ota.example.com:8080",
+             "OTAD_MQTT_URL": f"mqtt://127.0.0.1:{broker.port}",
+             "OTAD_MQTT_PASSWORD": "any-long-random-text", "OTAD_MQTT_AUTH_DIR": str(broker.auth),
+             "OTAD_MQTT_BROKER_PID_FILE": str(broker.pid_file)}  # fmt: skip
+    assert set(env) == set(moved), "each one moved by this test"
+    entry = json.loads(dockerfile("ENTRYPOINT")[0])
+    check = json.loads(re.search(r"CMD (\[.*\])", dockerfile("HEALTHCHECK")[0]).group(1))
+    assert entry[0] == check[0] == dockerfile("COPY")[0].split()[-1]
+    assert run(OTAD, *check[1:], **moved).returncode == 1, "not well before it runs"
+    otad = Process([OTAD, *entry[1:]], tmp_path / "log", env=moved)
+    try:
+        ready = [OTAD, *check[1:], "--ready"]
+        wait(lambda: run(*ready, **moved).returncode == 0 or not otad.alive(), "it is ready")
+        assert run(OTAD, *check[1:], **moved).returncode == 0, otad.log.read_text()
+        assert (tmp_path / "data/admin-token").stat().st_mode & 0o777 == 0o600
+    finally:
+        assert otad.end() == 0
+        broker.stop()
 
 
 def test_every_fuzz_target_has_inputs():
