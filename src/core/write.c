@@ -276,8 +276,9 @@ static void finish(struct core *c, int rc)
     c->seen_due = rc == 0 && c->seen_due && device_seen_pending(c->seen) > 0;
     if (rc == 0) {
         int64_t now_us = clock_mono_us();
-        LOG(LOG_DEBUG, "core", "transaction", KV_INT("messages", c->tx_count),
-            KV_INT("wrote", c->tx_wrote), KV_INT("us", now_us - c->tx_began_us));
+        if (c->tx_wrote) /* most ticks find nothing to do: that is no news */
+            LOG(LOG_DEBUG, "core", "transaction", KV_INT("messages", c->tx_count),
+                KV_INT("us", now_us - c->tx_began_us));
         turn_answers_send(c, &c->tx_answers);
         for (struct waiting *w = c->tx_messages; w; w = w->next)
             if (w->check)

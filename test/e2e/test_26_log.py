@@ -32,7 +32,7 @@ def test_sigabrt_tells_what_it_did_last(make_site):
     assert re.search(r'level=error room=daemon msg="a fatal signal; .*" signal=SIGABRT\n', told), told
     for what in (
         f"room=core msg=message topic=event_report/{device.key} ",
-        r"room=core msg=transaction messages=\d+ wrote=1 ",
+        r"room=core msg=transaction messages=\d+ us=\d+\n",
         r"room=update msg=state update=\d+ .*to=offered",
         f"room=core msg=answer topic=command_send/{device.key} ",
         r"room=http msg=answer method=GET route=/d/\S+ status=200 us=\d+\n",
