@@ -202,7 +202,7 @@ int device_import_leftover(struct db *db, int64_t *ret_id) MUST_USE; /* E_NOTFOU
  * applications, and every enabled device with a password; those of types with foreign topics with
  * what their serial number lets them use. `topics` is for the broker's plugin: lines "type ID
  * write|read PATTERN" and "device KEY ID/SN". Blocks: for the thread pool, with a reading
- * connection. */
+ * connection. The last folder of dir is made (0750) when it is missing. */
 int device_write_broker_files(struct db *db, const char *dir, const char *service_username,
                               const char *service_password, struct fail *f) MUST_USE;
 /* What those files let a device do with a topic or filter (device_topics.def), and what a project's

@@ -71,7 +71,7 @@ const struct item conf_items[] = {
            "File with the private key (PEM) of that certificate."),
     STRING("mqtt", "auth_dir", mqtt_auth_dir, RULE_ANY, "", 0,
            "Folder into which mosquitto's password and ACL files of all devices are written, and "
-           "the plugin's file of topics. Empty: none are written."),
+           "the plugin's file of topics; it is made when it is missing. Empty: none are written."),
     STRING("mqtt", "broker_pid_file", mqtt_broker_pid_file, RULE_ANY, "", 0,
            "File with the process id of mosquitto, which gets SIGHUP after they were written. "
            "Empty: nobody is signalled."),

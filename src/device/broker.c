@@ -253,6 +253,8 @@ int device_write_broker_files(struct db *db, const char *dir, const char *servic
 
     if (strpbrk(service_username, ":\r\n") || !*service_username)
         return fail(f, E_PROTO, "a broker's username has no colon and no line break");
+    if (mkdir(dir, 0750) < 0 && errno != EEXIST)
+        return fail(f, -errno, "auth_dir %s: %s", dir, strerror(errno));
     rc = file_begin(&acl, dir, "acl", 0644, f);
     if (rc < 0)
         return rc;

@@ -276,6 +276,52 @@ def test_what_the_container_runs(tmp_path):
         broker.stop()
 
 
+def test_a_mosquitto_on_the_same_machine(installed, tmp_path):
+    """As README says: the sample configuration with auth_dir, the password as a credential, what
+    otad-broker.service does, and a mosquitto with config/mosquitto.conf; but for systemd, and with
+    folders, ports and owners of this test."""
+    ports = {"8080": free_port(), "1883": free_port()}
+    credentials = tmp_path / "credentials"
+    credentials.mkdir()
+    (credentials / "mqtt_password").write_text("a-long-random-text\n")
+    conf = tmp_path / "otad.toml"
+    text = (installed / "usr/share/doc/otad/otad.toml").read_text()
+    for old, new in (
+        ('auth_dir = ""', 'auth_dir = "/var/lib/otad/broker"'), ("/var/lib/otad", f"{tmp_path}/lib"),
+        ("0.0.0.0:8080", f"127.0.0.1:{ports['8080']}"), (":1883", f":{ports['1883']}"),
+    ):  # fmt: skip
+        assert old in text, old
+        text = text.replace(old, new)
+    conf.write_text(text)
+    env = {"CREDENTIALS_DIRECTORY": str(credentials)}
+    otad = Process([OTAD, "-c", str(conf)], tmp_path / "log", env=env)
+    broker = None
+    try:
+        wait(lambda: (tmp_path / "lib/broker/passwd").exists() or not otad.alive(), "the logins")
+        unit = (installed / "usr/lib/systemd/system/otad-broker.service").read_text()
+        watched = (installed / "usr/lib/systemd/system/otad-broker.path").read_text()
+        assert "PathChanged=/var/lib/otad/broker/passwd\n" in watched, "the one that is written last"
+        for line in re.findall(r"^ExecStart=(/usr/bin/install .*)$", unit, re.M):
+            line = line.replace("-o root -g mosquitto ", "")
+            line = line.replace("/var/lib/otad", f"{tmp_path}/lib")
+            done = run(*line.replace("/etc/mosquitto", str(tmp_path)).split())
+            assert done.returncode == 0, done.stderr
+        (tmp_path / "mosquitto.conf").write_text(
+            (installed / "usr/share/doc/otad/mosquitto.conf").read_text()
+            .replace("listener 1883", f"listener {ports['1883']} 127.0.0.1")
+            .replace("/etc/mosquitto", str(tmp_path))
+            + f"persistence_location {tmp_path}/\n" + ("user root\n" if os.geteuid() == 0 else "")
+        )  # fmt: skip
+        broker = Process([MOSQUITTO, "-c", str(tmp_path / "mosquitto.conf")], tmp_path / "broker.log")
+        health = [OTAD, "-c", str(conf), "health", "--ready"]
+        wait(lambda: run(*health, **env).returncode == 0 or not broker.alive(), "otad is connected")
+        assert broker.alive(), broker.log.read_text()
+    finally:
+        otad.end()
+        if broker:
+            broker.end()
+
+
 def test_every_fuzz_target_has_inputs():
     """Without one, replaying the corpus would prove nothing for it."""
     said = run("make", "-s", "fuzz-inputs")

@@ -247,6 +247,30 @@ static void a_full_disk_leaves_the_old_file(void **state UNUSED)
     domain_done(&d);
 }
 
+static void a_missing_folder_is_made(void **state)
+{
+    struct domain d;
+    struct fail f = {0};
+    struct stat st;
+    mode_t mode;
+    (void)state;
+
+    domain_init(&d);
+    const char *dir = arena_printf(&d.a, "%s/broker", d.fx.dir);
+    const char *deep = arena_printf(&d.a, "%s/no/broker", d.fx.dir);
+    MUST(device_write_broker_files(d.w, dir, "otad", NULL, &f));
+    assert_int_equal(stat(dir, &st), 0);
+    assert_int_equal(st.st_mode & 07777, 0750);
+    assert_string_equal(slurp(&d, dir, "passwd", &mode), "");
+    assert_int_equal(device_write_broker_files(d.w, deep, "otad", NULL, &f), -ENOENT);
+    assert_non_null(strstr(f.text, deep));
+    static const char *const names[] = {"passwd", "acl", "topics"};
+    for (size_t i = 0; i < ARRAY_LEN(names); i++)
+        assert_int_equal(unlink(arena_printf(&d.a, "%s/%s", dir, names[i])), 0);
+    assert_int_equal(rmdir(dir), 0);
+    domain_done(&d);
+}
+
 int test_broker(void)
 {
     const struct CMUnitTest tests[] = {
@@ -255,6 +279,7 @@ int test_broker(void)
         cmocka_unit_test(foreign_topics_go_by_serial_number),
         cmocka_unit_test(rewriting_replaces),
         cmocka_unit_test(failures_are_told),
+        cmocka_unit_test(a_missing_folder_is_made),
         cmocka_unit_test(a_full_disk_leaves_the_old_file),
     };
 
