@@ -242,6 +242,10 @@ int update_cancel(struct db *w, int64_t update_id, const char *cause, const char
 int update_expire(struct db *w, const struct catalog *c, int64_t now, int max,
                   int64_t *ret_next) MUST_USE;
 
+/* The last run of otad was killed: bytes that it had just served were never counted, so that none
+ * prove nothing against an update that was under way. At the start, in a transaction. */
+int update_killed(struct db *w, int64_t now) MUST_USE;
+
 /* What is due of campaigns: begin, open phases, end, and cancel what waits of those that ended, up
  * to max updates. 1 = there may be more at once. */
 int update_campaigns(struct db *w, int64_t now, int max) MUST_USE;

@@ -8,6 +8,15 @@ UPDATE counter SET value = value + $2 WHERE name = $1;
 -- in: name text    out: value int
 UPDATE counter SET value = value + 1 WHERE name = $1 RETURNING value;
 
+-- name: update_killed_set :exec writer
+-- in: now int
+INSERT INTO counter (name, value) VALUES ('killed_at', $1)
+ON CONFLICT (name) DO UPDATE SET value = $1;
+
+-- name: update_killed_at :one reader
+-- out: value int; none when no start followed a kill
+SELECT value FROM counter WHERE name = 'killed_at';
+
 -- name: update_by_id :one reader
 -- in: id int    out: update
 SELECT id, project_id, device_id, firmware_id, module, from_version, to_version, cause, state,

@@ -61,6 +61,8 @@ static int prepare_db(struct daemon *d, struct fail *f)
     rc = db_begin(w);
     if (rc == 0)
         rc = catalog_install(w, now, f);
+    if (rc == 0 && d->lock.unclean)
+        rc = update_killed(w, now);
     if (rc == 0)
         rc = api_install_admin_token(w, d->conf, now, f);
     if (rc == 0)

@@ -86,15 +86,36 @@ static void count_end(const struct update *u)
         metric_add(ends[u->state], 1);
 }
 
+/* Bytes that left in the last moments before a kill were never counted. */
+static int may_lack_bytes(struct db *w, const struct update *u)
+{
+    AUTO(db_reset) struct db_stmt *q = db_use(w, Q_UPDATE_KILLED_AT);
+    int rc = db_row(q);
+
+    return rc == E_NOTFOUND ? 0 : rc < 0 ? rc : db_int(q, 0) >= u->created_at;
+}
+
 /* The zero-bytes rule: a success for which not one byte was served is suspect, not success. */
-static void judge_success(struct update *u, enum update_state to)
+static int judge_success(struct db *w, struct update *u, enum update_state to)
 {
     bool success = to == UPDATE_VERIFIED || (to >= UPDATE_DOWNLOADED && to <= UPDATE_INSTALLED);
 
     if (!success || u->bytes_served > 0 || u->suspect)
-        return;
+        return 0;
+    int rc = may_lack_bytes(w, u);
+    if (rc != 0)
+        return rc < 0 ? rc : 0;
     u->suspect = true;
     metric_add(M_UPDATES_SUSPECT, 1);
+    return 0;
+}
+
+int update_killed(struct db *w, int64_t now)
+{
+    AUTO(db_reset) struct db_stmt *q = db_use(w, Q_UPDATE_KILLED_SET);
+
+    db_bind_int(q, 1, now);
+    return db_run(q);
 }
 
 int life_record(struct db *w, const struct update *u, const char *from, const char *cause,
@@ -142,8 +163,9 @@ int life_move(struct db *w, const struct device_type *type, struct update *u, en
         u->percent = 100;
     u->deadline_at = deadline_of(type, u, now);
     u->ended_at = update_is_final(to) ? now : 0;
-    judge_success(u, to);
-    rc = update_store(w, u);
+    rc = judge_success(w, u, to);
+    if (rc == 0)
+        rc = update_store(w, u);
     if (rc == 0)
         rc = life_record(w, u, update_state_name(from), cause, text, now);
     if (rc == 0 && u->campaign_id)

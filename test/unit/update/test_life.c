@@ -138,6 +138,20 @@ static void zero_bytes_are_suspect(void **state UNUSED)
     domain_done(&l.d);
 }
 
+static void after_a_kill_no_bytes_prove_nothing(void **state UNUSED)
+{
+    for (int before = 0; before < 2; before++) {
+        struct life l;
+
+        life_init(&l);
+        MUST(update_killed(l.d.w, l.u.created_at - (before ? 1 : 0)));
+        report(&l.d, l.dev, "2.0", T0 + 2);
+        assert_int_equal(state_of(&l), UPDATE_VERIFIED);
+        assert_int_equal(l.u.suspect, before); /* it began after the kill: all was counted */
+        domain_done(&l.d);
+    }
+}
+
 static void to_and_fro_ends_in_quarantine(void **state UNUSED)
 {
     struct life l;
@@ -511,6 +525,7 @@ int test_life(void)
         cmocka_unit_test(only_the_report_verifies),
         cmocka_unit_test(the_target_at_any_time_verifies),
         cmocka_unit_test(zero_bytes_are_suspect),
+        cmocka_unit_test(after_a_kill_no_bytes_prove_nothing),
         cmocka_unit_test(to_and_fro_ends_in_quarantine),
         cmocka_unit_test(an_earlier_attempts_bytes_count),
         cmocka_unit_test(the_old_version_again_is_rolled_back),
