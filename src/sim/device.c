@@ -82,21 +82,6 @@ static void save_state(struct device_sim *d)
 
 static void fetch_next(struct device_sim *d);
 
-static const char *verify(const struct wire_file *file, const struct digests *got)
-{
-    char md5[2 * MD5_SIZE + 1], sha256[2 * SHA256_SIZE + 1];
-
-    hex_encode(got->md5, MD5_SIZE, md5);
-    hex_encode(got->sha256, SHA256_SIZE, sha256);
-    if ((int64_t)got->size != file->size)
-        return "the size differs from the offer's";
-    if (*file->md5 && strcmp(md5, file->md5) != 0)
-        return "the md5 differs from the offer's";
-    if (*file->sha256 && strcmp(sha256, file->sha256) != 0)
-        return "the sha256 differs from the offer's";
-    return NULL;
-}
-
 static void reboot(struct device_sim *d)
 {
     d->step = STEP_REBOOT;
@@ -127,7 +112,7 @@ static void on_fetched(void *arg, int rc, const char *why, const struct digests 
         close(d->save_fd);
     d->save_fd = -1;
     if (rc == 0 && d->o.verify) {
-        why = verify(file, got);
+        why = wire_file_differs(file, got);
         rc = why ? E_PROTO : 0;
     }
     if (rc < 0) {

@@ -1,8 +1,9 @@
 /*
  * A small HTTP/1.1 download client on the loop, as a careful device has: one connection at a
  * time, the digests computed as the bytes come, and after a cut or a stall it goes on where it
- * stopped (Range with If-Range). A server that answers 200 to that starts over. Redirects,
- * chunked bodies and TLS are not for it.
+ * stopped (Range with If-Range). A server that answers 200 to that starts over. With a rate it
+ * takes a little and rests, as a device with a slow flash does. Redirects, chunked bodies and TLS
+ * are not for it.
  */
 #include "sim.h"
 
@@ -12,7 +13,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-enum { HEAD_MAX = 16384, PIECE = 65536, PIECES_PER_TURN = 16 };
+enum { HEAD_MAX = 16384, PIECE = 65536, PIECES_PER_TURN = 16, BITE_MIN = 256, REST_MS = 100 };
 
 enum phase { PHASE_RESOLVE, PHASE_CONNECT, PHASE_SEND, PHASE_HEAD, PHASE_BODY, PHASE_WAIT };
 
@@ -24,7 +25,7 @@ struct fetch {
     char address[128];
     enum phase phase;
     bool resolving, dead; /* a name lookup can't be taken back: it frees a dead fetch */
-    bool cut_done;
+    bool cut_done, resting;
     int fd, tries;
     struct loop_poll *poll;
     struct loop_timer *timer; /* stall, or the wait before the next try */
@@ -72,6 +73,7 @@ static void retry(struct fetch *f, const char *why)
     (void)str_fmt(text, sizeof(text), "goes on at byte %lld (%s)", (long long)f->off, why);
     f->o.on_note(f->o.arg, text);
     f->phase = PHASE_WAIT;
+    f->resting = false;
     loop_timer_start(f->timer, (uint64_t)f->o.retry_ms, 0);
 }
 
@@ -79,10 +81,15 @@ static void on_timer(void *arg)
 {
     struct fetch *f = (struct fetch *)arg;
 
-    if (f->phase == PHASE_WAIT)
+    if (f->resting) {
+        f->resting = false;
+        loop_poll_set(f->poll, LOOP_READ);
+        loop_timer_start(f->timer, (uint64_t)f->o.stall_ms, 0);
+    } else if (f->phase == PHASE_WAIT) {
         start_try(f);
-    else
+    } else {
         retry(f, "nothing came for too long");
+    }
 }
 
 static void start_over(struct fetch *f)
@@ -136,8 +143,12 @@ static bool on_head(struct fetch *f, char *text)
 /* Body bytes; false when f came to an end (and may be gone). */
 static bool take_body(struct fetch *f, const char *p, size_t n)
 {
+    bool cuts = f->o.cut_after >= 0 && !f->cut_done;
+
     if ((int64_t)n > f->end - f->off)
         n = (size_t)(f->end - f->off);
+    if (cuts && f->off + (int64_t)n > f->o.cut_after)
+        n = f->off < f->o.cut_after ? (size_t)(f->o.cut_after - f->off) : 0;
     digest_add(f->digests, p, n);
     if (f->o.save_fd >= 0 && pwrite(f->o.save_fd, p, n, f->off) != (ssize_t)n) {
         finish(f, -errno, "cannot save the file");
@@ -148,7 +159,7 @@ static bool take_body(struct fetch *f, const char *p, size_t n)
         finish(f, 0, "");
         return false;
     }
-    if (f->o.cut_after >= 0 && !f->cut_done && f->off >= f->o.cut_after) {
+    if (cuts && f->off >= f->o.cut_after) {
         f->cut_done = true;
         retry(f, "this side cut the connection");
         return false;
@@ -176,12 +187,27 @@ static bool take_head(struct fetch *f, const char *p, size_t n)
     return on_head(f, f->head) && (used == n || take_body(f, p + used, n - used));
 }
 
+/* How much may be taken in one go, and how often: with a rate a little, then a rest. */
+static size_t bite(const struct fetch *f)
+{
+    int64_t n = f->o.rate * REST_MS / 1000;
+
+    return f->o.rate == 0 || n > PIECE ? PIECE : n > BITE_MIN ? (size_t)n : BITE_MIN;
+}
+
+static void rest(struct fetch *f)
+{
+    f->resting = true;
+    loop_poll_set(f->poll, 0);
+    loop_timer_start(f->timer, REST_MS, 0);
+}
+
 static void readable(struct fetch *f)
 {
     static char piece[PIECE];
 
     for (int i = 0; i < PIECES_PER_TURN; i++) {
-        ssize_t n = recv(f->fd, piece, sizeof(piece), 0);
+        ssize_t n = recv(f->fd, piece, bite(f), 0);
         if (n < 0 && (errno == EAGAIN || errno == EINTR))
             break;
         if (n <= 0) {
@@ -192,6 +218,10 @@ static void readable(struct fetch *f)
                                          : take_head(f, piece, (size_t)n);
         if (!on)
             return;
+        if (f->o.rate > 0) {
+            rest(f);
+            return;
+        }
     }
     loop_timer_start(f->timer, (uint64_t)f->o.stall_ms, 0);
 }

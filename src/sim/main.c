@@ -19,6 +19,7 @@ static const struct command {
     {"fleet", sim_fleet, "many devices that check as fast as they get answers; prints figures"},
     {"logins", sim_logins, "devices that log in and out as fast as the broker lets them"},
     {"storm", sim_storm, "devices that all come back at once after a restart of the broker"},
+    {"rehearse", sim_rehearse, "a fleet that lives through a campaign, with devices that fail"},
     {"echo", sim_echo, "in place of otad: the same answer to every check (the yardstick)"},
     {"import-rows", sim_import_rows, "CSV rows for POST /api/v1/devices/import"},
 };

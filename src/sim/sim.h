@@ -19,6 +19,7 @@ int sim_device(int argc, char **argv);
 int sim_fleet(int argc, char **argv);
 int sim_logins(int argc, char **argv);
 int sim_storm(int argc, char **argv);
+int sim_rehearse(int argc, char **argv);
 int sim_echo(int argc, char **argv);
 int sim_import_rows(int argc, char **argv);
 
@@ -65,6 +66,8 @@ void wire_offer_done(struct wire_offer *o);
 /* An otaUpgrade command; E_UNSUPPORTED when it is another command, E_PROTO when it is broken. */
 int wire_offer_parse(const void *payload, size_t n, struct wire_offer *ret,
                      struct fail *f) MUST_USE;
+/* What is wrong with the bytes that came, a sentence; NULL = they are what was offered. */
+const char *wire_file_differs(const struct wire_file *file, const struct digests *got);
 char *wire_report(const char *attribute, const char *version); /* caller frees */
 char *wire_check(const char *event);
 char *wire_reply(int64_t id, int result);
@@ -78,6 +81,7 @@ struct fetch_options {
     int attempts;    /* connections at most */
     int64_t retry_ms, stall_ms;
     int64_t cut_after; /* breaks the first connection after so many bytes; -1 = doesn't */
+    int64_t rate;      /* bytes in a second at most; 0 = as they come */
     /* A sentence now and then: "resumes at byte 4096 (the server closed the connection)". */
     void (*on_note)(void *arg, const char *text);
     /* Once: rc 0 and the digests, or what went wrong. May free the fetch. */

@@ -88,6 +88,21 @@ int wire_offer_parse(const void *payload, size_t n, struct wire_offer *ret, stru
     return rc;
 }
 
+const char *wire_file_differs(const struct wire_file *file, const struct digests *got)
+{
+    char md5[2 * MD5_SIZE + 1], sha256[2 * SHA256_SIZE + 1];
+
+    hex_encode(got->md5, MD5_SIZE, md5);
+    hex_encode(got->sha256, SHA256_SIZE, sha256);
+    if ((int64_t)got->size != file->size)
+        return "the size differs from the offer's";
+    if (*file->md5 && strcmp(md5, file->md5) != 0)
+        return "the md5 differs from the offer's";
+    if (*file->sha256 && strcmp(sha256, file->sha256) != 0)
+        return "the sha256 differs from the offer's";
+    return NULL;
+}
+
 char *wire_report(const char *attribute, const char *version)
 {
     struct sbuf b = {0};

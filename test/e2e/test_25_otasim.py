@@ -128,8 +128,9 @@ class Cloud:
     def on_message(self, client, userdata, m):
         kind, key = m.topic.split("/")
         self.heard.append((kind, key, json.loads(m.payload)))
-        if kind == "event_report" and self.answer is not None:
-            client.publish(f"command_send/{key}", json.dumps(self.answer), qos=1)
+        answer = self.answer(key) if callable(self.answer) else self.answer
+        if kind == "event_report" and answer is not None:
+            client.publish(f"command_send/{key}", json.dumps(answer), qos=1)
 
     def of(self, kind, key):
         """All that the device said so far: a message of our own comes after all of those."""
@@ -267,6 +268,10 @@ def test_old_version_again(broker, cloud, server):
 
 @pytest.mark.parametrize("args", [
     [], ["nothing"], ["device"], ["fleet"], ["echo"], ["logins"], ["storm"], ["import-rows"], ["import-rows", "0"],
+    ["rehearse"], ["rehearse", "--plan", "--fail", "cut"], ["rehearse", "--plan", "--fail", "die=1"],
+    ["rehearse", "--plan", "--fail", "cut=60", "--fail", "silent=41"],
+    ["rehearse", "--broker", "h:1", "--interval", "0"], ["rehearse", "--broker", "h:1", "--until", "-"],
+    ["rehearse", "--plan", "--prefix", "a/b"], ["rehearse", "--plan", "--first", "9000001"],
     ["device", "--broker", "here", "--username", "d"], ["echo", "--broker", "h:1", "--size", "9"],
     ["device", "--broker", "h:99999", "--username", "d"],
     ["device", "--broker", "h:1", "--username", "a/b"],
@@ -278,7 +283,8 @@ def test_wrong_usage(args):
     assert r.stderr and not r.stdout
 
 
-@pytest.mark.parametrize("command", ["device", "fleet", "logins", "storm", "echo", "import-rows"])
+@pytest.mark.parametrize("command", ["device", "fleet", "logins", "storm", "rehearse", "echo",
+                                     "import-rows"])
 def test_help(command):
     r = subprocess.run([OTASIM, command, "--help"], capture_output=True, text=True,
                        timeout=PATIENCE)
@@ -421,3 +427,97 @@ def test_storm(tmp_path):
         cloud.loop_stop()
         process.terminate()
         process.wait(PATIENCE)
+
+
+KINDS = {"cut": 10, "checksum": 10, "rollback": 10, "silent": 10, "suspect": 10, "slow": 10}
+
+
+def planned(prefix, n, seed="1"):
+    """How each device fails, as --help says."""
+    plan = {}
+    for i in range(1, n + 1):
+        key, edge = f"{prefix}{i:07d}", 0
+        at = int(hashlib.sha256(f"{seed}/{key}".encode()).hexdigest()[:8], 16) % 10000
+        for kind, percent in KINDS.items():
+            edge += percent * 100
+            if at < edge:
+                plan[key] = kind
+                break
+    return plan
+
+
+def rehearse(*more, patience=2 * PATIENCE):
+    shares = [x for kind, percent in KINDS.items() for x in ("--fail", f"{kind}={percent}")]
+    return subprocess.run([OTASIM, "rehearse", "--devices", "60", *shares, *more],
+                          capture_output=True, text=True, timeout=patience)
+
+
+def test_who_fails_can_be_said_beforehand():
+    plans = []
+    for seed in ("1", "autumn"):
+        r = rehearse("--plan", "--prefix", "plan-", "--seed", seed)
+        rows = [line.split(",") for line in r.stdout.splitlines()]
+        assert rows[0] == ["key", "kind"]
+        plans.append(dict(rows[1:]))
+        assert plans[-1] == planned("plan-", 60, seed)
+    assert plans[0] != plans[1] and set(plans[0].values()) == set(KINDS)
+
+
+def test_a_fleet_that_fails(broker, cloud, server, tmp_path):
+    """What each kind says and does; a good version heals all but the silent."""
+    versions, failed = {}, set()
+
+    def answer(key):
+        for kind, who, what in cloud.heard:
+            if kind == "attributes" and "version" in what:
+                versions[who] = what["version"]
+            elif kind == "command_reply" and what["params"]["ota_result"] != 0:
+                failed.add(who)
+        back = [w for k, who, w in cloud.heard if (k, who) == ("command_reply", key)]
+        if versions.get(key) == "2.0.0" or key in failed or back:
+            return {"method": "otaUpgrade", "params": {"module": "main", "upgrade": False}, "id": 0}
+        return offer(server)
+
+    cloud.answer = answer
+    r = rehearse("--broker", f"127.0.0.1:{broker}", "--prefix", "reh-", "--until", "2.0.0",
+                 "--interval", "1", "--reboot", "0.1", "--slow", "1", "--fail-version", "2.0.0",
+                 "--report", str(tmp_path / "report"), "--timeout", str(PATIENCE))  # fmt: skip
+    assert r.returncode == 0, r.stdout + r.stderr
+    said, plan = json.loads(r.stdout.splitlines()[-1]), planned("reh-", 60)
+    by_kind = {kind: [k for k in plan if plan[k] == kind] for kind in KINDS}
+    old = [k for k in plan if plan[k] in ("cut", "checksum", "rollback", "silent")]
+    assert said["versions"] == {"1.0.0": len(old), "2.0.0": 60 - len(old)}
+    assert said["failures"] == {kind: len(keys) for kind, keys in by_kind.items()}
+    assert said["done"] == 60 and said["broken"] == 0 and said["connected"] == 60 - len(by_kind["silent"])
+    assert len(server.ranges) == 60 - len(by_kind["silent"]) - len(by_kind["suspect"])
+    rows = dict(line.split(",", 1) for line in (tmp_path / "report").read_text().splitlines()[1:])
+    for i in range(1, 61):
+        key = f"reh-{i:07d}"
+        kind = plan.get(key, "none")
+        outcome = "failed" if key in old else "updated"
+        assert rows[key] == f"{'1.0.0' if key in old else '2.0.0'},{kind},{outcome}"
+        reports = [w["version"] for w in cloud.of("attributes", key)]
+        replies = [w["params"] for w in cloud.of("command_reply", key)]
+        assert reports[-1] == ("1.0.0" if key in old else "2.0.0")
+        result = {"cut": 3, "checksum": 4, "rollback": 0}.get(kind)
+        assert replies == ([] if result is None else [{"ota_result": result}]), key
+        if kind == "silent":
+            assert reports == ["1.0.0"] and len(cloud.of("event_report", key)) == 1
+    # another version is not what fails
+    cloud.heard.clear()
+    versions.clear()
+    failed.clear()
+    cloud.answer = lambda key: (offer(server, "3.0.0") if not any(
+        (k, who) == ("attributes", key) and w["version"] == "3.0.0" for k, who, w in cloud.heard
+    ) else {"method": "otaUpgrade", "params": {"module": "main", "upgrade": False}, "id": 0})
+    r = rehearse("--broker", f"127.0.0.1:{broker}", "--prefix", "reh-", "--until", "3.0.0",
+                 "--interval", "1", "--reboot", "0.1", "--fail-version", "2.0.0")  # fmt: skip
+    assert r.returncode == 0, r.stderr
+    assert json.loads(r.stdout.splitlines()[-1])["versions"] == {"3.0.0": 60}
+
+
+def test_a_fleet_that_is_not_done_in_time(broker, cloud):
+    r = rehearse("--broker", f"127.0.0.1:{broker}", "--prefix", "slow-", "--until", "2.0.0",
+                 "--timeout", "0.5")  # fmt: skip
+    assert r.returncode == 1 and "0 of 60 devices are done" in r.stderr
+    assert json.loads(r.stdout.splitlines()[-1])["versions"] == {"1.0.0": 60}
