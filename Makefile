@@ -139,6 +139,11 @@ unit-asan: ## the unit tests under ASan and UBSan
 unit-tsan: ## the rooms with threads under TSan
 	@$(MAKE) --no-print-directory SAN=thread $(TSAN_ROOMS:%=unit-%)
 
+.PHONY: rehearsal
+rehearsal: all preload ## a campaign to 5,000 simulated devices, otad killed on the way; about four minutes
+	REHEARSAL_DEVICES=5000 /usr/bin/python3 -m pytest -q -s -p no:cacheprovider \
+		test/e2e/test_26_rehearsal.py
+
 clean: ## remove build/
 	rm -rf build
 

@@ -143,7 +143,7 @@ class Broker:
         self.process = None
 
     def start(self):
-        self.process = Process([MOSQUITTO, "-c", str(self.conf)], self.log)
+        self.process = Process([MOSQUITTO, "-c", str(self.conf)], self.log, nofile=65536)
         wait(lambda: listening(self.port) or not self.process.alive(), "the broker listens")
         assert self.process.alive(), self.log.read_text()
         return self
