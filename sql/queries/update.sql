@@ -258,6 +258,17 @@ SELECT count(*) FROM ota_update
 WHERE +project_id = $1 AND campaign_id = $6 AND ($2 = 0 OR +device_id = $2) AND ($3 = 0 OR firmware_id = $3)
   AND ($4 = '' OR state = $4) AND ($5 = 0 OR ended_at IS NULL);
 
+-- Without a device or a firmware the campaign's own counters know it, however many there are.
+
+-- name: update_count_campaign_kept :one reader
+-- in: project_id, campaign_id, state ('' = any)
+SELECT coalesce(sum(n.n), 0) FROM campaign c JOIN campaign_count n ON n.campaign_id = c.id
+WHERE c.id = $2 AND c.project_id = $1 AND ($3 = '' OR n.state = $3);
+
+-- name: update_count_campaign_active :one reader
+-- in: project_id, campaign_id
+SELECT coalesce(sum(active), 0) FROM campaign WHERE id = $2 AND project_id = $1;
+
 -- name: update_count_campaign_device :one reader
 SELECT count(*) FROM ota_update
 WHERE +project_id = $1 AND campaign_id = $6 AND device_id = $2 AND ($3 = 0 OR firmware_id = $3)

@@ -180,6 +180,21 @@ int update_list(struct db *db, const struct update_filter *flt, int64_t before, 
     return rc;
 }
 
+static int64_t count_kept(struct db *db, const struct update_filter *flt)
+{
+    bool active = flt->state == -2;
+    AUTO(db_reset)
+    struct db_stmt *q =
+        db_use(db, active ? Q_UPDATE_COUNT_CAMPAIGN_ACTIVE : Q_UPDATE_COUNT_CAMPAIGN_KEPT);
+
+    db_bind_int(q, 1, flt->project_id);
+    db_bind_int(q, 2, flt->campaign_id);
+    if (!active)
+        db_bind_text(q, 3, flt->state < 0 ? "" : update_state_name((enum update_state)flt->state));
+    int rc = db_row(q);
+    return rc < 0 ? rc : db_int(q, 0);
+}
+
 int64_t update_count(struct db *db, const struct update_filter *flt)
 {
     static const struct by_filter queries = {Q_UPDATE_COUNT,
@@ -191,6 +206,9 @@ int64_t update_count(struct db *db, const struct update_filter *flt)
                                              Q_UPDATE_COUNT_CAMPAIGN_DEVICE,
                                              Q_UPDATE_COUNT_CAMPAIGN_STATE,
                                              Q_UPDATE_COUNT_CAMPAIGN_OPEN};
+
+    if (flt->campaign_id && !flt->device_id && !flt->firmware_id)
+        return count_kept(db, flt);
     AUTO(db_reset) struct db_stmt *q = db_use(db, choose(&queries, flt));
     int rc;
 
