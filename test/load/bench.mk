@@ -1,7 +1,7 @@
 # make bench            all parts, about half an hour
 # make bench PART=ac    some of them; ROUNDS=1 for a quick look
 # make bench DOC=doc/performance.md   puts the table there, too
-PART ?= abcdefghi
+PART ?= abcdefghijk
 ROUNDS ?= 3
 DOC ?=
 bench: all build/preload/faultfs.so ## speed and size against the targets; figures in build/bench.json

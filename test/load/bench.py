@@ -19,10 +19,11 @@ from lab import Lab
 
 try:
     from parts import PARTS
+    from parts_campaign import PARTS as CAMPAIGN_PARTS
     from parts_fleet import OWN_BROKER
     from parts_fleet import PARTS as FLEET_PARTS
 
-    PARTS |= FLEET_PARTS
+    PARTS |= FLEET_PARTS | CAMPAIGN_PARTS
 except ImportError as e:
     sys.exit(f"the benchmark needs: apt install python3-paho-mqtt ({e})")
 from table import Table

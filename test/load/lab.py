@@ -322,10 +322,10 @@ class Otad:
     def add_type(self, key):
         self.post("/device-types", {"key": key, "name": key})
 
-    def add_firmware(self, type_key, version, data, connection=None):
+    def add_firmware(self, type_key, version, data, connection=None, **more):
         edge = "otad-bench-boundary"
         meta = json.dumps({"name": f"{type_key} {version}", "device_type": type_key,
-                           "version": version})
+                           "version": version, **more})
         body = (f'--{edge}\r\nContent-Disposition: form-data; name="meta"\r\n'
                 f"Content-Type: application/json\r\n\r\n{meta}\r\n--{edge}\r\n"
                 f'Content-Disposition: form-data; name="file"; filename="f.bin"\r\n'
