@@ -5,6 +5,7 @@
  *   session.c   connecting, the handshake, loss, back-off, the keepalive tick
  *   traffic.c   reading, writing, acknowledging, publishing
  *   filters.c   subscriptions that change
+ *   lookup.c    the addresses of a name
  *   skipped.c   what the broker did not send because we were slow
  *   inflight.c  which of our own publishes wait for their PUBACK
  *
@@ -73,6 +74,7 @@ struct mqtt {
     enum phase phase;
     int fd, watched;
     unsigned attempts; /* connections that did not last, in a row */
+    unsigned address;  /* which one of the name's is tried */
     int64_t up_since_us;
     bool wanted;     /* mqtt_connect was called */
     bool paused;     /* take nothing from the socket */
@@ -145,6 +147,11 @@ bool skipped_suspected(const struct mqtt *m); /* ticks should be close together 
 void skipped_tick(struct mqtt *m);
 void skipped_fetch(struct mqtt *m); /* reconnect when it is due and nothing is in the way */
 void skipped_leave(struct mqtt *m); /* while leaving: something can be read */
+
+/* ---- lookup.c ---- */
+/* A numeric address of a name, the nth, counted around; any thread, blocks. 0, or what getaddrinfo
+ * returns. */
+int lookup(const char *host, unsigned nth, char *ret, size_t cap) MUST_USE;
 
 /* ---- inflight.c ---- */
 bool inflight_full(const struct inflight *f, uint32_t seq);

@@ -3,8 +3,8 @@
  * library's own reconnecting is not used: it gives up for good on a refusal.
  *
  * A numeric address is connected from the loop (the library's connect does not block then). A
- * name goes through the thread pool, the whole call, not only the lookup: TLS compares the
- * certificate with the name that the library was given.
+ * name goes through the thread pool, the whole call, not only the lookup (lookup.c): with TLS the
+ * library does that itself.
  */
 #include "internal.h"
 
@@ -17,6 +17,7 @@
 
 #define HANDSHAKE_MS 30000
 #define SUSPECT_MS   250
+#define ADDRESS_MAX  96                      /* a v6 scope may follow */
 #define LASTING_US   (30 * (int64_t)1000000) /* up for this long: the next loss starts afresh */
 
 /* The library sets TLS up at the first use, unlocked. */
@@ -90,6 +91,7 @@ void session_wind_up(struct mqtt *m)
         LOG(LOG_ERROR, "mqtt", "another client has our client id; is a second otad running?",
             KV("broker", m->host), KV_INT("retry_s", wait_ms / 1000));
     m->taken_over = false;
+    m->address += m->phase <= PHASE_TCP; /* nobody is there: the name's next one */
     m->phase = PHASE_DOWN;
     m->fd = -1;
     m->watched = 0;
@@ -106,8 +108,17 @@ void session_wind_up(struct mqtt *m)
 static void connect_now(void *arg)
 {
     struct mqtt *m = arg;
+    char address[ADDRESS_MAX] = "";
+    int rc = m->by_name && !m->tls ? lookup(m->host, m->address, address, sizeof(address)) : 0;
+
+    if (rc != 0) {
+        m->connect_rc = MOSQ_ERR_EAI;
+        m->connect_errno = rc;
+        return;
+    }
     errno = 0;
-    m->connect_rc = mosquitto_connect_async(m->lib, m->host, m->port, m->keepalive_s);
+    m->connect_rc =
+        mosquitto_connect_async(m->lib, *address ? address : m->host, m->port, m->keepalive_s);
     m->connect_errno = errno;
 }
 

@@ -2,6 +2,8 @@
 #include "test_mqtt.h"
 
 #include <dirent.h>
+#include <dlfcn.h>
+#include <netdb.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <signal.h>
@@ -94,6 +96,41 @@ static void test_nodelay_is_on(void **state UNUSED)
     socklen_t n = sizeof(on);
     assert_int_equal(getsockopt(find_socket(b.port), IPPROTO_TCP, TCP_NODELAY, &on, &n), 0);
     assert_true(on);
+    mqtt_free(p.m);
+    loop_free(l);
+    broker_stop(&b);
+}
+
+/* Two addresses for one name: at the first one nobody listens. The test's own getaddrinfo stands
+ * in front of the C library's. */
+#define TWO_ADDRESSES "two-addresses.invalid"
+int getaddrinfo(const char *host, const char *service, const struct addrinfo *hints,
+                struct addrinfo **ret)
+{
+    static int (*real)(const char *, const char *, const struct addrinfo *, struct addrinfo **);
+    if (!real)
+        *(void **)&real = dlsym(RTLD_NEXT, "getaddrinfo");
+    bool two = host && strcmp(host, TWO_ADDRESSES) == 0;
+    int rc = real(two ? "127.0.0.2" : host, service, hints, ret);
+    return rc == 0 && two ? real("127.0.0.1", service, hints, &(*ret)->ai_next) : rc;
+}
+
+static void test_each_address_of_a_name(void **state UNUSED)
+{
+    struct broker b = {0};
+    struct peer p;
+    struct loop *l = loop_bounded();
+
+    broker_start(&b, NULL);
+    struct mqtt_options o = consumer(&p, l, &b);
+    o.host = TWO_ADDRESSES;
+    peer_open(&p, &o);
+    until(&p, is_up);
+    assert_int_equal(p.downs, 1);
+    mqtt_drop(p.m, "a test"); /* the one that answered is taken again */
+    until(&p, refused_twice);
+    until(&p, is_up);
+    assert_int_equal(p.downs, 2);
     mqtt_free(p.m);
     loop_free(l);
     broker_stop(&b);
@@ -406,6 +443,7 @@ const struct CMUnitTest connect_tests[] = {
     cmocka_unit_test(test_options_are_checked),
     cmocka_unit_test(test_nodelay_is_on),
     cmocka_unit_test(test_name_is_looked_up),
+    cmocka_unit_test(test_each_address_of_a_name),
     cmocka_unit_test(test_nobody_listens),
     cmocka_unit_test(test_wrong_password),
     cmocka_unit_test(test_subscription_is_denied),
