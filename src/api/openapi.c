@@ -253,6 +253,8 @@ static json_t *components(void)
         &app_table,
         &eztcloud_login_table,
         &eztcloud_attrs_table,
+        &connect_table,
+        &certificate_table,
     };
     json_t *c = json_object(), *schemas = json_object(), *security = json_object(),
            *bearer = json_object();

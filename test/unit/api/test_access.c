@@ -158,6 +158,25 @@ static void test_open_routes(void **state)
     answer_done(&a);
 }
 
+/* What is referred to stands in the description. */
+static void follow_refs(const json_t *doc, const json_t *at)
+{
+    const char *name, *ref = json_get_str(at, "$ref", NULL);
+    json_t *member;
+    size_t i;
+
+    if (ref && !json_path_get(doc, ref + 1))
+        fail_msg("%s is not there", ref);
+    json_object_foreach((json_t *)(uintptr_t)at, name, member)
+    {
+        follow_refs(doc, member);
+    }
+    json_array_foreach(at, i, member)
+    {
+        follow_refs(doc, member);
+    }
+}
+
 /* Every route stands in the description, with every member of its objects. */
 static void test_openapi(void **state)
 {
@@ -192,6 +211,7 @@ static void test_openapi(void **state)
         }
     }
     assert_true(seen > 35);
+    follow_refs(a.json, a.json);
     const json_t *schemas = json_object_get(json_object_get(a.json, "components"), "schemas");
     const json_t *device = json_object_get(json_object_get(schemas, "Device"), "properties");
     const json_t *create = json_object_get(json_object_get(schemas, "DeviceCreate"), "properties");
