@@ -8,6 +8,7 @@
 #include "catalog.h"
 #include "conf.h"
 #include "db.h"
+#include "dialect.h"
 #include "http.h"
 #include "store.h"
 #include "update.h"
@@ -36,6 +37,8 @@ struct api_env {
      * once on the core thread, when it has ended or after wait_ms. May be NULL. */
     void (*down_queued)(void *core, int64_t id, int64_t wait_ms, void (*woke)(void *arg),
                         void *arg);
+    /* What a device sent over HTTP. Core thread, in a job's run. May be NULL. */
+    int (*post)(void *core, struct db *w, struct device_post *m);
 };
 
 int api_open(const struct api_env *env, struct api **ret, struct fail *f) MUST_USE;

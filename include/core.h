@@ -9,6 +9,7 @@
 #include "catalog.h"
 #include "conf.h"
 #include "db.h"
+#include "dialect.h"
 #include "loop.h"
 
 struct core;
@@ -45,3 +46,6 @@ void core_credentials_changed(void *core, const char *key);
 /* Core thread. Something was queued for a device (device_down): it is sent soon. woke (may be NULL)
  * runs once on the core thread, when it has ended, after wait_ms, or when the core stops. */
 void core_down_queued(void *core, int64_t id, int64_t wait_ms, void (*woke)(void *arg), void *arg);
+/* Core thread, in a job's run. What a device sent over HTTP goes the way of its messages, in the
+ * job's savepoint. 0; E_PROTO when it was not acted on (m->refused); or the database's error. */
+int core_post(void *core, struct db *w, struct device_post *m) MUST_USE;

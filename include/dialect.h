@@ -128,6 +128,21 @@ extern const struct dialect *const dialects[]; /* ended by NULL */
 const struct dialect *dialect_named(const char *name);
 extern const struct dialect dialect_eztcloud, dialect_thingscloud, dialect_mapped;
 
+/* ---- devices that speak over HTTP (ThingsCloud's) ---- */
+/* A message that a device sent in a request: taken as if it had published it. */
+struct device_post {
+    const char *key;   /* who: it has proved that */
+    const char *topic; /* as the dialect `thingscloud` has it */
+    const void *payload;
+    size_t n;
+    bool takes_all; /* the answer has room for what is kept for the device */
+    /* What is for it, JSON texts with commas in between; the caller's, empty before. */
+    struct sbuf commands;   /* command/send */
+    struct sbuf pushed;     /* attributes/push */
+    struct sbuf attributes; /* attributes/get/response: one object */
+    enum metric refused;    /* E_PROTO: why */
+};
+
 /* ---- applications: open/<app key>/<device key>/…, both ways (dialect/open). Pure. ---- */
 extern const char *const open_filters[]; /* MQTT subscriptions, NULL-terminated */
 struct open_message {                    /* what an application wants to be told to a device */

@@ -51,7 +51,8 @@ extern const struct table project_table, token_table, type_table, device_table, 
 extern const struct http_route project_routes[], token_routes[], type_routes[], device_routes[],
     rule_routes[], firmware_routes[], update_routes[], task_routes[], run_routes[], open_routes[],
     download_routes[], hook_routes[], connect_routes[], audit_routes[], event_routes[],
-    webhook_routes[], campaign_routes[], command_routes[], app_routes[], eztcloud_routes[];
+    webhook_routes[], campaign_routes[], command_routes[], app_routes[], eztcloud_routes[],
+    post_routes[];
 extern const struct http_route *const api_tables[]; /* all of them, NULL-terminated */
 
 /* ---- state ---- */

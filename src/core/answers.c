@@ -78,6 +78,8 @@ void turn_answers_send(struct core *c, struct answers *out)
             continue;
         }
         int rc = mqtt_publish(c->tx, a->topic, a->payload.p, a->payload.n, 1, &mid);
+        if (a->spare)
+            continue;
         sent &= rc != E_UNAVAILABLE;
         LOG(LOG_DEBUG, "core", "answer", KV("topic", a->topic), KV_INT("bytes", a->payload.n),
             KV_RC(rc));

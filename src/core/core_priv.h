@@ -17,7 +17,8 @@ struct core;
 struct answer {
     const char *topic;
     struct str payload;
-    bool live; /* for applications: sent when there is room for it */
+    bool live;  /* for applications: sent when there is room for it */
+    bool spare; /* it was told in another way already: lost is no loss */
     struct answer *next;
 };
 struct down_ended {
@@ -41,6 +42,7 @@ struct answers {
     size_t n_ids;
     unsigned down_sent, down_replied, down_timed_out;
     bool queued;              /* something for a device */
+    bool keep;                /* what is kept for the device stays kept */
     struct down_ended *ended; /* what was queued and has ended */
     struct {                  /* who spoke, when its project wants to be told */
         const char *key;

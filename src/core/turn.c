@@ -79,7 +79,7 @@ int turn_run_message(struct core *c, struct db *db, struct arena *arena,
         bool known = rc != E_NOTFOUND;
         if (rc == 0) {
             rc = engine_handle(&x, dialects[i], &evs, out);
-            for (size_t k = 0; rc == 0 && k < out->n_seen; k++)
+            for (size_t k = 0; rc == 0 && !out->keep && k < out->n_seen; k++)
                 if (pushes_has(&c->pushes, out->seen[k]))
                     rc = db == c->writer ? pushes_deliver(c, &x, out->seen[k], out) : E_NEEDS_WRITE;
             for (size_t k = 0; rc != E_NEEDS_WRITE && k < out->n_seen; k++)

@@ -207,6 +207,7 @@ static int start(struct daemon *d, struct fail *f)
         .heard_at = core_heard_at,
         .credentials_changed = core_credentials_changed,
         .down_queued = core_down_queued,
+        .post = core_post,
     };
     memcpy(env.link_key, d->link_key, sizeof(env.link_key));
     rc = api_open(&env, &d->api, f);
