@@ -45,6 +45,7 @@ struct device_event {
     const char *product; /* key of the type, should the device have to be made; NULL */
     const char *method;  /* METHOD, REPLY */
     json_t *body;        /* REPORT: attributes; METHOD, REPLY: params; maybe NULL. Of root */
+    json_t *times;       /* REPORT of times past: when each attribute was true, ms UTC. Of root */
     const char **keys;   /* ATTRIBUTES_GET; n_keys 0 = all */
     size_t n_keys;
     int64_t id; /* REPLY: the command's id; METHOD: the event's own, has_id */
@@ -52,6 +53,7 @@ struct device_event {
     enum reply_result result;
     const char *text; /* REPLY_FAILED: what failed, in words */
 };
+#define DEVICE_EVENT_NOW INT64_MAX /* among times: not said */
 /* What one message says; a gateway's may speak of many devices. All of one kind and form, all
  * from one topic. */
 struct device_events {
@@ -85,6 +87,7 @@ struct device_command {
     enum address_form form;
     bool as_list;
     struct str ref;                   /* of the event that this answers */
+    bool series;                      /* … it was a report of times past */
     const struct type_topics *topics; /* foreign ones of its type, if it speaks by them; NULL */
     struct str sn;                    /* … with this in them */
     const char *module, *version;     /* OFFER, NOTHING (module alone) */

@@ -71,6 +71,16 @@ int behind_find(struct engine *x, const struct device *gateway, const struct dev
 /* Encode a command and add it to what is sent after the commit. */
 int engine_answer(const struct dialect *dialect, const struct device_command *cmd,
                   struct answers *out);
+/* report.c: attributes, and what they tell; applications hear of it. Otherwise as engine_handle,
+ * with *ret_refused for E_PROTO. */
+int report_take(struct engine *x, const struct device *d, const struct device_event *ev,
+                struct answers *out, enum metric *ret_refused);
+/* Those of the attributes that carry versions. */
+int report_versions(struct engine *x, const struct device *d, json_t *attributes,
+                    struct answers *out);
+/* How an update goes, in the words of the type. before: NULL for an event. */
+int report_progress(struct engine *x, const struct device *d, const json_t *said,
+                    const json_t *before, struct answers *out);
 /* offer.c: the command for an update; E_NOTFOUND when its firmware has gone. ret's path and form
  * are known already: what they take is not there for the link. */
 int offer_command(struct engine *x, const struct update *u, struct device_command *ret);

@@ -8,8 +8,7 @@
  */
 #include "core_priv.h"
 
-#define RULES_MAX   (2 * RULE_EVENT_MAX) /* of the type and of the device */
-#define MODULES_MAX 16
+#define RULES_MAX (2 * RULE_EVENT_MAX) /* of the type and of the device */
 
 int engine_answer(const struct dialect *dialect, const struct device_command *cmd,
                   struct answers *out)
@@ -44,71 +43,12 @@ static struct device_command answer_to(const struct engine *x, const struct devi
         .form = ev->form,
         .as_list = ev->as_list,
         .ref = ev->ref,
+        .series = ev->times != NULL,
         .topics = topics_of(x->catalog, ev->type_id),
         .sn = ev->sn,
         .command_name = x->conf->ota_command_name,
         .now_ms = x->now,
     };
-}
-
-/* One attribute that carries versions. */
-static int report_version(struct engine *x, const struct device *d, const char *module,
-                          const json_t *value, struct answers *out)
-{
-    int rc = update_reported_value(x->db, x->catalog, d, module, value, x->now, x->arena);
-
-    out->bad_versions += rc == E_PROTO;
-    return rc == E_PROTO ? 0 : rc;
-}
-
-static int report_versions(struct engine *x, const struct device *d, json_t *attributes,
-                           struct answers *out)
-{
-    const char *name, *modules[MODULES_MAX];
-    json_t *value;
-
-    json_object_foreach(attributes, name, value)
-    {
-        size_t n = catalog_version_modules(x->catalog, d->type_id, d->id, name, modules,
-                                           ARRAY_LEN(modules));
-        for (size_t i = 0; i < n; i++) {
-            int rc = report_version(x, d, modules[i], value, out);
-            if (rc < 0)
-                return rc;
-        }
-    }
-    return 0;
-}
-
-/* How an update goes, in the words of the type. before: NULL for an event. */
-static int report_progress(struct engine *x, const struct device *d, const json_t *said,
-                           const json_t *before, struct answers *out)
-{
-    const struct device_type *type = catalog_type(x->catalog, d->type_id);
-    int rc = update_progress(x->db, x->catalog, d, type->progress, said, before, x->now, x->arena);
-
-    out->bad_progress += rc == E_PROTO;
-    return rc == E_PROTO ? 0 : rc;
-}
-
-static int on_report(struct engine *x, const struct device *d, const struct device_event *ev,
-                     struct answers *out, enum metric *ret_refused)
-{
-    const struct device_type *type = catalog_type(x->catalog, d->type_id);
-    bool progress = type && type->progress && update_progress_in(type->progress, ev->body);
-    AUTO(json_free) json_t *before = NULL;
-    int rc = progress ? device_attributes(x->db, d->id, &before) : 0;
-
-    if (rc == 0 && ev->body)
-        rc = device_attributes_merge(x->db, d->id, ev->body);
-    if (rc == E_LIMIT) {
-        *ret_refused = M_BAD_LIMIT;
-        return E_PROTO;
-    }
-    /* The version first: a device that claims to have installed still runs the old one. */
-    if (rc == 0 && ev->body)
-        rc = report_versions(x, d, ev->body, out);
-    return rc == 0 && progress ? report_progress(x, d, ev->body, before, out) : rc;
 }
 
 /* One receipt for a report, of however many devices, when the type of the one that sent it wants
@@ -345,8 +285,7 @@ static int act(struct engine *x, const struct dialect *dialect, const struct dev
 
     switch (ev->kind) {
     case EVENT_REPORT:
-        rc = on_report(x, d, ev, out, ret_refused);
-        break;
+        return report_take(x, d, ev, out, ret_refused);
     case EVENT_ATTRIBUTES_GET:
         return on_attributes_get(x, dialect, d, ev, out);
     case EVENT_METHOD:

@@ -291,7 +291,7 @@ def test_foreign_topics_are_refused(site, known):
     before = site.otad.metric("otad_mqtt_messages_total")
     for topic in (f"attributes/{two}", f"event_report/{two}", f"command_send/{two}",
                   "command/send/5", "attributes/push", f"otad/to/{two}/command/send/5",
-                  "otad/presence", "attributes/series", "$CONTROL/otad/v1"):  # fmt: skip
+                  "otad/presence", "attributes/series/x", "$CONTROL/otad/v1"):  # fmt: skip
         c.publish(topic, {"version": "6.6.6"})
     # allowed by its form, and handed to nobody: the name of another is only a word there
     c.publish("data/x", "1")

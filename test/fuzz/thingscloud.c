@@ -10,7 +10,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
                                          "event/report/x",       "command/reply/1000",
                                          "gateway/connect",      "gateway/disconnect",
                                          "gateway/attributes",   "gateway/attributes/get",
-                                         "gateway/event/report", "gateway/command/reply"};
+                                         "gateway/event/report", "gateway/command/reply",
+                                         "attributes/series",    "gateway/attributes/series"};
     struct arena a;
     struct device_events evs;
     enum metric refused = M_BAD_TOPIC;
@@ -25,10 +26,14 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     int rc = dialect_thingscloud.decode(&in, &a, &evs, &refused);
     if (rc == E_PROTO && refused == M_BAD_TOPIC)
         abort(); /* a refused message must name its counter */
-    for (size_t i = 0; rc == 0 && i < evs.n; i++)
+    for (size_t i = 0; rc == 0 && i < evs.n; i++) {
+        if (evs.list[i].times &&
+            json_object_size(evs.list[i].times) != json_object_size(evs.list[i].body))
+            abort(); /* each value has its time */
         if (evs.n > DIALECT_EVENTS_MAX || evs.list[i].n_path > 1 ||
             (evs.list[i].n_path == 0) != (evs.list[i].form == FORM_DIRECT))
             abort();
+    }
     device_events_done(&evs);
     arena_done(&a);
     return 0;

@@ -78,7 +78,7 @@ static enum metric metric_of(enum json_fault fault)
 }
 
 /* Some firmwares write ids and results as 1.0 or "1". */
-static bool whole_number(const json_t *j, int64_t *ret)
+bool eztcloud_whole_number(const json_t *j, int64_t *ret)
 {
     if (json_is_integer(j)) {
         *ret = json_integer_value(j);
@@ -135,7 +135,7 @@ static int decode_event(struct device_event *ev, json_t *in, enum metric *ret_re
         return eztcloud_refuse(ret_refused, M_BAD_TYPE);
     ev->method = json_string_value(method);
     ev->body = json_is_object(params) ? params : NULL;
-    ev->has_id = whole_number(json_object_get(in, "id"), &ev->id);
+    ev->has_id = eztcloud_whole_number(json_object_get(in, "id"), &ev->id);
     return 0;
 }
 
@@ -152,7 +152,7 @@ static int decode_result(struct arena *a, struct device_event *ev, const json_t 
 
     if (!install && !load)
         return 0;
-    if (!whole_number(install ? install : load, &code))
+    if (!eztcloud_whole_number(install ? install : load, &code))
         return eztcloud_refuse(ret_refused, M_BAD_TYPE);
     if (code == 0) {
         ev->result = install ? REPLY_INSTALLED : REPLY_DOWNLOADED;
@@ -184,7 +184,7 @@ static int decode_reply(struct arena *a, struct device_event *ev, const json_t *
     ev->method = json_string_value(method);
     ev->body = json_is_object(params) ? params : NULL;
     if (id && !json_is_null(id)) {
-        if (!whole_number(id, &ev->id))
+        if (!eztcloud_whole_number(id, &ev->id))
             return eztcloud_refuse(ret_refused, M_BAD_TYPE);
         ev->has_id = true;
     }
@@ -264,6 +264,9 @@ int eztcloud_decode(const struct dialect_in *in, struct arena *a, struct device_
 
     *ret = (struct device_events){0};
     if (topic_parse(in->topic, &t, &form, &device) < 0)
+        return E_NOTFOUND;
+    /* attributes/series is of a device of that name alone. */
+    if (in->user && !str_eq(device, in->user))
         return E_NOTFOUND;
     if (form == FORM_DIRECT) {
         struct device_event from = {.device = device};

@@ -28,6 +28,8 @@ int eztcloud_decode_gateway(enum eztcloud_topic topic, enum address_form form,
 int eztcloud_decode_one(struct arena *a, struct device_event *ev, enum eztcloud_topic topic,
                         json_t *in, const json_t *outer, enum metric *ret_refused);
 int eztcloud_refuse(enum metric *ret_refused, enum metric why); /* E_PROTO */
+/* A whole number, also one that is written as 1.0 or "1". */
+bool eztcloud_whole_number(const json_t *j, int64_t *ret);
 /* A payload as JSON, a new reference; E_PROTO. */
 int eztcloud_parse(const struct dialect_in *in, unsigned depth, json_t **ret,
                    enum metric *ret_refused);

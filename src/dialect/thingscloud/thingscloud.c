@@ -4,45 +4,49 @@
  * gateway, about one behind it) goes by the plugin's topic for it.
  * Payloads are EZtCloud's. README.md in this folder names the documents. Pure.
  */
-#include "../eztcloud/eztcloud.h"
+#include "thingscloud.h"
 
 #include <inttypes.h>
 
 #define REF_MAX 64
 
 static const char *const filters[] = {
-    "attributes",
+    "attributes", /* attributes/series comes by EZtCloud's attributes/+: not twice */
     "attributes/get/+",
     "event/report/+",
     "command/reply/+",
     "gateway/connect",
     "gateway/disconnect",
     "gateway/attributes",
+    "gateway/attributes/series",
     "gateway/attributes/get",
     "gateway/event/report",
     "gateway/command/reply",
     NULL,
 };
 
-static const struct {
+static const struct topic {
     struct str topic; /* with a slash at its end: a segment follows */
     enum eztcloud_topic is;
     enum address_form form;
+    bool series;
 } topics[] = {
-    {STR("event/report/"), TOPIC_EVENT_REPORT, FORM_DIRECT},
-    {STR("attributes"), TOPIC_ATTRIBUTES, FORM_DIRECT},
-    {STR("command/reply/"), TOPIC_COMMAND_REPLY, FORM_DIRECT},
-    {STR("attributes/get/"), TOPIC_ATTRIBUTES_GET, FORM_DIRECT},
-    {STR("gateway/event/report"), TOPIC_EVENT_REPORT, FORM_GATEWAY},
-    {STR("gateway/attributes"), TOPIC_ATTRIBUTES, FORM_GATEWAY},
-    {STR("gateway/command/reply"), TOPIC_COMMAND_REPLY, FORM_GATEWAY},
-    {STR("gateway/attributes/get"), TOPIC_ATTRIBUTES_GET, FORM_GATEWAY},
-    {STR("gateway/connect"), TOPIC_CONNECT, FORM_GATEWAY},
-    {STR("gateway/disconnect"), TOPIC_DISCONNECT, FORM_GATEWAY},
+    {STR("event/report/"), TOPIC_EVENT_REPORT, FORM_DIRECT, false},
+    {STR("attributes"), TOPIC_ATTRIBUTES, FORM_DIRECT, false},
+    {STR("command/reply/"), TOPIC_COMMAND_REPLY, FORM_DIRECT, false},
+    {STR("attributes/get/"), TOPIC_ATTRIBUTES_GET, FORM_DIRECT, false},
+    {STR("gateway/event/report"), TOPIC_EVENT_REPORT, FORM_GATEWAY, false},
+    {STR("gateway/attributes"), TOPIC_ATTRIBUTES, FORM_GATEWAY, false},
+    {STR("gateway/command/reply"), TOPIC_COMMAND_REPLY, FORM_GATEWAY, false},
+    {STR("gateway/attributes/get"), TOPIC_ATTRIBUTES_GET, FORM_GATEWAY, false},
+    {STR("attributes/series"), TOPIC_ATTRIBUTES, FORM_DIRECT, true},
+    {STR("gateway/attributes/series"), TOPIC_ATTRIBUTES, FORM_GATEWAY, true},
+    {STR("gateway/connect"), TOPIC_CONNECT, FORM_GATEWAY, false},
+    {STR("gateway/disconnect"), TOPIC_DISCONNECT, FORM_GATEWAY, false},
 };
 
-static int topic_parse(const char *topic, enum eztcloud_topic *ret, enum address_form *ret_form,
-                       struct str *ret_ref)
+/* The row of a topic, and what stands in its place for the device's own name of the message. */
+static const struct topic *topic_parse(const char *topic, struct str *ret_ref)
 {
     for (size_t i = 0; i < ARRAY_LEN(topics); i++) {
         struct str prefix = topics[i].topic;
@@ -53,31 +57,33 @@ static int topic_parse(const char *topic, enum eztcloud_topic *ret, enum address
         *ret_ref = str_of(topic + prefix.n);
         if (more ? ret_ref->n == 0 || memchr(ret_ref->p, '/', ret_ref->n) : ret_ref->n > 0)
             continue;
-        *ret = topics[i].is;
-        *ret_form = topics[i].form;
-        return 0;
+        return &topics[i];
     }
-    return E_NOTFOUND;
+    return NULL;
 }
 
 static int decode(const struct dialect_in *in, struct arena *a, struct device_events *ret,
                   enum metric *ret_refused)
 {
     struct device_event from = {.form = FORM_DIRECT};
-    enum address_form form;
-    enum eztcloud_topic topic;
+    const struct topic *topic = topic_parse(in->topic, &from.ref);
 
     *ret = (struct device_events){0};
-    if (topic_parse(in->topic, &topic, &form, &from.ref) < 0)
+    if (!topic)
         return E_NOTFOUND;
     if (!in->user || !*in->user)
         return eztcloud_refuse(ret_refused, M_BAD_IDENTITY);
     if (from.ref.n > REF_MAX)
         return eztcloud_refuse(ret_refused, M_BAD_LENGTH);
     from.device = str_of(in->user);
-    if (form != FORM_DIRECT)
-        return eztcloud_decode_gateway(topic, form, in, a, from.device, ret, ret_refused);
-    return eztcloud_decode_direct(topic, in, a, &from, ret, ret_refused);
+    if (topic->series) {
+        from.form = topic->form;
+        return thingscloud_decode_series(in, &from, a, ret, ret_refused);
+    }
+    if (topic->form != FORM_DIRECT)
+        return eztcloud_decode_gateway(topic->is, topic->form, in, a, from.device, ret,
+                                       ret_refused);
+    return eztcloud_decode_direct(topic->is, in, a, &from, ret, ret_refused);
 }
 
 static const char *topic_of(const struct device_command *cmd, struct arena *a)
@@ -96,7 +102,8 @@ static const char *topic_of(const struct device_command *cmd, struct arena *a)
         return arena_printf(a, "otad/to/%.*s/attributes/get/response/%.*s", device_n, device, ref_n,
                             ref ? ref : "");
     case COMMAND_REPORT_RESPONSE:
-        return arena_printf(a, "otad/to/%.*s/attributes/response", device_n, device);
+        return arena_printf(a, "otad/to/%.*s/attributes/%sresponse", device_n, device,
+                            cmd->series ? "series/" : "");
     case COMMAND_METHOD_RESPONSE:
         return arena_printf(a, "otad/to/%.*s/event/response/%.*s", device_n, device, ref_n,
                             ref ? ref : "");
@@ -107,9 +114,9 @@ static const char *topic_of(const struct device_command *cmd, struct arena *a)
     return NULL;
 }
 
-static const char *gateway_topic_of(enum command_kind kind)
+static const char *gateway_topic_of(const struct device_command *cmd)
 {
-    switch (kind) {
+    switch (cmd->kind) {
     case COMMAND_OFFER:
     case COMMAND_NOTHING:
     case COMMAND_SEND:
@@ -119,7 +126,7 @@ static const char *gateway_topic_of(enum command_kind kind)
     case COMMAND_ATTRIBUTES:
         return "attributes/get/response";
     case COMMAND_REPORT_RESPONSE:
-        return "attributes/response";
+        return cmd->series ? "attributes/series/response" : "attributes/response";
     case COMMAND_METHOD_RESPONSE:
         return "event/response";
     case COMMAND_REPLY_RESPONSE:
@@ -131,7 +138,7 @@ static const char *gateway_topic_of(enum command_kind kind)
 static int encode_behind(const struct device_command *cmd, struct arena *a, struct dialect_out *ret)
 {
     struct device_command one = *cmd;
-    const char *topic = gateway_topic_of(cmd->kind);
+    const char *topic = gateway_topic_of(cmd);
 
     if (cmd->n_path > 1 || !topic)
         return E_UNSUPPORTED; /* there is no word for what lies deeper */

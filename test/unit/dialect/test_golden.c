@@ -84,6 +84,10 @@ static void render_one(struct sbuf *b, const struct device_event *ev)
         sbuf_str(b, " body=");
         json_add_text(b, ev->body);
     }
+    if (ev->times) {
+        sbuf_str(b, " times=");
+        json_add_text(b, ev->times);
+    }
     sbuf_str(b, "\n");
 }
 
@@ -162,6 +166,33 @@ static void test_up(void **state)
     (void)state;
     assert_true(golden_each(&dialect_eztcloud, "up", up_one) >= 60);
     assert_true(golden_each(&dialect_thingscloud, "up", up_one) >= 35);
+}
+
+/* attributes/series: EZtCloud's device of that name, or any device of ThingsCloud. */
+static void test_series_of_whom(void **state)
+{
+    static const struct {
+        const char *user;
+        bool eztcloud, thingscloud;
+    } who[] = {{NULL, true, false}, {"series", true, true}, {"TC_1", false, true}};
+    struct arena a;
+
+    (void)state;
+    arena_init(&a);
+    for (size_t i = 0; i < ARRAY_LEN(who); i++) {
+        struct dialect_in in = {
+            .topic = "attributes/series", .user = who[i].user, .payload = "{}", .n = 2};
+        enum metric refused = M_BAD_TOPIC;
+        struct device_events evs;
+
+        assert_int_equal(dialect_eztcloud.decode(&in, &a, &evs, &refused),
+                         who[i].eztcloud ? 0 : E_NOTFOUND);
+        device_events_done(&evs);
+        assert_int_equal(dialect_thingscloud.decode(&in, &a, &evs, &refused),
+                         who[i].thingscloud ? 0 : E_PROTO);
+        device_events_done(&evs);
+    }
+    arena_done(&a);
 }
 
 /* Sizes and nesting beyond the bounds are made here rather than stored. */
@@ -293,6 +324,13 @@ static void test_down(void **state)
                                       .ref = STR("1000"),
                                       .now_ms = 1700000000000};
     down_of(&dialect_thingscloud, "reply-response", &receipt);
+    struct device_command series = {.kind = COMMAND_REPORT_RESPONSE,
+                                    .device = STR("D1"),
+                                    .series = true,
+                                    .now_ms = 1700000000000};
+    down_of(&dialect_thingscloud, "series-response", &series);
+    series.form = FORM_GATEWAY;
+    down_of(&dialect_thingscloud, "gateway-series-response", &series);
     is_unsupported(&dialect_eztcloud, &receipt);
     is_unsupported(&dialect_mapped, &receipt);
     receipt.form = FORM_GATEWAY;
@@ -454,13 +492,10 @@ static void test_bounds_behind(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_up),
-        cmocka_unit_test(test_bounds),
-        cmocka_unit_test(test_down),
-        cmocka_unit_test(test_down_behind),
-        cmocka_unit_test(test_bounds_behind),
-        cmocka_unit_test(test_open_up),
-        cmocka_unit_test(test_open_down),
+        cmocka_unit_test(test_up),          cmocka_unit_test(test_series_of_whom),
+        cmocka_unit_test(test_bounds),      cmocka_unit_test(test_down),
+        cmocka_unit_test(test_down_behind), cmocka_unit_test(test_bounds_behind),
+        cmocka_unit_test(test_open_up),     cmocka_unit_test(test_open_down),
         cmocka_unit_test(test_open_bounds),
     };
     json_setup();

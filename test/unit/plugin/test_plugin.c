@@ -170,7 +170,7 @@ static void test_rights(void **state)
                                        "attributes/U/x",
                                        "attributes/",
                                        "/attributes/U",
-                                       "attributes/series",
+                                       "attributes/series/x",
                                        "command_send/V",
                                        "command_send/+",
                                        "command_send/#",

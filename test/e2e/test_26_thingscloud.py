@@ -1,5 +1,6 @@
-"""Devices over HTTP in ThingsCloud's way: reports, questions, events and what they bring."""
+"""More of ThingsCloud: devices over HTTP, and attributes of times past."""
 import json
+import time
 
 import pytest
 from conftest import Site
@@ -165,3 +166,62 @@ def test_guessing_is_slow(make_site):
     answer = http(site, other, "POST", "attributes", {})
     assert answer.status == 429 and int(answer.headers["Retry-After"]) >= 1
     say(site, key, "attributes", {"a": 2})  # who was right lately is heard on
+
+
+# ---- attributes/series ----
+
+
+def test_of_attributes_of_times_past_the_newest_counts(site):
+    kind = site.type(attributes_response=True)
+    site.otad.firmware(kind, "2.0.0")
+    site.otad.firmware(kind, "3.0.0", source_versions=["2.0.0"])
+    key = register(site, kind)
+    c = Client(site, key).connected()
+    c.subscribe(*BARE, "attributes/series/response")
+    hour, now = 3600 * 1000, int(time.time() * 1000)
+
+    def series(*entries):
+        c.publish("attributes/series", [{"ts": ts, "attributes": a} for ts, a in entries])
+        topic, body = c.next()
+        assert topic == "attributes/series/response" and body["error_code"] == 0
+        return site.otad.ok("GET", f"/devices/{key}")
+
+    got = series((now - 2 * hour, {"version": "1.0.1", "t": 2}), (now - 3 * hour, {"version": "1.0.0", "h": 60}))
+    assert got["attributes"] == {"version": "1.0.1", "t": 2, "h": 60}
+    assert got["versions"]["main"]["version"] == "1.0.1"
+    _, offer = c.check()
+    assert offer["params"]["version"] == "2.0.0"
+    c.publish("attributes", {"version": "2.0.0"})
+    assert c.next()[0] == "attributes/response"
+    site.otad.wait_state(key, "verified")
+    # what it was before undoes nothing; the rest is news
+    got = series((now - hour, {"version": "1.0.1", "t": 3}))
+    assert got["versions"]["main"]["version"] == "2.0.0"
+    assert got["attributes"] == {"version": "2.0.0", "t": 3, "h": 60}
+    assert site.otad.updates(key)[0]["state"] == "verified"
+    # of now, or without a time, it is a report as any other
+    assert c.check()[1]["params"]["version"] == "3.0.0"
+    got = series((now + hour, {"version": "3.0.0"}))
+    assert got["versions"]["main"]["version"] == "3.0.0"
+    site.otad.wait_state(key, "verified")
+
+
+def test_series_of_those_behind_a_gateway(site):
+    kind = site.type()
+    key = register(site, site.type(attributes_response=True))
+    for address in ("A1", "A2"):
+        site.otad.ok("POST", "/devices", {"key": site.name("SUB"), "device_type": kind,
+                                          "gateway": key, "address": address})  # fmt: skip
+    g = Client(site, key).connected()
+    g.subscribe("gateway/attributes/series/response")
+    g.publish("gateway/attributes/series", {
+        "A1": [{"ts": 1700000060, "attributes": {"version": "1.1"}},
+               {"ts": 1700000000, "attributes": {"version": "1.0"}}],
+        "A2": {"1700000000000": {"version": "0.9"}}})  # fmt: skip
+    topic, body = g.next()
+    assert topic == "gateway/attributes/series/response" and body["error_code"] == 0
+    items = site.otad.ok("GET", f"/devices?gateway={key}")["items"]
+    versions = {i["address"]: i["versions"]["main"]["version"] for i in items}
+    assert versions == {"A1": "1.1", "A2": "0.9"}
+    g.publish("gateway/attributes/series", {"A9": [], "A1": []})
+    assert g.next()[1]["error_code"] == -3
