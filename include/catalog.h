@@ -110,6 +110,7 @@ struct device_type {
     int64_t down_interval_ms;        /* between two messages that somebody asked for */
     int64_t reply_wait_ms, reply_retries; /* a command without a reply is sent again */
     int64_t offline_delay_s;              /* silent or disconnected for so long: offline */
+    bool gateway;                         /* its devices are gateways, and are told so */
 };
 
 /* What applications of a project log in with (EZtCloud's ProjectKey, ProjectSecret, ProjectToken).

@@ -135,15 +135,27 @@ static void connect_json(struct write *w, const struct ask *ask, const struct de
     obj_end(&o);
 }
 
-static int certificate_json(struct write *w, struct db *db, const struct device *d)
+/* By its type, or because something stands behind it. */
+static int is_gateway(struct write *w, struct db *db, const struct device *d)
 {
     const struct device_filter behind = {
         .project_id = d->project_id, .gateway_id = d->id, .enabled = -1};
+    struct device_type type;
+    int rc = device_type_by_id(db, d->type_id, &w->a, &type);
+
+    if (rc < 0 || type.gateway)
+        return rc < 0 ? rc : 1;
     int64_t n = device_count(db, &behind);
+    return n < 0 ? (int)n : n > 0;
+}
+
+static int certificate_json(struct write *w, struct db *db, const struct device *d)
+{
+    int gateway = is_gateway(w, db, d);
     struct obj o = obj_begin(&w->body), in;
 
-    if (n < 0)
-        return (int)n;
+    if (gateway < 0)
+        return gateway;
     obj_int(&o, "result", 1);
     obj_str(&o, "message", "");
     obj_name(&o, "device");
@@ -151,7 +163,7 @@ static int certificate_json(struct write *w, struct db *db, const struct device 
     obj_int(&in, "id", d->id);
     obj_str(&in, "name", d->name);
     obj_str(&in, "access_token", d->key);
-    obj_str(&in, "conn_type", n > 0 ? "3" : "1"); /* 3: a gateway */
+    obj_str(&in, "conn_type", gateway ? "3" : "1");
     obj_end(&in);
     obj_end(&o);
     return 0;

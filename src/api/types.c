@@ -57,6 +57,9 @@ static const struct json_field fields[] = {
     {"reply_retries", JK_INT, 0, 0, 10, NULL, "2", "How often it is sent again."},
     {"offline_delay_s", JK_INT, 0, 1, DAY_S, NULL, "300",
      "A device that was silent, or gone from the broker, for so long is taken for offline."},
+    {"gateway", JK_BOOL, 0, 0, 0, NULL, "false",
+     "Its devices are gateways: ThingsCloud's certificate tells them so. One with devices behind it "
+     "is told in any case."},
     {"created_at", JK_TIME, JF_READ_ONLY, 0, 0, NULL, NULL, "When it was made."},
     {"updated_at", JK_TIME, JF_READ_ONLY, 0, 0, NULL, NULL, "When it last changed."},
     {"revision", JK_INT, JF_READ_ONLY, 0, 0, NULL, NULL, "Counts changes; the ETag's number."},
@@ -95,6 +98,7 @@ static void type_json(struct sbuf *b, const struct device_type *t)
     obj_int(&o, "reply_wait_ms", t->reply_wait_ms);
     obj_int(&o, "reply_retries", t->reply_retries);
     obj_int(&o, "offline_delay_s", t->offline_delay_s);
+    obj_bool(&o, "gateway", t->gateway);
     obj_time(&o, "created_at", t->created_at);
     obj_time(&o, "updated_at", t->updated_at);
     obj_int(&o, "revision", t->revision);
@@ -159,6 +163,7 @@ static int type_take(struct write *w, struct db *db, struct device_type *t)
     t->reply_wait_ms = json_get_int(in, "reply_wait_ms", t->reply_wait_ms);
     t->reply_retries = json_get_int(in, "reply_retries", t->reply_retries);
     t->offline_delay_s = json_get_int(in, "offline_delay_s", t->offline_delay_s);
+    t->gateway = json_get_bool(in, "gateway", t->gateway);
     if (!timezone_is_known(t->timezone))
         return write_invalid(w, "/timezone", "invalid", "This time zone is not known here.");
     int rc = take_progress(w, t);

@@ -80,6 +80,7 @@ void device_type_row(struct db_stmt *s, struct arena *a, struct device_type *ret
         .reply_wait_ms = db_int(s, 28),
         .reply_retries = db_int(s, 29),
         .offline_delay_s = db_int(s, 30),
+        .gateway = db_int(s, 31) != 0,
     };
 }
 
@@ -113,6 +114,7 @@ static int bind_type(struct db_stmt *q, int i, const struct device_type *t)
     db_bind_int(q, i++, t->reply_wait_ms);
     db_bind_int(q, i++, t->reply_retries);
     db_bind_int(q, i++, t->offline_delay_s);
+    db_bind_int(q, i++, t->gateway);
     return i;
 }
 

@@ -226,6 +226,24 @@ def test_limit_per_address(make_site):
     assert site.otad.metric("otad_bootstrap_requests_total", result="limited") == 2
 
 
+def test_certificate_of_a_gateway(plugged):
+    """A device is told that it is a gateway: by its type, or because something is behind it."""
+    allow(plugged, create=3)
+    hub, plain = plugged.type(gateway=True), plugged.type()
+    told = lambda sn, kind: certificate(  # noqa: E731
+        plugged, {"device_key": sn, "type_key": kind}).json()["device"]  # fmt: skip
+    one, two, three = (plugged.name("sn") for _ in "abc")
+    assert told(one, hub)["conn_type"] == "3"
+    device = told(two, plain)
+    assert device["conn_type"] == "1"
+    plugged.otad.ok("POST", "/devices", {"key": plugged.name("SUB"), "device_type": plain,
+                                         "gateway": device["access_token"], "address": "A1"})  # fmt: skip
+    assert told(two, plain)["conn_type"] == "3"
+    plugged.otad.ok("PATCH", f"/device-types/{hub}", {"gateway": False})
+    assert told(three, hub)["conn_type"] == "1"
+    assert plugged.otad.ok("GET", f"/device-types/{hub}")["gateway"] is False
+
+
 def test_certificate(plugged):
     """A ThingsCloud device: the answer's AccessToken and the ProjectKey are its login."""
     allow(plugged, create=2)
