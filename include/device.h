@@ -70,6 +70,15 @@ bool device_address_ok(const char *s, size_t n);
 /* The device at an address right behind another; E_NOTFOUND. */
 int device_behind(struct db *db, int64_t gateway_id, const char *address, struct arena *a,
                   struct device *ret) MUST_USE;
+/* Those right behind a gateway, ascending by id, until row returns non-zero, which is passed on. */
+struct device_near {
+    int64_t id;
+    const char *key; /* during the call alone */
+    int online;      /* as the gateway said; -1 = it did not */
+    bool leads_on;   /* something stands behind it */
+};
+int device_behind_list(struct db *db, int64_t gateway_id, int64_t after, int limit,
+                       int (*row)(void *arg, const struct device_near *d), void *arg) MUST_USE;
 /* Make one there, with a key of its own ("SD_" and 10 characters) and no password. d has project,
  * type, gateway, address, created_at. E_LIMIT when `max` devices stand behind `outermost`. */
 int device_create_behind(struct db *w, struct device *d, int64_t outermost, int64_t max,

@@ -65,6 +65,14 @@ WITH RECURSIVE behind (id) AS (SELECT id FROM device WHERE gateway_id = $1
   UNION SELECT c.id FROM behind b JOIN device c ON c.gateway_id = b.id)
 SELECT count(*) FROM behind;
 
+-- name: device_behind_list :many reader
+-- in: gateway_id int, after int, limit int
+-- out: id int, key text, online int (NULL = not said), 1 when something stands behind it; of those
+--     right behind this device
+SELECT d.id, d.key, s.online, EXISTS (SELECT 1 FROM device x WHERE x.gateway_id = d.id)
+FROM device d LEFT JOIN device_state s ON s.device_id = d.id
+WHERE d.gateway_id = $1 AND d.id > $2 ORDER BY d.id LIMIT $3;
+
 -- name: device_form :one reader
 -- in: device_id int    out: form text
 SELECT form FROM device_state WHERE device_id = $1;

@@ -46,8 +46,9 @@ struct answers {
     struct down_ended *ended; /* what was queued and has ended */
     struct {                  /* who spoke, when its project wants to be told */
         const char *key;
-        int64_t project_id, delay_ms;
+        int64_t id, project_id, delay_ms; /* id 0: it does not */
     } live;
+    bool says_offline; /* a gateway says that those of `seen` are gone */
 };
 struct engine {
     const struct conf *conf;
@@ -90,10 +91,14 @@ void answers_add(struct answers *out, const struct dialect_out *bytes, bool live
 void answers_take(struct answers *all, const struct answers *out); /* out's go behind all's */
 
 /* ---- live.c: what devices say, told to the applications of projects that want it ---- */
+struct live_node;
 struct live {
     struct map online; /* key -> struct live_device: devices of such projects */
     int64_t next_ms;   /* nothing goes offline before; monotonic */
     bool full_logged;
+    struct map away; /* device id -> struct live_away: who went with a gateway */
+    struct live_node *nodes, *last_node;
+    size_t n_nodes;
 };
 /* id: the application's own, of the command that is replied to; NULL. */
 int live_add(struct engine *x, const struct device *d, const struct device_event *ev,
@@ -104,6 +109,12 @@ void live_presence(struct core *c, const char *lines, size_t n);
 void live_lost(struct core *c); /* nobody tells any more who is connected */
 void live_tick(struct core *c);
 void live_done(struct live *l);
+void live_tell(struct core *c, const char *key, int64_t project_id, bool online);
+/* live_behind.c: those behind a gateway, who go with it and come by its word */
+void live_behind_left(struct live *l, int64_t id, int64_t project_id);
+void live_behind_seen(struct core *c, const struct answers *out);
+void live_behind_tick(struct core *c);
+void live_behind_done(struct live *l);
 
 /* ---- down.c: commands and attributes for one device, that somebody asked for ---- */
 struct downs {

@@ -325,6 +325,7 @@ static int handle_one(struct engine *x, const struct dialect *dialect, const str
         return rc;
     if (d.id != sender->id)
         out->seen[out->n_seen++] = d.id;
+    out->says_offline |= ev->kind == EVENT_OFFLINE;
     return act(x, dialect, &d, ev, out, ret_refused);
 }
 
@@ -344,6 +345,7 @@ static void note_sender(const struct engine *x, const struct device *sender, str
         return;
     const struct device_type *type = catalog_type(x->catalog, sender->type_id);
     out->live.key = sender->key;
+    out->live.id = sender->id;
     out->live.project_id = sender->project_id;
     out->live.delay_ms = (type ? type : &device_type_defaults)->offline_delay_s * 1000;
 }

@@ -15,7 +15,7 @@
 #define SWEEP_MS    1000
 
 struct live_device {
-    int64_t project_id, delay_ms;
+    int64_t id, project_id, delay_ms;
     int64_t until_ms; /* offline then, monotonic; INT64_MAX: connected */
 };
 
@@ -48,7 +48,7 @@ void live_send(struct core *c, const struct answer *a)
 
 /* ---- presence ---- */
 
-static void tell(struct core *c, const char *key, int64_t project_id, bool online)
+void live_tell(struct core *c, const char *key, int64_t project_id, bool online)
 {
     const struct project_app *app = catalog_live(c->catalog, project_id);
     const struct device_event ev = {.kind = online ? EVENT_ONLINE : EVENT_OFFLINE};
@@ -71,8 +71,7 @@ static void set_until(struct live *l, struct live_device *d, int64_t until_ms)
 }
 
 /* It is online until then. */
-static void came(struct core *c, const char *key, int64_t project_id, int64_t delay_ms,
-                 int64_t until_ms)
+static void came(struct core *c, const char *key, const struct live_device *is, int64_t until_ms)
 {
     struct live *l = &c->live;
     struct live_device *d = map_get(&l->online, key, strlen(key));
@@ -89,18 +88,22 @@ static void came(struct core *c, const char *key, int64_t project_id, int64_t de
         d = xcalloc(1, sizeof(*d));
         (void)map_put(&l->online, key, strlen(key), d);
     }
-    d->project_id = project_id;
-    d->delay_ms = delay_ms;
+    d->id = is->id;
+    d->project_id = is->project_id;
+    d->delay_ms = is->delay_ms;
     set_until(l, d, until_ms);
     if (news)
-        tell(c, key, project_id, true);
+        live_tell(c, key, d->project_id, true);
 }
 
 void live_seen(struct core *c, const struct answers *out)
 {
-    if (out->live.key && !device_presence_known(c->presence))
-        came(c, out->live.key, out->live.project_id, out->live.delay_ms,
-             mono_ms() + out->live.delay_ms);
+    const struct live_device is = {
+        .id = out->live.id, .project_id = out->live.project_id, .delay_ms = out->live.delay_ms};
+
+    if (is.id && !device_presence_known(c->presence))
+        came(c, out->live.key, &is, mono_ms() + is.delay_ms);
+    live_behind_seen(c, out);
 }
 
 static void connected(struct core *c, struct str key)
@@ -115,7 +118,12 @@ static void connected(struct core *c, struct str key)
     arena_init(&a);
     if (device_find(c->reader, key, &a, &d) == 0 && catalog_live(c->catalog, d.project_id)) {
         type = catalog_type(c->catalog, d.type_id);
-        came(c, d.key, d.project_id, (type ? type : &device_type_defaults)->offline_delay_s * 1000,
+        came(c, d.key,
+             &(struct live_device){
+                 .id = d.id,
+                 .project_id = d.project_id,
+                 .delay_ms = (type ? type : &device_type_defaults)->offline_delay_s * 1000,
+             },
              INT64_MAX);
     }
     arena_done(&a);
@@ -163,6 +171,7 @@ void live_tick(struct core *c)
     void *value;
     size_t it = 0, n, n_gone = 0;
 
+    live_behind_tick(c);
     if (l->online.count == 0 || now < l->next_ms)
         return;
     while (map_next(&l->online, &it, &key, &n, &value)) {
@@ -174,7 +183,8 @@ void live_tick(struct core *c)
     }
     for (size_t i = 0; i < n_gone; i++) {
         struct live_device *d = map_del(&l->online, gone[i], strlen(gone[i]));
-        tell(c, gone[i], d->project_id, false);
+        live_tell(c, gone[i], d->project_id, false);
+        live_behind_left(l, d->id, d->project_id);
         free(d);
         free((void *)(uintptr_t)gone[i]);
     }
@@ -190,4 +200,5 @@ void live_done(struct live *l)
     while (map_next(&l->online, &it, &key, &n, &value))
         free(value);
     map_done(&l->online);
+    live_behind_done(l);
 }

@@ -158,6 +158,27 @@ int device_route(struct db *db, int64_t device_id, struct arena *a, struct devic
     return 0;
 }
 
+int device_behind_list(struct db *db, int64_t gateway_id, int64_t after, int limit,
+                       int (*row)(void *arg, const struct device_near *d), void *arg)
+{
+    AUTO(db_reset) struct db_stmt *q = db_use(db, Q_DEVICE_BEHIND_LIST);
+    int rc;
+
+    db_bind_int(q, 1, gateway_id);
+    db_bind_int(q, 2, after);
+    db_bind_int(q, 3, limit);
+    while ((rc = db_row(q)) == 0) {
+        const struct device_near d = {.id = db_int(q, 0),
+                                      .key = db_text(q, 1),
+                                      .online = db_is_null(q, 2) ? -1 : (int)db_int(q, 2),
+                                      .leads_on = db_int(q, 3) != 0};
+        rc = row(arg, &d);
+        if (rc != 0)
+            return rc;
+    }
+    return rc == E_NOTFOUND ? 0 : rc;
+}
+
 int device_dialect_set(struct db *w, int64_t device_id, const char *dialect)
 {
     AUTO(db_reset) struct db_stmt *q = db_use(w, Q_DEVICE_DIALECT_SET);

@@ -384,6 +384,47 @@ def test_behind_a_gateway_for_applications(site):
     assert said["body"] == {"method": "set", "params": {}, "id": 7}
 
 
+def test_who_stands_behind_goes_with_the_gateway(either):
+    """Told offline when the gateway is gone, and online again when it speaks of them."""
+    site = either
+    app = make_app(site)
+    client = application(site, app)
+    gateway = connect(site, fast(site, offline_delay_s=1))
+    kind = site.type(auto_create=True)
+    gateway.publish("sub_connect", {"device": ["A"], "product": kind})
+    for path in (["A", "B"], ["C"], ["D"]):
+        gateway.publish("sub_connect", {"device": path, "product": kind})
+    gateway.publish("sub_disconnect", {"device": ["D"]})
+    keys = {}
+
+    def known():
+        items = [i for i in site.otad.ok("GET", "/devices?limit=500")["items"] if i["device_type"] == kind]
+        keys.update({i["address"]: i["key"] for i in items})
+        return {i["address"]: i["online"] for i in items} == {"A": True, "B": True, "C": True, "D": False}
+
+    wait(known, "all are there")
+    client.subscribe(f"open/{app['app_key']}/+/online")
+
+    def told(*want):
+        """These, in any order, and nothing else of these devices."""
+        want, names = list(want), {v: k for k, v in keys.items()} | {gateway.key: "gateway"}
+        while want:
+            topic, body = client.next()
+            name = names.get(topic.split("/")[2])
+            if name:
+                want.remove((name, body["online"]))  # noqa: B909
+
+    gateway.close()
+    told(("gateway", False), ("A", False), ("B", False), ("C", False))
+    gateway = site.connect(gateway.key)
+    gateway.publish("sub_attributes", {"A": {"attributes": {"t": 1}}})
+    told(("gateway", True), ("A", True))
+    gateway.publish("sub_connect", {"device": ["A", "B"]})  # no news for the row
+    told(("B", True))
+    gateway.publish("sub_disconnect", {"device": ["C"]})
+    told(("C", False))
+
+
 def test_presence_for_applications(either):
     """By the plugin's word, or by signs of life."""
     site = either
