@@ -143,7 +143,8 @@ struct task_env {
     int (*online)(void *arg, const char *key);
     int64_t now, link_lifetime_ms;
     struct arena *arena;
-    bool settled; /* everything that was sent before has reached the broker */
+    bool settled;   /* everything that was sent before has reached the broker */
+    bool delivered; /* … but in this transaction messages that were kept are sent */
     /* The task behind which task_tick goes on, kept by the caller, 0 at first. NULL: none. */
     int64_t *run_after;
     int (*send)(void *arg, const struct task_message *m);
@@ -157,10 +158,11 @@ int task_tick(struct task_env *env, int max, int64_t max_us) MUST_USE;
  * offered: updates that it was offered just now anyway. */
 int task_deliver(struct task_env *env, const struct device *d, const int64_t *offered,
                  size_t n_offered) MUST_USE;
-/* At the start, in a transaction: what may not have left before a crash is kept for the devices.
- * Offers alone: repeating one is harmless, a command could act twice. */
+/* At the start, in a transaction: what may not have left before a crash is kept for the devices,
+ * be it of a run under way or kept before. Offers alone: repeating one is harmless, a command could
+ * act twice. */
 int task_recover(struct db *w) MUST_USE;
-/* Devices for which messages are kept, ascending. */
+/* Devices for which messages are kept, or may not have left, ascending. */
 int task_kept_devices(struct db *db, int (*row)(void *arg, int64_t device_id), void *arg) MUST_USE;
 /* A reply to a command of a task: noted once. E_NOTFOUND when it is of none. */
 int task_replied(struct db *w, int64_t device_id, int64_t message_id) MUST_USE;

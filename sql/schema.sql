@@ -477,9 +477,11 @@ CREATE INDEX task_device_device ON task_device (device_id);
 CREATE TABLE task_kept (
   device_id INTEGER NOT NULL REFERENCES device (id) ON DELETE CASCADE,
   task_id   INTEGER NOT NULL REFERENCES task (id) ON DELETE CASCADE,
-  run_id    INTEGER NOT NULL REFERENCES task_run (id) ON DELETE CASCADE,
+  run_id    INTEGER NOT NULL REFERENCES task_run (id) ON DELETE CASCADE, leaving INTEGER NOT NULL DEFAULT 0 CHECK (leaving IN (0, 1)),
   PRIMARY KEY (device_id, task_id)
 ) STRICT, WITHOUT ROWID;
+
+CREATE INDEX task_kept_leaving ON task_kept (device_id, task_id) WHERE leaving = 1;
 
 CREATE INDEX task_kept_run ON task_kept (run_id);
 

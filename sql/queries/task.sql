@@ -241,7 +241,7 @@ SELECT seen_at, online, online_at FROM device_state WHERE device_id = $1;
 -- name: task_kept_put :exec writer
 -- in: device_id, task_id, run_id
 INSERT INTO task_kept (device_id, task_id, run_id) VALUES ($1, $2, $3)
-ON CONFLICT (device_id, task_id) DO UPDATE SET run_id = excluded.run_id;
+ON CONFLICT (device_id, task_id) DO UPDATE SET run_id = excluded.run_id, leaving = 0;
 
 -- name: task_kept_run :one reader
 -- in: device_id int, task_id int    out: run_id int
@@ -249,11 +249,27 @@ SELECT run_id FROM task_kept WHERE device_id = $1 AND task_id = $2;
 
 -- name: task_kept_of :many reader
 -- in: device_id int    out: task_id int, run_id int
-SELECT task_id, run_id FROM task_kept WHERE device_id = $1 ORDER BY run_id LIMIT 64;
+SELECT task_id, run_id FROM task_kept WHERE device_id = $1 AND leaving = 0
+ORDER BY run_id LIMIT 64;
 
 -- name: task_kept_delete :exec writer
 -- in: device_id, task_id
 DELETE FROM task_kept WHERE device_id = $1 AND task_id = $2;
+
+-- name: task_kept_leaves :exec writer
+-- in: device_id, task_id. It was sent; the row stays until the broker has it.
+UPDATE task_kept SET leaving = 1 WHERE device_id = $1 AND task_id = $2;
+
+-- name: task_kept_left :exec writer
+-- in: limit int. All that was sent so far has reached the broker.
+DELETE FROM task_kept WHERE (device_id, task_id) IN (SELECT k.device_id, k.task_id
+  FROM task_kept k INDEXED BY task_kept_leaving WHERE k.leaving = 1 AND k.device_id > 0
+  LIMIT $1);
+
+-- name: task_kept_again :exec writer
+-- What was sent may not have left.
+UPDATE task_kept INDEXED BY task_kept_leaving SET leaving = 0
+WHERE leaving = 1 AND device_id > 0;
 
 -- name: task_kept_devices :many reader scan
 -- out: device_id int, ascending

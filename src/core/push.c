@@ -216,6 +216,7 @@ static int tick(struct core *c, struct answers *out)
     struct sending s = {c, &x, out};
     struct task_env env = env_of(&s);
     env.settled = c->tx_up && !c->unsent && mqtt_in_flight(c->tx) == 0;
+    env.delivered = c->pushes.n_taken > 0;
     bool open = c->tx_up && mqtt_in_flight(c->tx) < IN_FLIGHT_MAX;
 
     int rc = open && c->unsent ? recover(c) : 0;

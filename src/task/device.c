@@ -160,6 +160,16 @@ static int send_once(void *arg, const struct task_message *m)
     return l->env->send(l->env->arg, m);
 }
 
+/* An offer: its row stays until the broker has it. Of a command, which could act twice, it goes. */
+static int leave(struct db *w, int64_t device_id, int64_t task_id)
+{
+    AUTO(db_reset) struct db_stmt *q = db_use(w, Q_TASK_KEPT_LEAVES);
+
+    db_bind_int(q, 1, device_id);
+    db_bind_int(q, 2, task_id);
+    return db_run(q);
+}
+
 static int deliver(struct task_env *env, const struct device *d, const struct kept *k)
 {
     struct verdict_of v = {"nothing", "task_disabled", 0};
@@ -168,11 +178,14 @@ static int deliver(struct task_env *env, const struct device *d, const struct ke
     int rc = task_by_id(env->db, 0, k->task_id, env->arena, &t);
 
     if (rc == E_NOTFOUND) /* deleted: its rows are on their way out */
-        return 0;
+        return forget(env->db, d->id, k->task_id);
     if (rc == 0 && t.enabled && action_load(t.params, &act) == 0) {
         rc = task_step(env, &act, d, true, &v);
         action_done(&act);
     }
+    if (rc == 0)
+        rc = strcmp(v.result, "offered") == 0 ? leave(env->db, d->id, k->task_id)
+                                              : forget(env->db, d->id, k->task_id);
     return rc < 0 ? rc : run_device_set(env->db, k->run_id, d->id, "pending_offline", &v, env->now);
 }
 
@@ -187,10 +200,7 @@ int task_deliver(struct task_env *env, const struct device *d, const int64_t *of
 
     inner.send = send_once;
     inner.arg = &l;
-    for (size_t i = 0; i < n && rc == 0; i++) {
-        rc = forget(env->db, d->id, list[i].task_id);
-        if (rc == 0)
-            rc = deliver(&inner, d, &list[i]);
-    }
+    for (size_t i = 0; i < n && rc == 0; i++)
+        rc = deliver(&inner, d, &list[i]);
     return rc;
 }

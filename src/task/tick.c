@@ -7,6 +7,7 @@
 
 #define DUE_MAX     20
 #define RUNS_MAX    32
+#define LEFT_MAX    1000
 #define STRETCH     500              /* devices looked at in one query */
 #define MESSAGE     INT64_C(1000000) /* what one message costs of the allowance */
 #define ELAPSED_MAX 600000           /* ms that count for the rate */
@@ -347,11 +348,29 @@ static int confirm(struct db *w)
     return db_run(q);
 }
 
+static int kept_left(struct db *w)
+{
+    AUTO(db_reset) struct db_stmt *q = db_use(w, Q_TASK_KEPT_LEFT);
+
+    db_bind_int(q, 1, LEFT_MAX);
+    return db_run(q);
+}
+
+static int kept_again(struct db *w)
+{
+    AUTO(db_reset) struct db_stmt *q = db_use(w, Q_TASK_KEPT_AGAIN);
+
+    return db_run(q);
+}
+
 int task_recover(struct db *w)
 {
-    AUTO(db_reset) struct db_stmt *q = db_use(w, Q_TASK_RECOVER);
-    int rc = db_run(q);
+    int rc = kept_again(w);
 
+    if (rc < 0)
+        return rc;
+    AUTO(db_reset) struct db_stmt *q = db_use(w, Q_TASK_RECOVER);
+    rc = db_run(q);
     return rc < 0 ? rc : confirm(w);
 }
 
@@ -364,6 +383,8 @@ int task_tick(struct task_env *env, int max, int64_t max_us)
 
     if (rc >= 0 && env->settled)
         rc = confirm(env->db);
+    if (rc >= 0 && env->settled && !env->delivered)
+        rc = kept_left(env->db);
     if (rc < 0 || max == 0)
         return rc < 0 ? rc : more;
     rc = open_runs(env, runs, &n);

@@ -1,6 +1,10 @@
 """Tasks to some hundreds of connected devices while otad or the broker is killed (SIGKILL)."""
 import collections
+import contextlib
 import signal
+import socket
+import sqlite3
+import threading
 
 import pytest
 
@@ -124,3 +128,84 @@ def test_the_broker_is_killed(fleet):
         fleet.connected()
 
     both_tasks(fleet, kill, again=4)  # towards it and from it, both times
+
+
+class Proxy:
+    """Between otad and its broker. Held, it swallows what otad's sending session says."""
+
+    def __init__(self, port):
+        self.to, self.held = port, False
+        self.server = socket.create_server(("127.0.0.1", 0))
+        self.port = self.server.getsockname()[1]
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def _accept(self):
+        with contextlib.suppress(OSError):  # closed
+            while True:
+                near, _ = self.server.accept()
+                far = socket.create_connection(("127.0.0.1", self.to))
+                for a, b, up in ((near, far, True), (far, near, False)):
+                    threading.Thread(target=self._pipe, args=(a, b, up), daemon=True).start()
+
+    def _pipe(self, source, sink, up):
+        sends = None  # by its client id, in the first packet
+        with contextlib.suppress(OSError):
+            while data := source.recv(65536):
+                if sends is None:
+                    sends = up and b"otad-tx" in data
+                if not (sends and self.held):
+                    sink.sendall(data)
+        for s in (source, sink):
+            with contextlib.suppress(OSError):
+                s.shutdown(socket.SHUT_RDWR)
+
+    def close(self):
+        self.server.close()
+
+
+def confirmed(otad):
+    with contextlib.closing(sqlite3.connect(f"file:{otad.data}/otad.db?mode=ro", uri=True)) as db:
+        return db.execute("SELECT min(confirmed >= cursor) FROM task_run").fetchone()[0] == 1
+
+
+def test_a_kept_push_outlives_a_crash_on_its_way(make_site):
+    """It was kept, its run is over; then it is sent, committed, and never reaches the broker."""
+    made = []
+
+    def conf(broker):
+        made.append(Proxy(broker.port))
+        return {"mqtt.url": f"mqtt://127.0.0.1:{made[0].port}"}
+
+    site = make_site(conf, plugin=True)
+    proxy, otad = made[0], site.otad
+    kind = site.type()
+    device = site.device(kind, "1.0.0")
+    otad.firmware(kind, "2.0.0")
+    device.close()
+    wait(lambda: otad.ok("GET", f"/devices/{device.key}")["online"] is False, "it is away")
+    runs = []
+    for action in ({"kind": "ota_push", "version_attribute": "version", "module": "main"},
+                   {"kind": "command_send", "method": "beep"}):  # fmt: skip
+        task = otad.ok("POST", "/tasks", {"name": "t", "action": action,
+                                          "target": {"devices": [device.key]}})  # fmt: skip
+        run = otad.ok("POST", f"/tasks/{task['id']}/run")["run_id"]
+        runs.append(f"/tasks/{task['id']}/runs/{run}")
+    result = lambda: [[c["result"] for c in otad.ok("GET", r)["counts"]] for r in runs]  # noqa: E731
+    wait(lambda: all(otad.ok("GET", r)["ended_at"] for r in runs), "the runs end")
+    assert result() == [["pending_offline"]] * 2
+    wait(lambda: confirmed(otad), "nothing of the runs is on its way")
+    proxy.held = True
+    device = site.connect(device.key)
+    device.report(temperature=20)
+    wait(lambda: result() == [["offered"], ["sent"]], "they are on their way")
+    otad.kill()
+    proxy.held = False
+    otad.start()
+    device.report(temperature=21)
+    assert device.receive()["method"] == "otaUpgrade", "of a command nothing is said twice"
+    assert [u["state"] for u in otad.updates(device.key)] == ["offered"]
+    # now it is with the broker: it does not come a third time
+    device.report(temperature=22)
+    check = device.offer()
+    assert check["id"] == otad.updates(device.key)[0]["id"] and device.inbox.empty()
+    proxy.close()

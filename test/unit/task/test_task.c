@@ -388,6 +388,48 @@ static void after_a_crash(void **state UNUSED)
     world_done(&w);
 }
 
+/* So many of the first devices get what is kept for them. */
+static int deliver_some(struct world *w, int n)
+{
+    struct device dev;
+
+    w->sent = 0;
+    for (int i = 0; i < n; i++) {
+        MUST(device_by_id(w->d.w, w->ids[i], &w->d.a, &dev));
+        MUST(task_deliver(&w->env, &dev, NULL, 0));
+    }
+    return w->sent;
+}
+
+/* What was kept stays until it is with the broker, also when its run is over for long. */
+static void what_was_kept_after_a_crash(void **state UNUSED)
+{
+    struct world w;
+
+    world_init(&w);
+    struct task t = task_of(&w);
+    MUST(task_insert(w.d.w, &t, NULL, 0));
+    w.env.now = T0 + DAY; /* nobody was heard */
+    int64_t run = run_now(&w, &t);
+    while (!is_over(&w, t.id, run))
+        MUST(task_tick(&w.env, 500, 1000000));
+    w.env.settled = true;
+    MUST(task_tick(&w.env, 0, 0));
+    assert_int_equal(deliver_some(&w, 30), 20);
+    assert_int_equal(deliver_some(&w, 30), 0); /* under way */
+    w.env.delivered = true;
+    MUST(task_tick(&w.env, 0, 0)); /* in the transaction that sends it */
+    MUST(task_recover(w.d.w));
+    assert_int_equal(deliver_some(&w, 30), 20);
+    assert_int_equal(tally(&w, run).offered, 20);
+    w.env.delivered = false;
+    MUST(task_tick(&w.env, 0, 0)); /* it has arrived */
+    MUST(task_recover(w.d.w));
+    assert_int_equal(deliver_some(&w, 30), 0);
+    assert_int_equal(deliver_some(&w, DEVICES), 180);
+    world_done(&w);
+}
+
 static bool is_sent(struct world *w, const struct task *t, int64_t device)
 {
     int64_t run = 0;
@@ -554,6 +596,7 @@ int test_task(void)
         cmocka_unit_test(what_is_kept),
         cmocka_unit_test(a_device_that_fails_holds_up_nobody),
         cmocka_unit_test(after_a_crash),
+        cmocka_unit_test(what_was_kept_after_a_crash),
         cmocka_unit_test(presence_decides),
         cmocka_unit_test(a_task_goes_in_slices),
         cmocka_unit_test(old_runs_go),
