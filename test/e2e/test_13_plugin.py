@@ -2,11 +2,13 @@
 import itertools
 import json
 import queue
+import re
+import socket
 import time
 
 import paho.mqtt.client as paho
 import pytest
-from otalib import noise, wait
+from otalib import ROOT, noise, wait
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
@@ -500,6 +502,58 @@ def test_calls_of_an_emqx_broker(make_site):
     assert ask("/mqtt/acl", {}, "wrong").status == 401
     assert request(site.otad.port, "POST", "/mqtt/auth", "[]",
                    {"Authorization": f"Bearer {secret}"}).status == 400  # fmt: skip
+
+
+def test_requests_as_emqx_sends_them(make_site):
+    """Small letters in the headers of config/emqx.conf, on one connection, one behind the other without
+    waiting; what a client did not say is an empty text."""
+    secret = "hook-secret-0123456789"
+    site = make_site({"mqtt.hook_secret": secret})
+    site.otad.device("D-1", site.type())
+    told = {"username": "D-1", "password": "secret-of-D-1", "clientid": "c1"}
+    asked = [
+        ("/mqtt/auth", told, {"result": "allow"}),
+        ("/mqtt/auth", {"username": "", "password": "", "clientid": "c2"}, {"result": "deny"}),
+        ("/mqtt/auth", {**told, "username": None, "password": None}, {"result": "deny"}),
+        ("/mqtt/auth", {**told, "username": "undefined"}, {"result": "deny"}),
+        ("/mqtt/auth", {**told, "username": "otad", "password": site.otad.password},
+         {"result": "allow", "is_superuser": True}),
+        ("/mqtt/acl", {"username": "D-1", "topic": "attributes/D-1", "action": "publish"},
+         {"result": "allow"}),
+        ("/mqtt/acl", {"username": "D-1", "topic": "command_send/D-1", "action": "subscribe"},
+         {"result": "allow"}),
+        ("/mqtt/acl", {"username": "D-1", "topic": "command_send/+", "action": "subscribe"},
+         {"result": "deny"}),
+        ("/mqtt/acl", {"username": "D-1", "topic": "键/\"x\"", "action": "publish"}, {"result": "deny"}),
+    ]  # fmt: skip
+    out = b""
+    for path, body, _ in asked:
+        payload = json.dumps(body, ensure_ascii=False).encode()
+        out += (
+            f"POST {path} HTTP/1.1\r\nhost: 127.0.0.1:{site.otad.port}\r\n"
+            f"accept: application/json\r\nauthorization: Bearer {secret}\r\n"
+            "cache-control: no-cache\r\nconnection: keep-alive\r\ncontent-type: application/json\r\n"
+            f"keep-alive: timeout=30, max=1000\r\ncontent-length: {len(payload)}\r\n\r\n"
+        ).encode() + payload
+    with socket.create_connection(("127.0.0.1", site.otad.port), 60) as s:
+        s.sendall(out)
+        answers = s.makefile("rb")
+        for path, body, want in asked:
+            assert answers.readline().split(b" ")[1] == b"200", (path, body)
+            headers = {}
+            while (line := answers.readline().decode().strip()) != "":
+                name, _, value = line.partition(":")
+                headers[name.lower()] = value.strip()
+            # EMQX reads the result only from JSON
+            assert headers["content-type"].startswith("application/json")
+            assert json.loads(answers.read(int(headers["content-length"]))) == want, (path, body)
+    # the file asks what these tests ask
+    conf = (ROOT / "config/emqx.conf").read_text()
+    for path, fields in (("auth", ("username", "password", "clientid")),
+                         ("acl", ("username", "topic", "action"))):  # fmt: skip
+        block = conf[conf.index(f"/mqtt/{path}"):]
+        block = block[block.index("body {"): block.index("pool_size")]
+        assert re.findall(r'(\w+) = "\$\{(\w+)\}"', block) == [(f, f) for f in fields]
 
 
 def test_without_a_secret_there_are_no_hooks(site):
