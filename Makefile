@@ -144,7 +144,7 @@ unit-tsan: ## the rooms with threads under TSan
 .PHONY: rehearsal
 rehearsal: all preload ## a campaign to 5,000 simulated devices, otad killed on the way; about four minutes
 	REHEARSAL_DEVICES=5000 /usr/bin/python3 -m pytest -q -s -p no:cacheprovider \
-		test/e2e/test_26_rehearsal.py
+		test/e2e/test_30_rehearsal.py
 
 clean: ## remove build/
 	rm -rf build
