@@ -344,11 +344,11 @@ def test_readmes_are_equal_in_content():
         assert len(re.findall(pattern, english, re.M)) == len(re.findall(pattern, chinese, re.M))
 
 
-def follow(tmp_path, part, *changes):
-    """The commands of a part of the README, word by word, in one shell; only ports, folder and
-    programs are moved. Returns what they said."""
+def follow(tmp_path, part, *changes, script=None):
+    """The commands of a part of the README, or those given, word by word, in one shell; only ports,
+    folder and programs are moved. Returns what they said."""
     assert shutil.which("curl") and shutil.which("mosquitto_pub")
-    script = "\n".join(blocks("README.md", part))
+    script = "\n".join(script or blocks("README.md", part))
     for old, new in (
         *changes, (f"$PWD/run/{part}", str(tmp_path)), (f"run/{part}", str(tmp_path)),
         ("$PWD/build/otad_mosquitto.so", "@plugin@"), ("build/otad", OTAD), ("@plugin@", PLUGIN),
