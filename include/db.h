@@ -97,8 +97,8 @@ void db_committer_give(struct db_committer *c);
 bool db_committer_take(struct db_committer *c, int *ret_rc);
 
 /* Copy the WAL back into the database on a thread of its own, whenever it has grown past
- * 8 MiB (and hold up the writer for a moment when it never pauses and the WAL is past 64 MiB);
- * TRUNCATE when stopped: readers still open then may prevent it. */
+ * 8 MiB; TRUNCATE when stopped: readers still open then may prevent it. (When the writer never
+ * pauses and the WAL is past 64 MiB, the committer starts it anew, for which the writer waits.) */
 struct db_checkpointer;
 struct db_checkpointer *db_checkpointer_start(const char *path);
 void db_checkpointer_stop(struct db_checkpointer *c);

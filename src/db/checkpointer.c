@@ -2,8 +2,9 @@
  * The checkpointer: copies the WAL back into the database on a thread and connection of its
  * own, because a checkpoint stalls whoever runs it for tens of milliseconds. PASSIVE holds up
  * nobody, and the next commit starts the WAL anew when nothing newer and no reader is in it.
- * Under writes that never pause that moment does not come; past 64 MiB RESTART makes it: the
- * writer waits for two fsyncs and, when a reader is in the way, for a short busy timeout.
+ * Under writes that never pause that moment does not come; past 64 MiB RESTART makes it, between
+ * two transactions of the writer and on its connection: RESTART locks out all writers, and one
+ * that has read already is refused at its first write, however long it is willing to wait.
  */
 #include "db_priv.h"
 
@@ -18,7 +19,10 @@ enum {
     STOP_WAIT_MS = 1000,
 };
 #define PASSIVE_BYTES ((int64_t)8 << 20)
-#define RESTART_BYTES ((int64_t)64 << 20)
+
+/* In pages, about 64 and 8 MiB. Not a constant for the tests' sake. */
+int checkpoint_restart_frames = 16384;
+#define RESTART_STEP_FRAMES 2048
 
 struct db_checkpointer {
     char *path, *wal_path;
@@ -48,6 +52,14 @@ static void note(struct db_checkpointer *c, int rc, const char *text)
     c->last_rc = rc;
 }
 
+static int run_checkpoint(sqlite3 *h, int how, int wait_ms)
+{
+    sqlite3_busy_timeout(h, wait_ms);
+    int rc = sqlite3_wal_checkpoint_v2(h, "main", how, NULL, NULL);
+    /* A reader is in the way, or another checkpoint: the next time tries again. */
+    return (rc & 0xff) == SQLITE_BUSY ? SQLITE_OK : rc;
+}
+
 static void checkpoint(struct db_checkpointer *c, int how, int wait_ms)
 {
     struct fail f = {0};
@@ -61,22 +73,31 @@ static void checkpoint(struct db_checkpointer *c, int how, int wait_ms)
             return;
         }
     }
-    sqlite3_busy_timeout(c->h, wait_ms);
-    rc = sqlite3_wal_checkpoint_v2(c->h, "main", how, NULL, NULL);
-    if ((rc & 0xff) == SQLITE_BUSY) /* a reader is in the way: the next tick tries again */
-        rc = SQLITE_OK;
+    rc = run_checkpoint(c->h, how, wait_ms);
     note(c, db_code(c->h, rc), sqlite3_errmsg(c->h));
 }
 
 static void tick(struct db_checkpointer *c)
 {
-    int64_t size = wal_size(c);
+    if (wal_size(c) > PASSIVE_BYTES)
+        checkpoint(c, SQLITE_CHECKPOINT_PASSIVE, 0);
+}
 
-    if (size <= PASSIVE_BYTES)
+void checkpoint_restart(struct db *w)
+{
+    if (w->wal_frames <= checkpoint_restart_frames) {
+        w->restart_at = checkpoint_restart_frames;
         return;
-    checkpoint(c, SQLITE_CHECKPOINT_PASSIVE, 0);
-    if (size > RESTART_BYTES) /* the passive one before left it little to copy */
-        checkpoint(c, SQLITE_CHECKPOINT_RESTART, RESTART_WAIT_MS);
+    }
+    if (w->wal_frames <= w->restart_at)
+        return;
+    w->restart_at = w->wal_frames + RESTART_STEP_FRAMES;
+    /* The passive ones left it little to copy. */
+    int rc = run_checkpoint(w->h, SQLITE_CHECKPOINT_RESTART, RESTART_WAIT_MS);
+    sqlite3_busy_timeout(w->h, DB_BUSY_MS);
+    if (rc != SQLITE_OK)
+        LOG(LOG_WARN, "db", "the write-ahead log could not be started anew",
+            KV("why", sqlite3_errmsg(w->h)));
 }
 
 static struct timespec next_tick(void)

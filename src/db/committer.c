@@ -2,7 +2,8 @@
  * The committer: a thread that runs COMMIT of a writer handed over to it, so that the thread of
  * the turn does not wait for fsync. There is one writer and one commit at a time; the mutex
  * makes the hand-over, so the connection itself needs no lock. It decides nothing: a commit
- * that failed is rolled back and its code waits to be taken.
+ * that failed is rolled back and its code waits to be taken. A WAL that has grown too large is
+ * started anew here as well, for nobody else has the writer between two transactions.
  */
 #include "db_priv.h"
 
@@ -36,6 +37,8 @@ static void *committer_main(void *arg)
             break;
         pthread_mutex_unlock(&c->mutex);
         int rc = db_commit(c->writer);
+        if (rc == 0)
+            checkpoint_restart(c->writer);
         pthread_mutex_lock(&c->mutex);
         c->rc = rc;
         c->state = DONE;

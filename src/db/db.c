@@ -123,7 +123,7 @@ static int set_up_handle(sqlite3 *h, int flags, int cache_kib)
     int rc;
 
     sqlite3_extended_result_codes(h, 1);
-    sqlite3_busy_timeout(h, 5000);
+    sqlite3_busy_timeout(h, DB_BUSY_MS);
     sqlite3_db_config(h, SQLITE_DBCONFIG_DEFENSIVE, 1, NULL);
     sqlite3_db_config(h, SQLITE_DBCONFIG_TRUSTED_SCHEMA, 0, NULL);
     sqlite3_db_config(h, SQLITE_DBCONFIG_DQS_DML, 0, NULL);
@@ -246,6 +246,15 @@ static int open_queries(struct db *db, struct fail *f)
     return prepare_tx(db, f);
 }
 
+static int on_wal(void *arg, sqlite3 *h, const char *name, int frames)
+{
+    struct db *db = arg;
+
+    (void)h, (void)name;
+    db->wal_frames = frames;
+    return SQLITE_OK;
+}
+
 static int check_version(struct db *db, const char *path, struct fail *f)
 {
     int64_t version = 0;
@@ -281,6 +290,8 @@ int db_open(const char *path, int mode, int cache_kib, struct db **ret, struct f
         db_close(db);
         return rc;
     }
+    if (mode == DB_WRITE)
+        sqlite3_wal_hook(db->h, on_wal, db);
     *ret = db;
     return 0;
 }

@@ -6,6 +6,7 @@
 #include <sqlite3.h>
 
 #define DB_APPLICATION_ID 0x6f746164 /* "otad" */
+#define DB_BUSY_MS        5000
 
 enum db_tx_query { TX_BEGIN, TX_COMMIT, TX_ROLLBACK, TX_SAVE, TX_RELEASE, TX_UNDO, TX__COUNT };
 
@@ -22,7 +23,9 @@ struct db {
     sqlite3 *h;
     int mode;
     bool in_tx;
-    int lost; /* SQLite rolled the transaction back by itself: why */
+    int lost;       /* SQLite rolled the transaction back by itself: why */
+    int wal_frames; /* a writer's: pages in the WAL after its last commit */
+    int restart_at; /* checkpointer.c's: so many make it try */
     sqlite3_stmt *tx[TX__COUNT];
     char error[256];
     struct db_stmt stmts[Q__COUNT + 1];
@@ -41,6 +44,11 @@ int db_prepare(struct db *db, const char *sql, sqlite3_stmt **ret); /* result co
 int db_exec_int(sqlite3 *h, const char *sql, int64_t *ret) MUST_USE; /* result code of SQLite */
 /* Remember why a statement failed; returns our code. what: name of the query. */
 int db_note_error(struct db *db, int rc, const char *what);
+
+/* checkpointer.c: after a commit, by whoever has the writer: when the WAL has grown too large, wait
+ * for the readers (not for long) and start it anew. */
+void checkpoint_restart(struct db *w);
+extern int checkpoint_restart_frames;
 
 int db_migrate_with(const char *path, const struct db_migration_def *defs, int n,
                     struct fail *f) MUST_USE;

@@ -158,21 +158,66 @@ static void a_large_wal_is_copied_back(void **state)
     assert_int_equal(count_settings(fx->w), 13);
 }
 
+/* One transaction that reads before it writes, as the turn's do, and its commit. */
+static void commit_one(struct db *w, struct db_committer *c, struct bell *bell, size_t i)
+{
+    int rc = -1, rung = bell->rung;
+
+    assert_int_equal(db_begin(w), 0);
+    assert_true(count_settings(w) >= 0);
+    assert_int_equal(put_setting(w, "n", long_text(100000 + i % 2)), 0);
+    db_committer_give(c);
+    wait_for_bell(bell, rung + 1);
+    assert_true(db_committer_take(c, &rc));
+    assert_int_equal(rc, 0);
+}
+
 /* The writer never pauses, so PASSIVE alone would let the WAL grow for ever. */
 static void a_wal_that_is_never_at_rest_is_made_to_start_anew(void **state)
 {
     struct db_fixture *fx = *state;
+    struct bell bell = BELL;
     struct db_checkpointer *c = db_checkpointer_start(fx->path);
+    struct db_committer *committer = db_committer_start(fx->w, ring, &bell);
     int64_t deadline = clock_mono_us() + 60 * 1000000LL;
     int64_t largest = 0, size = 0;
 
     for (size_t i = 0; size >= largest && clock_mono_us() < deadline; i++) {
         largest = size;
-        assert_int_equal(put_setting(fx->w, "n", long_text(100000 + i % 2)), 0);
+        commit_one(fx->w, committer, &bell, i);
         size = size_of(fx->path, "-wal");
     }
     assert_true(size < largest);
+    db_committer_stop(committer);
     db_checkpointer_stop(c);
+}
+
+/* Starting the WAL anew locks out writers for as long as a reader is in the way: one that had
+ * read before its first write was told that the database is locked, and lost its transaction. */
+static void starting_the_wal_anew_fails_no_writer(void **state)
+{
+    struct db_fixture *fx = *state;
+    struct db *r = db_fixture_reader(fx);
+    struct bell bell = BELL;
+    struct db_checkpointer *c = db_checkpointer_start(fx->path);
+    struct db_committer *committer = db_committer_start(fx->w, ring, &bell);
+    int usual = checkpoint_restart_frames;
+    int64_t until = clock_mono_us() + 2 * 1000000LL;
+
+    checkpoint_restart_frames = 500;
+    assert_int_equal(db_begin(r), 0);
+    assert_int_equal(count_settings(r), 0);
+    /* With more than 64 MiB in the WAL, for a few of the checkpointer's rounds. */
+    for (size_t i = 0; i < 800 || clock_mono_us() < until; i++)
+        commit_one(fx->w, committer, &bell, i);
+    assert_true(fx->w->wal_frames > 16384);
+    assert_true(fx->w->restart_at > fx->w->wal_frames); /* it was tried */
+    assert_int_equal(count_settings(r), 0);
+    assert_int_equal(db_commit(r), 0);
+    db_committer_stop(committer);
+    db_checkpointer_stop(c);
+    checkpoint_restart_frames = usual;
+    db_close(r);
 }
 
 static void a_reader_in_the_way_stops_nobody(void **state)
@@ -201,6 +246,7 @@ int thread_tests(void)
         DB_TEST(stop_waits_for_the_commit),
         DB_TEST(a_failed_commit_is_told),
         DB_TEST(a_large_wal_is_copied_back),
+        DB_TEST(starting_the_wal_anew_fails_no_writer),
         DB_TEST(a_reader_in_the_way_stops_nobody),
         DB_TEST(a_wal_that_is_never_at_rest_is_made_to_start_anew),
     };
