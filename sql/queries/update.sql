@@ -107,6 +107,13 @@ UPDATE ota_update SET state = $2, attempt = $3, bytes_served = $4, coverage = $5
   ended_at = $13
 WHERE id = $1;
 
+-- name: update_store_open :exec writer
+-- in: as update_store, without ended_at, of one that is not over. Writing ended_at, even with what
+-- it was, would make every index of the open ones anew.
+UPDATE ota_update SET state = $2, attempt = $3, bytes_served = $4, coverage = $5, percent = $6,
+  suspect = $7, cause = $8, link_until = $9, retry_at = $10, deadline_at = $11, updated_at = $12
+WHERE id = $1;
+
 -- name: update_progress :exec writer
 -- in: id, bytes_served, coverage, percent, suspect, updated_at. Touches no index.
 UPDATE ota_update SET bytes_served = $2, coverage = $3, percent = $4, suspect = $5,

@@ -255,7 +255,8 @@ int update_insert(struct db *w, const struct update *u)
 
 int update_store(struct db *w, const struct update *u)
 {
-    AUTO(db_reset) struct db_stmt *q = db_use(w, Q_UPDATE_STORE);
+    AUTO(db_reset) struct db_stmt *q =
+        db_use(w, u->ended_at ? Q_UPDATE_STORE : Q_UPDATE_STORE_OPEN);
 
     db_bind_int(q, 1, u->id);
     db_bind_text(q, 2, update_state_name(u->state));
@@ -269,7 +270,8 @@ int update_store(struct db *w, const struct update *u)
     bind_time(q, 10, u->retry_at);
     bind_time(q, 11, u->deadline_at);
     db_bind_int(q, 12, u->updated_at);
-    bind_time(q, 13, u->ended_at);
+    if (u->ended_at)
+        db_bind_int(q, 13, u->ended_at);
     return db_run(q);
 }
 

@@ -109,7 +109,8 @@ void update_row(struct db_stmt *s, struct arena *a, struct update *ret);
 int update_active_of(struct db *db, int64_t device_id, const char *module, struct arena *a,
                      struct update *ret) MUST_USE;
 int update_insert(struct db *w, const struct update *u) MUST_USE;
-int update_store(struct db *w, const struct update *u) MUST_USE;          /* all that may change */
+/* All that may change; what has ended stays so. */
+int update_store(struct db *w, const struct update *u) MUST_USE;
 int update_store_progress(struct db *w, const struct update *u) MUST_USE; /* bytes and percent */
 int update_history_add(struct db *w, int64_t id, int64_t now, const char *from, const char *to,
                        const char *cause, const char *text) MUST_USE;
