@@ -112,7 +112,7 @@ struct db_job {
     void (*done)(struct db_job *job, int rc);
     bool catalog; /* run changes types, rules, firmwares or projects: rebuild the snapshot first */
     bool patient; /* nobody waits for it: it goes with the next transaction, before its messages,
-                   * or alone a quarter second later */
+                   * or with others of its kind a quarter second later; it has no catalog */
     struct db_job *next; /* the queue's */
     int rc;              /* the queue's */
 };

@@ -364,11 +364,12 @@ int core_submit(void *core, struct db_job *job)
 {
     struct core *c = core;
     struct job_queue *q = job->patient ? &c->patient : &c->jobs;
-    int rc = job_queue_put(q, job);
+    bool patient = job->patient; /* it may have gone when it is in the queue */
+    int n = job_queue_put(q, job);
     /* the tick looks after the patient, unless there are many */
-    if (rc == 0 && (!job->patient || job_queue_count(q) >= PATIENT_MAX))
+    if (n > 0 && (!patient || n % PATIENT_MAX == 0))
         loop_wake_send(c->job_wake);
-    return rc;
+    return n < 0 ? n : 0;
 }
 
 bool core_mqtt_up(void *core)

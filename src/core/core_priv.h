@@ -209,8 +209,9 @@ struct job_queue {
 };
 void job_queue_init(struct job_queue *q);
 void job_queue_done(struct job_queue *q);
-int job_queue_put(struct job_queue *q, struct db_job *job); /* E_UNAVAILABLE when full or closed */
-struct db_job *job_queue_take(struct job_queue *q);         /* NULL when empty */
+/* How many are in it; E_UNAVAILABLE when it is full or closed. */
+int job_queue_put(struct job_queue *q, struct db_job *job);
+struct db_job *job_queue_take(struct job_queue *q); /* NULL when empty */
 size_t job_queue_count(struct job_queue *q);
 void job_queue_close(struct job_queue *q);
 
@@ -297,7 +298,7 @@ struct core {
 };
 
 #define WAITING_BYTES_MAX (32 << 20) /* of messages that wait */
-#define PATIENT_MAX       64         /* jobs nobody waits for: so many are worth a transaction */
+#define PATIENT_MAX       512        /* jobs nobody waits for: so many are worth a transaction */
 
 /* turn.c */
 /* Decode with the first dialect that knows the topic, and handle. Whatever was refused stands in

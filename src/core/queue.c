@@ -62,17 +62,15 @@ void job_queue_done(struct job_queue *q)
 
 int job_queue_put(struct job_queue *q, struct db_job *job)
 {
-    int rc = 0;
+    int rc = E_UNAVAILABLE;
 
     job->next = NULL;
     job->rc = 0;
     (void)pthread_mutex_lock(&q->lock);
-    if (q->closed || q->n >= JOBS_MAX) {
-        rc = E_UNAVAILABLE;
-    } else {
+    if (!q->closed && q->n < JOBS_MAX) {
         *q->last = job;
         q->last = &job->next;
-        q->n++;
+        rc = (int)++q->n;
     }
     (void)pthread_mutex_unlock(&q->lock);
     return rc;

@@ -11,14 +11,14 @@ static void test_jobs_are_bounded_and_in_order(void **state)
 
     (void)state;
     job_queue_init(&q);
-    while (n < ARRAY_LEN(jobs) && job_queue_put(&q, &jobs[n]) == 0)
+    while (n < ARRAY_LEN(jobs) && job_queue_put(&q, &jobs[n]) == (int)n + 1)
         n++;
     assert_true(n > 100 && n < ARRAY_LEN(jobs));
     assert_int_equal(job_queue_count(&q), n);
     for (size_t i = 0; i < n; i++)
         assert_ptr_equal(job_queue_take(&q), &jobs[i]);
     assert_null(job_queue_take(&q));
-    assert_int_equal(job_queue_put(&q, &jobs[0]), 0);
+    assert_int_equal(job_queue_put(&q, &jobs[0]), 1);
     job_queue_close(&q);
     assert_int_equal(job_queue_put(&q, &jobs[1]), E_UNAVAILABLE);
     assert_ptr_equal(job_queue_take(&q), &jobs[0]); /* what was taken in is done */

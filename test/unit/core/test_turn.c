@@ -314,6 +314,52 @@ static void test_a_patient_job_goes_along(void **state UNUSED)
     site_close(&s);
 }
 
+static int fail_once_more(struct note_job *n UNUSED, struct db *w UNUSED)
+{
+    return E_CONFLICT;
+}
+
+/* They share a savepoint: one that fails takes none of the others with it. */
+static void test_a_patient_job_fails_alone(void **state UNUSED)
+{
+    struct site s;
+    struct note_job before = {.job.patient = true}, after = {.job.patient = true};
+    struct note_job bad = {.job.patient = true, .more = fail_once_more};
+
+    site_open(&s);
+    UNTIL(&s, !s.core->committing);
+    note_submit(&s, &before, "before");
+    note_submit(&s, &bad, "bad");
+    note_submit(&s, &after, "after");
+    UNTIL(&s, before.done && bad.done && after.done);
+    assert_true(before.rc == 0 && after.rc == 0 && bad.rc == E_CONFLICT);
+    assert_true(before.done == 1 && bad.done == 1 && after.done == 1);
+    assert_true(site_has_setting(&s, "before") && site_has_setting(&s, "after"));
+    assert_false(site_has_setting(&s, "bad"));
+    site_close(&s);
+}
+
+/* However many there are: first the bytes that were fetched, then what the device says. */
+static void test_patient_jobs_come_before_messages(void **state UNUSED)
+{
+    static struct note_job jobs[3000];
+    struct site s;
+
+    site_open(&s);
+    UNTIL(&s, !s.core->committing);
+    for (size_t i = 0; i < ARRAY_LEN(jobs); i++) {
+        jobs[i] = (struct note_job){.job.patient = true, .more = not_reported_yet};
+        note_submit(&s, &jobs[i], "many");
+    }
+    site_inject(&s, "attributes/D1", "{\"version\":\"9.9\"}");
+    turn_batch_end(s.core);
+    UNTIL(&s, site_version_is(&s, "D1", "9.9"));
+    for (size_t i = 0; i < ARRAY_LEN(jobs); i++)
+        assert_true(jobs[i].ran == 1);
+    UNTIL(&s, jobs[ARRAY_LEN(jobs) - 1].done);
+    site_close(&s);
+}
+
 /* ---- housekeeping ---- */
 
 static int break_notes(struct note_job *n UNUSED, struct db *w)
@@ -504,6 +550,8 @@ int run_turn_tests(void)
         cmocka_unit_test(test_retained_is_counted_and_changes_nothing),
         cmocka_unit_test(test_an_unknown_topic_is_counted),
         cmocka_unit_test(test_a_patient_job_goes_along),
+        cmocka_unit_test(test_a_patient_job_fails_alone),
+        cmocka_unit_test(test_patient_jobs_come_before_messages),
         cmocka_unit_test(test_failed_housekeeping_is_undone_alone),
         cmocka_unit_test(test_a_failed_snapshot_is_made_later),
         cmocka_unit_test(test_stop_settles_everything),
