@@ -14,8 +14,13 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-/* Between hints to the kernel to write out: keeps dirty pages, and the final fsync, small. */
-enum { FLUSH_BYTES = 8 << 20 };
+enum {
+    /* Between hints to the kernel to write out: keeps dirty pages, and the final fsync, small. */
+    FLUSH_BYTES = 8 << 20,
+    /* Written at a time. The page cache keeps a file in pieces as large as they were written,
+     * where the file system can, and sendfile walks large ones in less time. */
+    WRITE_BYTES = 256 * 1024,
+};
 
 struct store_put {
     struct store *store;
@@ -25,6 +30,8 @@ struct store_put {
     bool holds; /* a hold on sha256 */
     uint8_t sha256[SHA256_SIZE];
     char tmp[40];
+    uint8_t *buf; /* WRITE_BYTES: what is not written yet */
+    size_t n_buf;
     uint64_t size, flushed;
     uint8_t head[STORE_HEAD];
 };
@@ -45,6 +52,7 @@ int store_put_new(struct store *s, struct store_put **ret, struct fail *f)
         return rc;
     }
     p->digest = digest_new();
+    p->buf = xmalloc(WRITE_BYTES);
     *ret = p;
     return 0;
 }
@@ -65,13 +73,34 @@ static int write_all(int fd, const uint8_t *data, size_t n)
     return 0;
 }
 
+static int write_out(struct store_put *p)
+{
+    if (!p->broken)
+        p->broken = write_all(p->fd, p->buf, p->n_buf);
+    p->n_buf = 0;
+    return p->broken;
+}
+
+static int gather(struct store_put *p, const uint8_t *data, size_t n)
+{
+    while (n > 0 && !p->broken) {
+        size_t room = WRITE_BYTES - p->n_buf, part = n < room ? n : room;
+
+        memcpy(p->buf + p->n_buf, data, part);
+        p->n_buf += part;
+        data += part;
+        n -= part;
+        if (p->n_buf == WRITE_BYTES)
+            (void)write_out(p);
+    }
+    return p->broken;
+}
+
 int store_put_write(struct store_put *p, const void *data, size_t n, struct fail *f)
 {
     if (n == 0)
         return 0;
-    if (!p->broken)
-        p->broken = write_all(p->fd, data, n);
-    if (p->broken)
+    if (gather(p, data, n) < 0)
         return fail(f, p->broken, "cannot receive: %s", strerror(-p->broken));
     if (p->size < STORE_HEAD) {
         size_t room = STORE_HEAD - (size_t)p->size;
@@ -135,7 +164,7 @@ static int publish(struct store_put *p, const char *name)
 int store_put_commit(struct store_put *p, struct digests *ret, struct fail *f)
 {
     char name[STORE_NAME_CAP];
-    int rc = p->broken;
+    int rc = write_out(p);
 
     if (rc == 0 && fsync(p->fd) != 0)
         rc = errno == EDQUOT ? -ENOSPC : -errno;
@@ -165,5 +194,6 @@ void store_put_free(struct store_put *p)
     if (p->tmp[0])
         unlinkat(p->store->tmp_fd, p->tmp, 0);
     digest_free(p->digest);
+    free(p->buf);
     free(p);
 }

@@ -196,7 +196,7 @@ static void put_on_full_disk(void *arg)
 
     fixture_limit_files(65536);
     CHECK(store_put_new(p->s, &put, &f) == 0);
-    for (int i = 0; i < 20 && rc == 0; i++)
+    for (int i = 0; i < 60 && rc == 0; i++)
         rc = store_put_write(put, data, sizeof(data), &f);
     CHECK(rc == -ENOSPC);
     CHECK(strstr(f.text, "cannot receive: "));
