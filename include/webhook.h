@@ -87,9 +87,10 @@ bool webhook_address_is_public(const void *sa);
 
 /* ---- the worker ---- */
 struct webhook_worker;
+/* db_path must stay. */
 int webhook_start(const struct conf *conf, const char *db_path, db_submit_fn submit, void *core,
                   struct webhook_worker **ret, struct fail *f) MUST_USE;
-/* Something was committed. Any thread; costs next to nothing when no webhook exists. */
+/* Something was committed. The thread that writes; costs next to nothing when no webhook exists. */
 void webhook_wake(struct webhook_worker *w);
 /* Waits for the job under way, so the core must still run; what is being sent is cut, and sent
  * again at the next start. Any thread; NULL is fine. */

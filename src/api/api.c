@@ -109,6 +109,7 @@ int api_open(const struct api_env *env, struct api **ret, struct fail *f)
     pthread_mutex_init(&api->bytes_lock, NULL);
     pthread_mutex_init(&api->unsent_lock, NULL);
     pthread_mutex_init(&api->feeds_lock, NULL);
+    pthread_mutex_init(&api->openapi_lock, NULL);
     api->limit = limit_new(env->conf->http_auth_failures_per_minute, 60);
     api->connects = limit_new(env->conf->connect_per_hour, 3600);
     api->busy = busy_new();
@@ -117,8 +118,6 @@ int api_open(const struct api_env *env, struct api **ret, struct fail *f)
         api_close(api);
         return rc;
     }
-    AUTO(json_free) json_t *doc = api_openapi();
-    api->openapi = json_text(doc);
     *ret = api;
     return 0;
 }
@@ -135,6 +134,7 @@ void api_close(struct api *api)
     pthread_mutex_destroy(&api->bytes_lock);
     pthread_mutex_destroy(&api->unsent_lock);
     pthread_mutex_destroy(&api->feeds_lock);
+    pthread_mutex_destroy(&api->openapi_lock);
     free(api->openapi);
     free(api);
 }

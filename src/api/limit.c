@@ -15,7 +15,7 @@ struct bucket {
 struct limit {
     pthread_mutex_t lock;
     double most, per_us;
-    struct bucket slots[SLOTS];
+    struct bucket *slots; /* SLOTS; NULL until somebody fails */
     uint8_t good[GOOD][SHA256_SIZE];
     size_t next_good;
 };
@@ -34,6 +34,7 @@ void limit_free(struct limit *l)
     if (!l)
         return;
     pthread_mutex_destroy(&l->lock);
+    free(l->slots);
     free(l);
 }
 
@@ -47,11 +48,16 @@ static void refill(const struct limit *l, struct bucket *b, int64_t now_us)
     b->at_us = now_us;
 }
 
-/* The address's bucket; with `make` the one to use for it, never NULL. Under the lock. */
+/* The address's bucket, NULL when it has none; with `make` the one to use for it. Under the lock.
+ */
 static struct bucket *find(struct limit *l, const char *address, int64_t now_us, bool make)
 {
     uint64_t key = hash_bytes(address, strlen(address));
     struct bucket *best = NULL;
+    if (!l->slots && !make)
+        return NULL;
+    if (!l->slots)
+        l->slots = xcalloc(SLOTS, sizeof(*l->slots));
     key += key == 0;
     for (size_t i = 0; i < PROBE; i++) {
         struct bucket *b = &l->slots[(key + i) % SLOTS];

@@ -53,8 +53,15 @@ static void handle_metrics(struct http_request *r, void *arg)
 
 static void handle_openapi(struct http_request *r, void *arg)
 {
-    const char *text = call_of(r)->api->openapi;
+    struct api *api = call_of(r)->api;
     (void)arg;
+    pthread_mutex_lock(&api->openapi_lock);
+    if (!api->openapi) {
+        AUTO(json_free) json_t *doc = api_openapi();
+        api->openapi = json_text(doc);
+    }
+    const char *text = api->openapi;
+    pthread_mutex_unlock(&api->openapi_lock);
     http_reply(r, 200, "application/json", text, strlen(text));
 }
 

@@ -77,7 +77,8 @@ struct api {
     atomic_bool pinging;
     pthread_mutex_t unsent_lock;
     struct served *unsent; /* downloads whose last word could not be handed over yet */
-    char *openapi;
+    pthread_mutex_t openapi_lock;
+    char *openapi; /* under openapi_lock: made when somebody asks, then it stays */
     pthread_mutex_t feeds_lock;
     struct feed *feeds[API_FEEDS_MAX]; /* of each http thread, under feeds_lock */
     atomic_long subscribers;

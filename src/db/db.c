@@ -19,6 +19,8 @@ static void setup_once(void)
 {
     /* No accounting of memory: it takes a lock for every allocation. */
     sqlite3_config(SQLITE_CONFIG_MEMSTATUS, 0);
+    /* No pages of cache in advance, for they would be taken at once and for ever. */
+    sqlite3_config(SQLITE_CONFIG_PAGECACHE, NULL, 0, 0);
     int rc = sqlite3_initialize();
     assert(rc == SQLITE_OK);
     (void)rc;
@@ -292,6 +294,7 @@ int db_open(const char *path, int mode, int cache_kib, struct db **ret, struct f
     }
     if (mode == DB_WRITE)
         sqlite3_wal_hook(db->h, on_wal, db);
+    sqlite3_db_release_memory(db->h); /* the pages of the schema, which has been read */
     *ret = db;
     return 0;
 }

@@ -27,8 +27,11 @@ static void webhook_row(struct db_stmt *q, struct arena *a, struct webhook *ret)
     };
 }
 
+atomic_bool webhook_rows_changed;
+
 int webhook_insert(struct db *w, struct webhook *h, struct fail *f)
 {
+    atomic_store(&webhook_rows_changed, true);
     int64_t first, n = db_count(w, Q_WEBHOOK_COUNT, h->project_id);
     int rc = n < 0 ? (int)n : event_ends(w, &first, &h->cursor);
 
@@ -67,6 +70,7 @@ int webhook_update(struct db *w, const struct webhook *h)
     struct arena a;
     int64_t first, cursor;
 
+    atomic_store(&webhook_rows_changed, true);
     arena_init(&a);
     int rc = webhook_by_id(w, h->project_id, h->id, &a, &old);
     bool was = rc == 0 && old.enabled;

@@ -3,8 +3,14 @@
 
 #include "webhook.h"
 
+#include <stdatomic.h>
+
 /* The next enabled one after an id, of any project; E_NOTFOUND. */
 int webhook_next(struct db *db, int64_t after, struct arena *a, struct webhook *ret) MUST_USE;
+
+/* A webhook was made or changed, in a transaction that may be under way. It is set by the thread
+ * that writes, and taken by webhook_wake when that has committed. */
+extern atomic_bool webhook_rows_changed;
 
 /* ---- send.c: messages on their way; the worker's thread ---- */
 struct sender;

@@ -10,7 +10,6 @@
 #include "loop.h"
 
 #include <pthread.h>
-#include <stdatomic.h>
 
 enum {
     AT_A_TIME = 32,  /* messages under way, over all webhooks */
@@ -32,7 +31,7 @@ struct write_job {
 
 struct webhook_worker {
     const struct conf *conf;
-    struct db *db;
+    const char *db_path;
     db_submit_fn submit;
     void *core;
     struct sender *sender;
@@ -40,6 +39,7 @@ struct webhook_worker {
     atomic_bool stop, woken, idle; /* idle: no webhook is enabled */
 
     /* the thread's */
+    struct db *db;   /* NULL while there is nothing to look for */
     struct map busy; /* deliveries that were sent and are not stored yet */
     struct webhook_result results[RESULTS + AT_A_TIME];
     size_t n_results;
@@ -190,6 +190,15 @@ static int send_due(struct webhook_worker *k, const struct webhook *h)
     return rc < 0 ? rc : 0;
 }
 
+static bool open_db(struct webhook_worker *k)
+{
+    struct fail f = {0};
+
+    if (!k->db && db_open(k->db_path, DB_READ, 512, &k->db, &f) < 0)
+        LOG(LOG_WARN, "webhook", "the database cannot be opened", KV("why", f.text));
+    return k->db != NULL;
+}
+
 static void look(struct webhook_worker *k)
 {
     struct webhook h = {.id = 0};
@@ -197,6 +206,8 @@ static void look(struct webhook_worker *k)
     struct arena a;
     int rc;
 
+    if (!open_db(k))
+        return;
     arena_init(&a);
     while ((rc = webhook_next(k->db, h.id, &a, &h)) == 0 && (rc = send_due(k, &h)) == 0) {
         cursor = h.cursor < cursor ? h.cursor : cursor;
@@ -217,6 +228,15 @@ static void look(struct webhook_worker *k)
     give_job(k, cursor < last && (news || k->more));
 }
 
+/* Most have no webhook: a connection holds the parsed schema and some statements. */
+static void rest(struct webhook_worker *k)
+{
+    if (!atomic_load(&k->idle) || job_is_out(k) || k->n_results > 0)
+        return;
+    db_close(k->db);
+    k->db = NULL;
+}
+
 static void worker_main(void *arg)
 {
     struct webhook_worker *k = arg;
@@ -232,10 +252,11 @@ static void worker_main(void *arg)
         bool late = now_ms - looked_ms >= LOOK_MS;
         if (late)
             k->newest = 0; /* whoever stayed behind gets a look */
-        if (atomic_exchange(&k->woken, false) || ended || late) {
+        if (atomic_exchange(&k->woken, false) || ended || (late && !atomic_load(&k->idle))) {
             looked_ms = now_ms;
             look(k);
         }
+        rest(k);
         sender_wait(k->sender, LOOK_MS);
     }
     while (job_is_out(k)) {
@@ -254,7 +275,7 @@ int webhook_start(const struct conf *conf, const char *db_path, db_submit_fn sub
     k->submit = submit;
     k->core = core;
     pthread_mutex_init(&k->lock, NULL);
-    atomic_store(&k->woken, true);
+    k->db_path = db_path;
     int rc = db_open(db_path, DB_READ, 512, &k->db, f);
     if (rc < 0) {
         pthread_mutex_destroy(&k->lock);
@@ -262,6 +283,8 @@ int webhook_start(const struct conf *conf, const char *db_path, db_submit_fn sub
         return rc;
     }
     k->sender = sender_new(conf);
+    look(k); /* here, so that what it takes can go back when the start is over */
+    rest(k);
     k->thread = loop_thread_start("webhooks", worker_main, k);
     *ret = k;
     return 0;
@@ -269,8 +292,11 @@ int webhook_start(const struct conf *conf, const char *db_path, db_submit_fn sub
 
 void webhook_wake(struct webhook_worker *k)
 {
-    /* Without webhooks the look each second finds the first one early enough. */
-    if (!k || atomic_load(&k->idle) || atomic_exchange(&k->woken, true))
+    if (!k)
+        return;
+    if (atomic_exchange(&webhook_rows_changed, false))
+        atomic_store(&k->idle, false); /* before woken: whoever was about to set it looks again */
+    if (atomic_load(&k->idle) || atomic_exchange(&k->woken, true))
         return;
     sender_wake(k->sender);
 }
