@@ -15,6 +15,9 @@
 #define CAMPAIGN_TAGS_MAX     32
 #define CAMPAIGN_DEVICES_MAX  1000 /* of one list; more go by tags */
 #define CAMPAIGN_QUERY_MAX    1024
+#define CAMPAIGN_TEXTS_MAX    20  /* languages */
+#define CAMPAIGN_TITLE_MAX    200 /* bytes, as the notes */
+#define CAMPAIGN_NOTES_MAX    4000
 #define CAMPAIGN_SHARE        10000 /* the whole: shares are hundredths of a percent */
 #define CAMPAIGN_VERIFICATION 0     /* phase number of the named test devices */
 #define CAMPAIGN_ROLLBACK     1000  /* phase number of updates that take the release back */
@@ -63,6 +66,7 @@ enum campaign_end { /* what an update came to */
                     CAMPAIGN_END_ROLLED_BACK,
                     CAMPAIGN_END_TIMED_OUT,
                     CAMPAIGN_END_REJECTED,
+                    CAMPAIGN_END_REFUSED, /* by the device's user */
                     CAMPAIGN_END_SUSPECT, /* a success for which not one byte was served */
                     CAMPAIGN_END_CANCELED,
                     CAMPAIGN_END__COUNT
@@ -70,6 +74,15 @@ enum campaign_end { /* what an update came to */
 struct campaign_threshold {
     int64_t share, sample;
     const char *action; /* NULL = none; pause, abort, rollback */
+};
+enum consent_mode { CONSENT_SILENT, CONSENT_APP, CONSENT_DEVICE }; /* who asks the user */
+struct campaign_text {
+    const char *language, *title, *notes;
+};
+struct campaign_consent {
+    enum consent_mode mode;
+    int64_t postpone_max, postpone_s;
+    const char *language_attribute; /* where the device tells its user's language */
 };
 struct campaign {
     int64_t id, project_id, type_id, firmware_id, rollback_id; /* 0 = none */
@@ -92,6 +105,9 @@ struct campaign {
     int64_t offers_per_minute, in_progress; /* 0 = no bound */
     struct campaign_threshold thresholds[CAMPAIGN_END__COUNT];
     bool allow_downgrade, allow_reinstall;
+    struct campaign_consent consent;
+    struct campaign_text *texts;
+    size_t n_texts;
     int64_t accept_s, download_s, install_s, verify_s, attempts; /* 0 = the type's */
     /* where it stood when this was read; what decides is struct campaign_now */
     enum campaign_state state;
@@ -107,6 +123,11 @@ int campaign_check(const json_t *in, struct json_errors *errs) MUST_USE;
 const char *campaign_definition(const json_t *in, struct arena *a);
 /* Fill what the definition says; its lists stay empty. E_DB for a text that is none of ours. */
 int campaign_parse(struct campaign *c, struct arena *a) MUST_USE;
+
+/* The text for a user: by an Accept-Language header (NULL = none), else by the language that the
+ * device reported (NULL = none), else English, else the first. NULL when there is no text. Pure. */
+const struct campaign_text *campaign_text_for(const struct campaign *c, const char *accept,
+                                              const char *language);
 
 /* ---- who, and when: pure ---- */
 struct campaign_device {
@@ -130,16 +151,42 @@ int campaign_phase_of(const struct campaign *c, int64_t device_id, int open,
 bool campaign_window_open(const struct campaign *c, const char *zone, int64_t now,
                           int64_t *ret_opens);
 
+/* ---- consent of a device's user ---- */
+enum consent_state {
+    CONSENT_NONE, /* not asked yet: no row */
+    CONSENT_ASKED,
+    CONSENT_POSTPONED,
+    CONSENT_CONFIRMED,
+    CONSENT_REFUSED,
+    CONSENT_STATE__COUNT
+};
+const char *consent_state_name(enum consent_state s);
+int consent_state_parse(const char *name, enum consent_state *ret) MUST_USE; /* E_NOTFOUND */
+struct consent {
+    int64_t id, campaign_id, device_id;
+    int phase;
+    enum consent_state state;
+    bool offered;      /* an offer left on it */
+    int64_t postponed; /* how often */
+    int64_t until;     /* POSTPONED: to then */
+    char who[80];      /* that answered last: "token 3", "application …", "device" */
+    bool push;         /* otad sends the offer: at due_at, or at a sign of life when that is 0 */
+    int64_t due_at;
+    int64_t asked_at, answered_at; /* 0 = not */
+};
+
 /* ---- where it stands ---- */
 struct campaign_now {
     enum campaign_state state;
     int phase; /* the one that is open, 0 = verification */
     bool approval, rolling_back;
     int64_t device_max, active;
-    int64_t offered[CAMPAIGN_PHASES_MAX + 1]; /* only of campaigns with phases by count */
-    int64_t wait_ms;   /* until the offers of the last minute are few enough; 0 = they are */
-    int64_t of_device; /* updates that the device had in it */
-    bool verified;     /* one of them was */
+    /* Only of campaigns with phases by count; a device whose user is asked has its place. */
+    int64_t offered[CAMPAIGN_PHASES_MAX + 1];
+    int64_t wait_ms;        /* until the offers of the last minute are few enough; 0 = they are */
+    int64_t of_device;      /* updates that the device had in it */
+    bool verified;          /* one of them was */
+    struct consent consent; /* of the device's user; state NONE when there is none */
 };
 /* As of the connection's transaction; in a writer's, this is the admission itself. */
 int campaign_now_load(struct db *db, const struct campaign *c, int64_t device_id,
@@ -217,3 +264,62 @@ int campaign_recover(struct db *w) MUST_USE;
 /* Updates of campaigns that have ended and still wait to be fetched: up to max numbers; none:
  * returns 0. */
 int campaign_leftovers(struct db *w, int64_t *ids, int max) MUST_USE;
+
+/* ---- consents: rows. Writing on the core thread, in its transaction ---- */
+/* E_NOTFOUND: never asked. */
+int consent_of(struct db *db, int64_t campaign_id, int64_t device_id, struct consent *ret) MUST_USE;
+int consent_by_id(struct db *db, int64_t id, struct consent *ret) MUST_USE;
+/* Ascending, id > after. The callback may stop with a non-zero return, which is passed on. */
+int consent_list_device(struct db *db, int64_t device_id, int64_t after, int limit,
+                        int (*row)(void *arg, const struct consent *q), void *arg) MUST_USE;
+/* state NONE = any. */
+int consent_list_campaign(struct db *db, int64_t campaign_id, enum consent_state state,
+                          int64_t after, int limit, int (*row)(void *arg, const struct consent *q),
+                          void *arg) MUST_USE;
+int64_t consent_count(struct db *db, int64_t campaign_id, enum consent_state state);
+int consent_history(struct db *db, int64_t id,
+                    int (*row)(void *arg, int64_t at, const char *state, const char *who,
+                               const char *text),
+                    void *arg) MUST_USE;
+/* The device was found admissible for the first time: its user is asked. */
+int consent_ask(struct db *w, const struct campaign *c, int64_t device_id, int phase,
+                int64_t now) MUST_USE;
+/* What a user says by way of an application. q as read in this transaction; it follows. The same
+ * once more changes nothing. E_CONFLICT with *ret_code and a sentence when it can't be said (any
+ * more). postpone_s: 0 = as the campaign says. */
+enum consent_answer { CONSENT_CONFIRM, CONSENT_POSTPONE, CONSENT_REFUSE };
+int consent_answer(struct db *w, const struct campaign *c, enum campaign_state state,
+                   struct consent *q, enum consent_answer answer, int64_t postpone_s,
+                   const char *who, int64_t now, const char **ret_code, struct fail *f) MUST_USE;
+/* An operator takes a refusal back: the user is asked anew. Conflicts as above. */
+int consent_lift(struct db *w, const struct campaign *c, enum campaign_state state,
+                 struct consent *q, const char *who, int64_t now, const char **ret_code,
+                 struct fail *f) MUST_USE;
+/* An offer that a user confirmed leaves for the first time. */
+int consent_offered(struct db *w, struct consent *q) MUST_USE;
+/* A user at the device itself, which has the offer: the row is made with the first word. until:
+ * POSTPONED. */
+int consent_said(struct db *w, const struct campaign *c, int64_t device_id, int phase,
+                 enum consent_state said, int64_t until, const char *text, int64_t now) MUST_USE;
+
+/* ---- what follows by itself ---- */
+#define CONSENT_SETTLE_MS 10000 /* so much later an offer has left, or is sent again */
+/* Running campaigns with a consent that is due: up to max numbers. */
+int consent_due_campaigns(struct db *w, int64_t now, int64_t *ids, int max) MUST_USE;
+/* Its consents that are due, those with push or those without, into list; how many. */
+int consent_due(struct db *w, int64_t campaign_id, bool push, int64_t now, struct consent *list,
+                int max) MUST_USE;
+/* The campaign's turn comes again when its next one is due; for offers not before `at` (0 = any
+ * time). */
+int consent_due_next(struct db *w, int64_t campaign_id, int64_t at) MUST_USE;
+/* push and due_at as given. */
+int consent_due_set(struct db *w, struct consent *q, bool push, int64_t due_at) MUST_USE;
+/* A postponement is over: the user is asked again. */
+int consent_ask_again(struct db *w, const struct campaign *c, struct consent *q,
+                      int64_t now) MUST_USE;
+/* Those that wait for a sign of life: of one device (how many), and which devices. */
+int consent_kept(struct db *db, int64_t device_id, struct consent *list, int max) MUST_USE;
+int consent_kept_devices(struct db *db, int (*row)(void *arg, int64_t device_id),
+                         void *arg) MUST_USE;
+/* At the start, or when a connection broke: what may not have left is due again. */
+int consent_recover(struct db *w) MUST_USE;

@@ -52,7 +52,10 @@ CREATE TABLE campaign (
   updated_at   INTEGER NOT NULL,
   deleted_at   INTEGER,
   revision     INTEGER NOT NULL DEFAULT 1
-) STRICT;
+, consent_at INTEGER) STRICT;
+
+CREATE INDEX campaign_consent ON campaign (consent_at)
+  WHERE consent_at IS NOT NULL AND state = 'running';
 
 CREATE INDEX campaign_firmware ON campaign (firmware_id);
 
@@ -106,7 +109,7 @@ CREATE TABLE campaign_phase (
   since_failed      INTEGER NOT NULL DEFAULT 0,
   since_rolled_back INTEGER NOT NULL DEFAULT 0,
   since_timed_out   INTEGER NOT NULL DEFAULT 0,
-  since_rejected    INTEGER NOT NULL DEFAULT 0,
+  since_rejected    INTEGER NOT NULL DEFAULT 0, asked INTEGER NOT NULL DEFAULT 0, since_refused INTEGER NOT NULL DEFAULT 0,
   PRIMARY KEY (campaign_id, no)
 ) STRICT, WITHOUT ROWID;
 
@@ -117,6 +120,43 @@ CREATE TABLE campaign_threshold (
   sample      INTEGER NOT NULL,
   action      TEXT NOT NULL CHECK (action IN ('pause', 'abort', 'rollback')),
   PRIMARY KEY (campaign_id, kind)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE consent (
+  id          INTEGER PRIMARY KEY AUTOINCREMENT,
+  campaign_id INTEGER NOT NULL REFERENCES campaign (id) ON DELETE CASCADE,
+  device_id   INTEGER NOT NULL REFERENCES device (id) ON DELETE CASCADE,
+  phase       INTEGER NOT NULL,
+  state       TEXT NOT NULL CHECK (state IN ('asked', 'postponed', 'confirmed', 'refused')),
+  offered     INTEGER NOT NULL DEFAULT 0 CHECK (offered IN (0, 1)),
+  postponed   INTEGER NOT NULL DEFAULT 0,
+  until       INTEGER,
+  who         TEXT NOT NULL DEFAULT '',
+  push        INTEGER NOT NULL DEFAULT 0 CHECK (push IN (0, 1)),
+  due_at      INTEGER,
+  asked_at    INTEGER NOT NULL,
+  answered_at INTEGER,
+  UNIQUE (campaign_id, device_id)
+) STRICT;
+
+CREATE INDEX consent_campaign ON consent (campaign_id, id);
+
+CREATE INDEX consent_device ON consent (device_id, id);
+
+CREATE INDEX consent_due ON consent (campaign_id, push, due_at) WHERE due_at IS NOT NULL;
+
+CREATE INDEX consent_kept ON consent (device_id) WHERE push = 1 AND due_at IS NULL;
+
+CREATE INDEX consent_state ON consent (campaign_id, state, id);
+
+CREATE TABLE consent_event (
+  consent_id INTEGER NOT NULL REFERENCES consent (id) ON DELETE CASCADE,
+  seq        INTEGER NOT NULL,
+  at         INTEGER NOT NULL,
+  state      TEXT NOT NULL,
+  who        TEXT NOT NULL,
+  text       TEXT NOT NULL,
+  PRIMARY KEY (consent_id, seq)
 ) STRICT, WITHOUT ROWID;
 
 CREATE TABLE counter (

@@ -118,7 +118,7 @@ UPDATE campaign_phase SET gate_at = $3 WHERE campaign_id = $1 AND no = $2;
 -- name: campaign_phase_since :exec writer
 -- in: campaign_id: the thresholds count from here on
 UPDATE campaign_phase SET since_ended = 0, since_failed = 0, since_rolled_back = 0,
-  since_timed_out = 0, since_rejected = 0
+  since_timed_out = 0, since_rejected = 0, since_refused = 0
 WHERE campaign_id = $1;
 
 -- name: campaign_phase_offered :exec writer
@@ -135,13 +135,20 @@ UPDATE campaign_phase SET ended = ended + 1, verified = verified + $3,
 WHERE campaign_id = $1 AND no = $2;
 
 -- name: campaign_crossed :one reader
--- in: campaign_id, no    out: kind, action of a threshold that is crossed
+-- in: campaign_id, no    out: kind, action of a threshold that is crossed. A user's refusal counts
+--     for `rejected` alone: it must not water down what failed.
 SELECT t.kind, t.action FROM campaign_threshold t JOIN campaign_phase p
   ON p.campaign_id = t.campaign_id AND p.no = $2
-WHERE t.campaign_id = $1 AND p.since_ended >= t.sample
-  AND CASE t.kind WHEN 'failed' THEN p.since_failed WHEN 'rolled_back' THEN p.since_rolled_back
-    WHEN 'timed_out' THEN p.since_timed_out ELSE p.since_rejected END * 10000
-    > t.share * p.since_ended
+WHERE t.campaign_id = $1 AND CASE t.kind
+  WHEN 'failed' THEN p.since_ended >= t.sample
+    AND p.since_failed * 10000 > t.share * p.since_ended
+  WHEN 'rolled_back' THEN p.since_ended >= t.sample
+    AND p.since_rolled_back * 10000 > t.share * p.since_ended
+  WHEN 'timed_out' THEN p.since_ended >= t.sample
+    AND p.since_timed_out * 10000 > t.share * p.since_ended
+  ELSE p.since_ended + p.since_refused >= t.sample
+    AND (p.since_rejected + p.since_refused) * 10000 > t.share * (p.since_ended + p.since_refused)
+  END
 ORDER BY CASE t.action WHEN 'rollback' THEN 0 WHEN 'abort' THEN 1 ELSE 2 END LIMIT 1;
 
 -- ---- counters ----
@@ -194,8 +201,8 @@ DELETE FROM campaign_pace WHERE second <> $1;
 SELECT state, phase, approval, rolling_back, device_max, active FROM campaign WHERE id = $1;
 
 -- name: campaign_phase_counts :many reader
--- in: campaign_id    out: no, offered
-SELECT no, offered FROM campaign_phase WHERE campaign_id = $1;
+-- in: campaign_id    out: no, offered, asked
+SELECT no, offered, asked FROM campaign_phase WHERE campaign_id = $1;
 
 -- name: campaign_device_past :one reader
 -- in: campaign_id, device_id, state    out: how many updates, how many of them in that state

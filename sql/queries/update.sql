@@ -268,13 +268,16 @@ WHERE +project_id = $1 AND campaign_id = $6 AND ($2 = 0 OR +device_id = $2) AND 
 -- Without a device or a firmware the campaign's own counters know it, however many there are.
 
 -- name: update_count_campaign_kept :one reader
--- in: project_id, campaign_id, state ('' = any)
+-- in: project_id, campaign_id, state ('' = any). Users who are asked are counted beside the updates.
 SELECT coalesce(sum(n.n), 0) FROM campaign c JOIN campaign_count n ON n.campaign_id = c.id
-WHERE c.id = $2 AND c.project_id = $1 AND ($3 = '' OR n.state = $3);
+WHERE c.id = $2 AND c.project_id = $1 AND ($3 = '' OR n.state = $3)
+  AND n.state NOT IN ('awaiting_consent', 'consent_confirmed', 'consent_refused');
 
 -- name: update_count_campaign_active :one reader
 -- in: project_id, campaign_id
-SELECT coalesce(sum(active), 0) FROM campaign WHERE id = $2 AND project_id = $1;
+SELECT coalesce(sum(c.active + coalesce((SELECT sum(n.n) FROM campaign_count n
+  WHERE n.campaign_id = c.id AND n.state = 'deferred'), 0)), 0)
+FROM campaign c WHERE c.id = $2 AND c.project_id = $1;
 
 -- name: update_count_campaign_device :one reader
 SELECT count(*) FROM ota_update

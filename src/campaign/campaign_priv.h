@@ -11,6 +11,24 @@ int campaign_look_at_gate(struct db *w, const struct campaign *c, const struct c
 int campaign_act(struct db *w, int64_t id, const char *action, const char *reason,
                  int64_t now) MUST_USE;
 
+/* ---- define.c ---- */
+/* json_check() of a create request, with pointers below `at`: true when fine. */
+bool define_object(const json_t *in, const char *at, const struct json_field *fields, size_t n,
+                   struct json_errors *errs);
+
+/* ---- text.c: the members consent and texts ---- */
+void text_check(const json_t *in, struct json_errors *errs);
+void text_parse(const json_t *in, struct campaign *c, struct arena *a);
+
+/* ---- count.c ---- */
+int count_state(struct db *w, int64_t id, int phase, const char *state, int64_t n) MUST_USE;
+/* A user refused: the threshold `rejected` is looked at. */
+int count_refused(struct db *w, int64_t id, int phase, int64_t now) MUST_USE;
+
+/* ---- consent.c ---- */
+/* Its part of campaign_forget_device(). */
+int consent_forget_device(struct db *w, int64_t device_id) MUST_USE;
+
 /* ---- row.c ---- */
 int campaign_state_parse(const char *name, enum campaign_state *ret) MUST_USE;
 /* The row alone, unparsed. */

@@ -7,7 +7,7 @@
 
 #define MINUTE_S 60
 
-static int count(struct db *w, int64_t id, int phase, const char *state, int64_t n)
+int count_state(struct db *w, int64_t id, int phase, const char *state, int64_t n)
 {
     AUTO(db_reset) struct db_stmt *q = db_use(w, Q_CAMPAIGN_COUNT_ADD);
 
@@ -79,35 +79,63 @@ static int look_at_gate(struct db *w, int64_t id, int phase, int64_t now)
     return rc == E_NOTFOUND ? 0 : rc;
 }
 
-static int ended(struct db *w, int64_t id, int phase, enum campaign_end end, int64_t now)
+/* 1 = a threshold was crossed, and acted on. */
+static int look_at_thresholds(struct db *w, int64_t id, int phase, int64_t now)
 {
     char reason[64], action[16];
+    int rc = crossed(w, id, phase, reason, action);
+
+    if (rc <= 0)
+        return rc;
+    rc = campaign_act(w, id, action, reason, now);
+    return rc == 0 || rc == E_NOTFOUND ? 1 : rc;
+}
+
+static int ended(struct db *w, int64_t id, int phase, enum campaign_end end, int64_t now)
+{
     int rc = count_ended(w, id, phase, end);
 
     if (rc == 0)
-        rc = crossed(w, id, phase, reason, action);
-    if (rc == 1) {
-        rc = campaign_act(w, id, action, reason, now);
-        return rc == E_NOTFOUND ? 0 : rc;
-    }
-    return rc < 0 ? rc : look_at_gate(w, id, phase, now);
+        rc = look_at_thresholds(w, id, phase, now);
+    return rc < 0 ? rc : rc == 1 ? 0 : look_at_gate(w, id, phase, now);
+}
+
+/* A user's no says nothing about the firmware: it opens and closes no gate, and is no attempt. */
+int count_refused(struct db *w, int64_t id, int phase, int64_t now)
+{
+    AUTO(db_reset) struct db_stmt *q = db_use(w, Q_CAMPAIGN_PHASE_REFUSED);
+
+    db_bind_int(q, 1, id);
+    db_bind_int(q, 2, phase);
+    int rc = db_run(q);
+    if (rc == 0)
+        rc = look_at_thresholds(w, id, phase, now);
+    return rc < 0 ? rc : 0;
+}
+
+/* Under way, for the pace: a device that waits for its user is not. */
+static bool is_active(const char *state, enum campaign_end end)
+{
+    return end == CAMPAIGN_END_NONE && strcmp(state, "deferred") != 0;
 }
 
 int campaign_moved(struct db *w, int64_t id, int phase, const char *from, const char *to,
                    enum campaign_end end, int64_t now)
 {
-    int rc = from ? count(w, id, phase, from, -1) : count_active(w, id, 1);
+    int64_t more = (int64_t)is_active(to, end) - (from && is_active(from, CAMPAIGN_END_NONE));
+    int rc = from ? count_state(w, id, phase, from, -1) : 0;
 
     if (rc == 0)
-        rc = count(w, id, phase, to, 1);
+        rc = count_state(w, id, phase, to, 1);
     if (rc == 0 && !from)
         rc = count_offered(w, id, phase);
-    if (rc < 0 || end == CAMPAIGN_END_NONE)
+    if (rc == 0 && more)
+        rc = count_active(w, id, more);
+    if (rc < 0 || end == CAMPAIGN_END_NONE || end == CAMPAIGN_END_CANCELED ||
+        phase == CAMPAIGN_ROLLBACK)
         return rc;
-    rc = count_active(w, id, -1);
-    if (rc < 0 || end == CAMPAIGN_END_CANCELED || phase == CAMPAIGN_ROLLBACK)
-        return rc;
-    return ended(w, id, phase, end, now);
+    return end == CAMPAIGN_END_REFUSED ? count_refused(w, id, phase, now)
+                                       : ended(w, id, phase, end, now);
 }
 
 int campaign_forget_device(struct db *w, int64_t device_id)
@@ -117,13 +145,13 @@ int campaign_forget_device(struct db *w, int64_t device_id)
 
     db_bind_int(q, 1, device_id);
     while ((rc = db_step(q)) == 1) {
-        rc = count(w, db_int(q, 0), (int)db_int(q, 1), db_text(q, 2), -1);
-        if (rc == 0 && db_int(q, 3))
+        rc = count_state(w, db_int(q, 0), (int)db_int(q, 1), db_text(q, 2), -1);
+        if (rc == 0 && db_int(q, 3) && is_active(db_text(q, 2), CAMPAIGN_END_NONE))
             rc = count_active(w, db_int(q, 0), -1);
         if (rc < 0)
             return rc;
     }
-    return rc;
+    return rc < 0 ? rc : consent_forget_device(w, device_id);
 }
 
 /* ---- the pace ---- */
@@ -193,7 +221,7 @@ static int phases_by_count(struct db *db, const struct campaign *c, struct campa
     db_bind_int(q, 1, c->id);
     while ((rc = db_step(q)) == 1)
         if (db_int(q, 0) >= 0 && db_int(q, 0) <= CAMPAIGN_PHASES_MAX)
-            ret->offered[db_int(q, 0)] = db_int(q, 1);
+            ret->offered[db_int(q, 0)] = db_int(q, 1) + db_int(q, 2);
     return rc;
 }
 
@@ -236,6 +264,10 @@ int campaign_now_load(struct db *db, const struct campaign *c, int64_t device_id
         rc = phases_by_count(db, c, ret);
     if (rc == 0 && (c->allow_downgrade || c->allow_reinstall || ret->rolling_back))
         rc = past(db, c, device_id, ret);
+    if (rc == 0 && c->consent.mode != CONSENT_SILENT) {
+        rc = consent_of(db, c->id, device_id, &ret->consent);
+        rc = rc == E_NOTFOUND ? 0 : rc;
+    }
     return rc;
 }
 

@@ -3,7 +3,7 @@
  * the struct that decides. Every object has its field table, so that what is wrong is told with
  * its place and what would be right.
  */
-#include "campaign.h"
+#include "campaign_priv.h"
 
 #include <math.h>
 
@@ -71,7 +71,7 @@ static void finding(struct json_errors *errs, const char *at, const char *text)
     json_error_add(errs, at, "invalid", "%s", text);
 }
 
-static bool object(const json_t *in, const char *at, const struct json_field *fields, size_t n,
+bool define_object(const json_t *in, const char *at, const struct json_field *fields, size_t n,
                    struct json_errors *errs)
 {
     struct json_errors own = {.count = 0};
@@ -134,7 +134,7 @@ static void check_targets(const json_t *in, struct json_errors *errs)
     struct fail f = {.rc = 0};
     struct arena a;
 
-    if (!object(in, "/targets", F(target_fields), errs) || !query)
+    if (!define_object(in, "/targets", F(target_fields), errs) || !query)
         return;
     arena_init(&a);
     if (campaign_query_parse(query, &a, &q, &f) < 0)
@@ -154,7 +154,7 @@ static void check_phases(const json_t *in, struct json_errors *errs)
         char at[64];
 
         (void)str_fmt(at, sizeof(at), "/phases/%zu", i);
-        if (!object(p, at, F(phase_fields), errs))
+        if (!define_object(p, at, F(phase_fields), errs))
             continue;
         if (!!percent + !!json_object_get(p, "count") + !!json_object_get(p, "devices") != 1)
             finding(errs, at, "A phase takes a percent, a count or devices, one of them.");
@@ -170,7 +170,7 @@ static void check_windows(const json_t *in, struct json_errors *errs)
     const json_t *slots = json_object_get(in, "slots");
     struct campaign_window w;
 
-    if (!object(in, "/windows", F(window_fields), errs))
+    if (!define_object(in, "/windows", F(window_fields), errs))
         return;
     if (strcmp(zone, "device") != 0 && !zone_named(zone))
         finding(errs, "/windows/timezone",
@@ -181,7 +181,7 @@ static void check_windows(const json_t *in, struct json_errors *errs)
         char at[64];
 
         (void)str_fmt(at, sizeof(at), "/windows/slots/%zu", i);
-        if (object(json_array_get(slots, i), at, F(slot_fields), errs) &&
+        if (define_object(json_array_get(slots, i), at, F(slot_fields), errs) &&
             !slot(json_array_get(slots, i), &w))
             finding(errs, at,
                     "days are mon to sun, from is 00:00 to 23:59, to is another time up to 24:00.");
@@ -204,7 +204,7 @@ static void check_thresholds(const json_t *in, struct json_errors *errs)
         if (k == ARRAY_LEN(kinds))
             finding(errs, at, "Thresholds are for failed, rolled_back, timed_out and rejected.");
         else
-            (void)object(v, at, F(threshold_fields), errs);
+            (void)define_object(v, at, F(threshold_fields), errs);
     }
 }
 
@@ -218,15 +218,16 @@ int campaign_check(const json_t *in, struct json_errors *errs)
     if ((v = json_object_get(in, "phases")))
         check_phases(v, errs);
     if ((v = json_object_get(in, "verification")) && !json_is_null(v))
-        (void)object(v, "/verification", F(verification_fields), errs);
+        (void)define_object(v, "/verification", F(verification_fields), errs);
     if ((v = json_object_get(in, "windows")) && !json_is_null(v))
         check_windows(v, errs);
     if ((v = json_object_get(in, "pacing")))
-        (void)object(v, "/pacing", F(pacing_fields), errs);
+        (void)define_object(v, "/pacing", F(pacing_fields), errs);
     if ((v = json_object_get(in, "thresholds")))
         check_thresholds(v, errs);
     if ((v = json_object_get(in, "deadlines")))
-        (void)object(v, "/deadlines", F(deadline_fields), errs);
+        (void)define_object(v, "/deadlines", F(deadline_fields), errs);
+    text_check(in, errs);
     return errs->count > before ? E_PROTO : 0;
 }
 
@@ -239,9 +240,9 @@ static void hide_keys(json_t *object, const char *name)
 
 const char *campaign_definition(const json_t *in, struct arena *a)
 {
-    static const char *const names[] = {"targets",   "phases",          "verification",
-                                        "windows",   "pacing",          "thresholds",
-                                        "deadlines", "allow_downgrade", "allow_reinstall"};
+    static const char *const names[] = {
+        "targets",   "phases",          "verification",    "windows", "pacing", "thresholds",
+        "deadlines", "allow_downgrade", "allow_reinstall", "consent", "texts"};
     AUTO(json_free) json_t *out = json_object();
 
     for (size_t i = 0; i < ARRAY_LEN(names); i++) {
@@ -357,5 +358,6 @@ int campaign_parse(struct campaign *c, struct arena *a)
     c->install_s = json_get_int(d, "install_s", 0);
     c->verify_s = json_get_int(d, "verify_s", 0);
     c->attempts = json_get_int(d, "attempts", 0);
+    text_parse(in, c, a);
     return parse_targets(json_object_get(in, "targets"), c, a) < 0 ? E_DB : 0;
 }
