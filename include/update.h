@@ -50,6 +50,8 @@ enum reason {
     REASON_CAMPAIGN_NOT_STARTED,
     REASON_PHASE_NOT_OPEN,
     REASON_AWAITING_APPROVAL,
+    REASON_CONSENT_REFUSED,  /* by the device's user */
+    REASON_AWAITING_CONSENT, /* of the device's user */
     REASON_WINDOW_CLOSED,
     REASON_PACED,
     REASON_CAMPAIGN_PAUSED,
@@ -102,8 +104,10 @@ struct decision {
     enum reason reason;              /* ELIGIBLE, or of the highest firmware / the device */
     const struct campaign *campaign; /* that offers the firmware; NULL = none */
     int phase;                       /* the device's in it */
-    int64_t retry_at;                /* when backing off, quarantined: not before this; else 0 */
-    struct reason_row *rows;         /* filled when asked for; from the arena */
+    const struct campaign *asks;     /* for a better firmware its user was never asked; NULL */
+    int asks_phase;
+    int64_t retry_at;        /* when backing off, quarantined: not before this; else 0 */
+    struct reason_row *rows; /* filled when asked for; from the arena */
     size_t n_rows;
 };
 /* Pure. rows: also say why for each firmware of the type and module (costs text). */
@@ -196,6 +200,7 @@ struct update_ask {
 struct update_answer {
     struct update update; /* id 0: nothing, see why */
     bool repeated;
+    bool asked;       /* the device's user was, for the first time */
     bool bad_version; /* the stored attribute holds no version */
     struct decision why;
 };

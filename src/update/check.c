@@ -28,7 +28,8 @@ static bool passes_by(enum reason r, const struct update *u)
 {
     if (r == REASON_CAMPAIGN_ENDED) /* what the device has begun it may end */
         return update_is_in_progress(u->state);
-    if (r == REASON_CAMPAIGN_PAUSED || r == REASON_WINDOW_CLOSED || r == REASON_PACED)
+    if (r == REASON_CAMPAIGN_PAUSED || r == REASON_WINDOW_CLOSED || r == REASON_PACED ||
+        r == REASON_AWAITING_CONSENT)
         return true;
     return r == REASON_DEVICE_DISABLED || r == REASON_QUARANTINED || r == REASON_VERSION_UNKNOWN ||
            r == REASON_BATTERY_LOW || r == REASON_SIGNAL_LOW || r == REASON_NO_SPACE;
@@ -146,7 +147,10 @@ static int check_active(struct check *k)
     if (k->facts.rc < 0)
         return k->facts.rc;
     if (passes_by(r, u))
-        return nothing(k, r, r == REASON_QUARANTINED ? k->device->quarantined_until : 0);
+        return nothing(k, r,
+                       r == REASON_QUARANTINED        ? k->device->quarantined_until
+                       : r == REASON_AWAITING_CONSENT ? consent_until(&k->facts, k->catalog, u)
+                                                      : 0);
     if (r != REASON_ELIGIBLE) {
         rc = life_move(k->db, k->type, u, UPDATE_CANCELED, reason_code(r),
                        "it may not be offered any more", k->now);
@@ -206,6 +210,7 @@ static int begin(struct check *k, const struct firmware *fw)
         .created_at = k->now,
         .updated_at = k->now,
     };
+    const char *words = "";
     int rc = take_place(k);
 
     k->type = life_rules(k->catalog, decide_type(k->catalog, k->device), &u, &k->own);
@@ -220,15 +225,25 @@ static int begin(struct check *k, const struct firmware *fw)
     if (rc == 0 && u.campaign_id)
         rc = campaign_offered(k->db, u.campaign_id);
     if (rc == 0)
+        rc = consent_begin(k->db, by->campaign, u.device_id, u.phase, &words, k->arena);
+    if (rc == 0)
         rc = update_history_add(
             k->db, u.id, k->now, "", update_state_name(UPDATE_PLANNED), k->cause,
-            arena_printf(k->arena, "from %s to %s", u.from_version, u.to_version));
+            arena_printf(k->arena, "from %s to %s%s", u.from_version, u.to_version, words));
     if (rc == 0)
         rc = life_record(k->db, &u, update_state_name(UPDATE_PLANNED), k->cause, "attempt 1",
                          k->now);
     if (rc == 0)
         *k->ret_update = u;
     return rc;
+}
+
+/* The first word of it is a row; a device that asks again finds it, and nothing is written. */
+static int ask_user(struct check *k)
+{
+    const struct decision *by = k->ret_decision;
+
+    return consent_ask(k->db, by->asks, k->device->id, by->asks_phase, k->now);
 }
 
 int check_run(struct db *db, const struct catalog *c, const struct device *d,
@@ -249,7 +264,7 @@ int check_run(struct db *db, const struct catalog *c, const struct device *d,
 
     ret->update = (struct update){0};
     ret->why = (struct decision){.reason = REASON_NOT_NEWER};
-    ret->repeated = false;
+    ret->repeated = ret->asked = false;
     rc = facts_load(db, d, q->module, q->now, a, &k.facts);
     if (rc == 0)
         rc = k.facts.active ? check_active(&k) : 1;
@@ -259,6 +274,9 @@ int check_run(struct db *db, const struct catalog *c, const struct device *d,
         rc = k.facts.rc;
         if (rc == 0 && ret->why.firmware)
             rc = begin(&k, ret->why.firmware);
+        if (rc == 0 && ret->why.asks)
+            rc = ask_user(&k);
+        ret->asked = rc == 0 && ret->why.asks;
     }
     facts_done(&k.facts);
     return rc;

@@ -223,6 +223,8 @@ static struct verdict check_release(const struct decide_context *x, const struct
     bool governed;
     struct verdict by = govern(x, fw, &governed), v;
 
+    if (by.asks) /* only for what could begin after a yes */
+        by.asks = check_attempts(x, fw, by.campaign).reason == REASON_ELIGIBLE;
     if (by.reason != REASON_ELIGIBLE && (governed || fw->campaign_only || !is_newer(x, fw)))
         return by;
     if (by.reason != REASON_ELIGIBLE)
@@ -285,6 +287,10 @@ enum reason decide_dry(const struct catalog *c, const struct device_facts *facts
     *ret_phase = campaign_phase_of(campaign, d->id, (int)campaign->n_phases, offered);
     if (*ret_phase < 0)
         return REASON_PHASE_NOT_OPEN;
+    if (campaign->consent.mode != CONSENT_SILENT)
+        v = consent_admits(&x, campaign, facts->campaign(facts->arg, campaign), v);
+    if (v.reason != REASON_ELIGIBLE)
+        return v.reason;
     v = check_attempts(&x, fw, campaign);
     return v.reason == REASON_ELIGIBLE && decide_busy(c, facts, now) ? REASON_UPDATE_IN_PROGRESS
                                                                      : v.reason;
@@ -350,6 +356,21 @@ static void note_retry(struct decision *ret, const struct verdict *v)
         ret->retry_at = v->retry_at;
 }
 
+/* A user is asked for one at a time, the best; and not for what another firmware of the same
+ * version brings without a word. */
+static void note_asks(const struct decide_context *x, const struct firmware *fw,
+                      const struct verdict *v, struct decision *ret,
+                      const struct firmware **awaited)
+{
+    if (v->reason == REASON_ELIGIBLE && *awaited && same_version(x, fw, *awaited))
+        ret->asks = NULL;
+    if (v->reason != REASON_AWAITING_CONSENT || *awaited || ret->firmware)
+        return;
+    *awaited = fw;
+    ret->asks = v->asks ? v->campaign : NULL;
+    ret->asks_phase = v->phase;
+}
+
 static void device_only(const struct decide_context *x, const struct verdict *v, bool rows,
                         struct arena *a, struct decision *ret)
 {
@@ -382,7 +403,7 @@ void decide(const struct catalog *c, const struct device_facts *facts, int64_t n
 {
     struct decide_context x = context_of(c, facts, now);
     struct verdict v = check_device(&x), *verdicts = NULL;
-    const struct firmware *const *list;
+    const struct firmware *const *list, *awaited = NULL;
     size_t n;
 
     *ret = (struct decision){.reason = REASON_NOT_NEWER};
@@ -402,6 +423,7 @@ void decide(const struct catalog *c, const struct device_facts *facts, int64_t n
         if (rows)
             verdicts[i] = v;
         note_retry(ret, &v);
+        note_asks(&x, list[i], &v, ret, &awaited);
         if (v.reason == REASON_ELIGIBLE &&
             (!ret->firmware || is_better(&x, list[i], ret->firmware))) {
             ret->firmware = list[i];

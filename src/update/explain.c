@@ -25,6 +25,8 @@ static const char *const codes[REASON__COUNT] = {
     [REASON_CAMPAIGN_NOT_STARTED] = "campaign_not_started",
     [REASON_PHASE_NOT_OPEN] = "phase_not_open",
     [REASON_AWAITING_APPROVAL] = "awaiting_approval",
+    [REASON_CONSENT_REFUSED] = "consent_refused",
+    [REASON_AWAITING_CONSENT] = "awaiting_consent",
     [REASON_WINDOW_CLOSED] = "window_closed",
     [REASON_PACED] = "paced",
     [REASON_CAMPAIGN_PAUSED] = "campaign_paused",
@@ -248,6 +250,8 @@ static void explain_firmware(const struct decide_context *x, const struct verdic
         break;
     case REASON_PHASE_NOT_OPEN:
     case REASON_AWAITING_APPROVAL:
+    case REASON_CONSENT_REFUSED:
+    case REASON_AWAITING_CONSENT:
     case REASON_WINDOW_CLOSED:
     case REASON_PACED:
     case REASON_CAMPAIGN_PAUSED:

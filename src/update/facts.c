@@ -100,11 +100,12 @@ static int load_beneath(struct db *db, const struct device *d, struct arena *a,
     return rc;
 }
 
-static bool counts_as_failed(const char *state)
+/* A user's no is none. */
+static bool counts_as_failed(const char *state, const char *cause)
 {
     enum update_state s;
 
-    if (update_state_parse(state, &s) < 0)
+    if (update_state_parse(state, &s) < 0 || strcmp(cause, CONSENT_CAUSE) == 0)
         return false;
     return s == UPDATE_FAILED || s == UPDATE_ROLLED_BACK || s == UPDATE_TIMED_OUT ||
            s == UPDATE_UNVERIFIED || s == UPDATE_REJECTED;
@@ -112,7 +113,7 @@ static bool counts_as_failed(const char *state)
 
 static void add_past(struct arena *a, void **list, struct device_facts *facts, struct db_stmt *q)
 {
-    bool failed = counts_as_failed(db_text(q, 3));
+    bool failed = counts_as_failed(db_text(q, 3), db_text(q, 4));
     bool canceled =
         !failed && strcmp(db_text(q, 3), "canceled") == 0 && strcmp(db_text(q, 4), "operator") == 0;
     struct past_attempt *p = *list;

@@ -73,7 +73,9 @@ static struct verdict by_phase(const struct decide_context *x, const struct camp
 {
     struct verdict v = of(REASON_ELIGIBLE, c, 0);
 
-    v.phase = campaign_phase_of(c, x->facts->device->id, now->phase, now->offered);
+    v.phase = consent_phase(now);
+    if (v.phase < 0)
+        v.phase = campaign_phase_of(c, x->facts->device->id, now->phase, now->offered);
     if (v.phase >= 0)
         return v;
     bool next = now->approval &&
@@ -94,6 +96,8 @@ static struct verdict admit(const struct decide_context *x, const struct campaig
     struct verdict v = by_state(x, c, now);
     if (v.reason == REASON_ELIGIBLE)
         v = by_phase(x, c, now);
+    if (v.reason == REASON_ELIGIBLE)
+        v = consent_admits(x, c, now, v);
     if (v.reason != REASON_ELIGIBLE)
         return v;
     if (!campaign_window_open(c, zone_of(x), x->now, &opens))
@@ -128,6 +132,8 @@ static int nearness(enum reason r)
         REASON_CAMPAIGN_PAUSED,
         REASON_PHASE_NOT_OPEN,
         REASON_AWAITING_APPROVAL,
+        REASON_CONSENT_REFUSED,
+        REASON_AWAITING_CONSENT,
         REASON_WINDOW_CLOSED,
         REASON_PACED,
     };
@@ -207,7 +213,9 @@ enum reason govern_still(const struct decide_context *x, const struct update *u)
         return REASON_CAMPAIGN_ENDED;
     if (waits && !campaign_window_open(c, zone_of(x), x->now, &opens))
         return REASON_WINDOW_CLOSED;
-    return u->state == UPDATE_PLANNED && now->wait_ms > 0 ? REASON_PACED : REASON_ELIGIBLE;
+    if (u->state == UPDATE_PLANNED && now->wait_ms > 0)
+        return REASON_PACED;
+    return consent_still(x, c, now, u);
 }
 
 /* ---- words ---- */
@@ -243,6 +251,10 @@ static const char *words_of(enum reason r)
         return "has not opened the phase that this device belongs to";
     case REASON_AWAITING_APPROVAL:
         return "waits for an operator's approval of the phase that this device belongs to";
+    case REASON_CONSENT_REFUSED:
+        return "was refused by the device's user";
+    case REASON_AWAITING_CONSENT:
+        return "waits for the consent of the device's user";
     case REASON_WINDOW_CLOSED:
         return "sends nothing outside its windows";
     case REASON_DENIED:

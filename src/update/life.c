@@ -70,6 +70,8 @@ static enum campaign_end end_of(const struct update *u)
         [UPDATE_CANCELED] = CAMPAIGN_END_CANCELED,
     };
 
+    if (u->state == UPDATE_REJECTED && strcmp(u->cause, CONSENT_CAUSE) == 0)
+        return CAMPAIGN_END_REFUSED;
     return u->state == UPDATE_VERIFIED && u->suspect ? CAMPAIGN_END_SUSPECT : ends[u->state];
 }
 
@@ -275,7 +277,12 @@ int update_moved(struct db *w, const struct catalog *c, const struct device *d, 
     /* Only the bytes themselves begin a file again (served.c); this is a word that came late. */
     if (u.state == UPDATE_DOWNLOADED && to == UPDATE_DOWNLOADING)
         return illegal();
-    if (to == u.state)
+    struct consent_word word = {
+        .to = to, .cause = "reply", .words = words, .own = &own, .arena = a};
+    rc = consent_hear(&word, w, c, &u, now);
+    if (rc != 0)
+        return rc < 0 ? rc : 0;
+    if (to == u.state && word.to == to && !(word.by && to == UPDATE_DEFERRED))
         return note_percent(w, &u, percent, now);
     if (to == UPDATE_FAILED)
         return fail_attempt(w, type, d, &u, text, now, a);
@@ -283,7 +290,8 @@ int update_moved(struct db *w, const struct catalog *c, const struct device *d, 
         return roll_back(w, type, d, &u, "reply", words, now);
     if (to == UPDATE_DOWNLOADING && percent > u.percent)
         u.percent = percent;
-    return life_move(w, type, &u, to, "reply", words, now);
+    rc = life_move(w, type, &u, word.to, word.cause, word.words, now);
+    return rc < 0 ? rc : consent_heard(&word, w, &u, now);
 }
 
 /* ---- a reported version ---- */

@@ -44,7 +44,7 @@ static bool cover(const struct firmware *fw, struct update *u, int file_no, uint
 static const char first_bytes[] = "first bytes were fetched";
 
 /* All in one go: history tells both steps, the row is stored once, with the second. */
-static int pass_downloading(struct db *w, struct update *u, int64_t now)
+static int pass_downloading(struct db *w, struct update *u, const char *words, int64_t now)
 {
     const char *from = update_state_name(u->state);
 
@@ -53,18 +53,31 @@ static int pass_downloading(struct db *w, struct update *u, int64_t now)
                  ? campaign_moved(w, u->campaign_id, u->phase, from,
                                   update_state_name(UPDATE_DOWNLOADING), CAMPAIGN_END_NONE, now)
                  : 0;
-    return rc < 0 ? rc : life_record(w, u, from, "download", first_bytes, now);
+    return rc < 0 ? rc : life_record(w, u, from, "download", words, now);
 }
 
-static int note_bytes(struct db *w, const struct device_type *type, struct update *u, int64_t now)
+/* From here on the device is at it, whether its user said so or not. */
+static int begins(struct db *w, const struct catalog *c, const struct device_type *type,
+                  struct update *u, bool all, int64_t now, struct arena *a)
+{
+    struct consent_word word = {.to = UPDATE_DOWNLOADING, .words = first_bytes, .arena = a};
+    int rc = consent_hear(&word, w, c, u, now);
+
+    if (rc == 0)
+        rc = all ? pass_downloading(w, u, word.words, now)
+                 : life_move(w, type, u, UPDATE_DOWNLOADING, "download", word.words, now);
+    return rc < 0 ? rc : consent_heard(&word, w, u, now);
+}
+
+static int note_bytes(struct db *w, const struct catalog *c, const struct device_type *type,
+                      struct update *u, int64_t now, struct arena *a)
 {
     bool all = u->bytes_served >= u->bytes_total;
     int rc = 0;
 
     u->suspect = false;
     if (u->state == UPDATE_OFFERED || u->state == UPDATE_DEFERRED || u->state == UPDATE_ACCEPTED)
-        rc = all ? pass_downloading(w, u, now)
-                 : life_move(w, type, u, UPDATE_DOWNLOADING, "download", first_bytes, now);
+        rc = begins(w, c, type, u, all, now, a);
     if (rc == 0 && all && u->state == UPDATE_DOWNLOADING)
         return life_move(w, type, u, UPDATE_DOWNLOADED, "download", "all bytes were fetched", now);
     if (rc < 0)
@@ -106,5 +119,5 @@ int update_served(struct db *w, const struct catalog *c, int64_t update_id, int 
 
         u.percent = percent > 100 ? 100 : percent;
     }
-    return note_bytes(w, type, &u, now);
+    return note_bytes(w, c, type, &u, now, a);
 }

@@ -37,8 +37,9 @@ int update_state_parse(const char *name, enum update_state *ret)
  *   I installing  R rebooting  i installed
  *   V verified  J rejected  X failed  B rolled_back  T timed_out  C canceled  U unverified
  * A device may leave steps out, so every step leads to all later ones. No step leads back, but
- * for two: a failed attempt waits for its next one as planned, and a file that is fetched again
- * from its start turns downloaded into downloading. Verified and canceled may come at any time.
+ * for three: a failed attempt waits for its next one as planned, a file that is fetched again
+ * from its start turns downloaded into downloading, and what was taken the user may put off, also
+ * once more. Verified and canceled may come at any time.
  * What waits as planned ends as failed when something else is offered instead of it.
  */
 /* clang-format off */
@@ -46,8 +47,8 @@ static const char moves[UPDATE__COUNT][UPDATE__COUNT + 1] = {
     /*                        POFADdIRiVJXBTCU */
     [UPDATE_PLANNED]      =  ".x.......x.x.xx.",
     [UPDATE_OFFERED]      =  "x.xxxxxxxxxx.xx.",
-    [UPDATE_DEFERRED]     =  "x..xxxxxxxxx.xx.",
-    [UPDATE_ACCEPTED]     =  "x...xxxxxxxx.xx.",
+    [UPDATE_DEFERRED]     =  "x.xxxxxxxxxx.xx.",
+    [UPDATE_ACCEPTED]     =  "x.x.xxxxxxxx.xx.",
     [UPDATE_DOWNLOADING]  =  "x....xxxxxxx.xx.",
     [UPDATE_DOWNLOADED]   =  "x...x.xxxxxx..xx",
     [UPDATE_INSTALLING]   =  "x......xxx.xx.xx",

@@ -29,6 +29,7 @@ struct verdict {
     int64_t retry_at; /* BACKING_OFF, QUARANTINED, and what campaigns know */
     const struct campaign *campaign;
     int phase;
+    bool asks; /* AWAITING_CONSENT: the user was never asked */
 };
 struct decide_context {
     const struct catalog *catalog;
@@ -78,6 +79,37 @@ enum reason govern_still(const struct decide_context *x, const struct update *u)
 /* What the reason's sentence needs: the campaign's numbers. */
 void govern_explain(const struct decide_context *x, const struct verdict *v,
                     struct reason_row *ret);
+
+/* ---- consent.c: rule 10, the device's user ---- */
+#define CONSENT_CAUSE "consent_refused" /* of a rejected update: no failed attempt */
+/* v, or why it waits for the user. */
+struct verdict consent_admits(const struct decide_context *x, const struct campaign *c,
+                              const struct campaign_now *now, struct verdict v);
+/* The phase in which the device has its place while its user is asked; -1 = it has none. */
+int consent_phase(const struct campaign_now *now);
+/* An update under way that the device's user put off. */
+enum reason consent_still(const struct decide_context *x, const struct campaign *c,
+                          const struct campaign_now *now, const struct update *u);
+int64_t consent_until(const struct facts_load *l, const struct catalog *c, const struct update *u);
+/* An update begins, of the campaign or of none (NULL). *ret_words: for its history. */
+int consent_begin(struct db *w, const struct campaign *c, int64_t device_id, int phase,
+                  const char **ret_words, struct arena *a) MUST_USE;
+/* A word of the device, before it moves the update: it may mean something else (to, cause, words,
+ * own's deadlines). 1 = it is said already. Nothing is written. */
+struct consent_word {
+    enum update_state to;
+    const char *cause, *words;
+    struct device_type *own;
+    struct arena *arena;
+    /* out */
+    const struct campaign *by; /* NULL: nobody asks */
+    bool known;                /* there is a row */
+};
+int consent_hear(struct consent_word *x, struct db *w, const struct catalog *c,
+                 const struct update *u, int64_t now) MUST_USE;
+/* After the move; u stands in the new state. */
+int consent_heard(const struct consent_word *x, struct db *w, const struct update *u,
+                  int64_t now) MUST_USE;
 
 /* ---- explain.c: text and parameters of one row, from the values that decided ---- */
 void explain_row(const struct decide_context *x, const struct verdict *v, const struct firmware *fw,

@@ -1,6 +1,7 @@
 /*
  * A seeded world: devices that ask, fetch, fail, fall silent; messages that are lost, repeated and
- * overtaken; transactions that are lost; clocks that jump. After each step what must always hold is
+ * overtaken; transactions that are lost; clocks that jump; users who are asked, and answer whatever
+ * they like. After each step what must always hold is
  * compared with a model that knows nothing of counters. A seed that fails is printed.
  */
 #include "tests.h"
@@ -29,13 +30,15 @@ struct unit {
     int version;              /* 1 runs 1.0, 2 runs 2.0 */
     enum habit habit;
     bool had_bad; /* 2.0 from the campaign */
+    bool yes, no; /* what its user said last, and was heard */
 };
-enum said { ASKS, FETCHED, INSTALLED, FAILED, REFUSED, REPORTS };
+enum said { ASKS, FETCHED, INSTALLED, FAILED, REFUSED, LATER, REPORTS, ANSWERS };
 struct message {
     int unit;
     enum said said;
     int64_t offer;
     int version;
+    enum consent_answer answer;
 };
 
 struct world {
@@ -53,6 +56,7 @@ struct world {
     struct campaign_status s;
     bool resumed;                  /* by an operator: the thresholds count from there */
     int64_t verified, rolled_back; /* what came of it */
+    int64_t asked, lifted, after_yes;
 };
 
 static uint64_t dice(struct world *w, uint64_t n)
@@ -71,7 +75,14 @@ struct recount {
     struct world *w;
     int64_t n[PHASES + 2][UPDATE__COUNT], active;
     int64_t ended[PHASES + 2], verified[PHASES + 2];
+    int64_t waiting[PHASES + 2], confirmed[PHASES + 2], refused[PHASES + 2]; /* without an offer */
 };
+
+/* By the user: it says nothing about the firmware. */
+static bool is_refusal(const struct update *u)
+{
+    return u->state == UPDATE_REJECTED && strcmp(u->cause, "consent_refused") == 0;
+}
 
 static int recount_one(void *arg, const struct update *u)
 {
@@ -83,9 +94,24 @@ static int recount_one(void *arg, const struct update *u)
     HOLDS(r->w, phase == PHASES + 1 || u->firmware_id == r->w->bad);
     HOLDS(r->w, phase != PHASES + 1 || u->firmware_id == r->w->good);
     r->n[phase][u->state]++;
-    r->active += !update_is_final(u->state);
-    r->ended[phase] += update_is_final(u->state) && u->state != UPDATE_CANCELED;
+    r->active += !update_is_final(u->state) && u->state != UPDATE_DEFERRED;
+    r->ended[phase] += update_is_final(u->state) && u->state != UPDATE_CANCELED && !is_refusal(u);
     r->verified[phase] += u->state == UPDATE_VERIFIED && !u->suspect;
+    return 0;
+}
+
+static int recount_consent(void *arg, const struct consent *q)
+{
+    struct recount *r = arg;
+
+    HOLDS(r->w, q->phase >= 0 && q->phase <= r->w->s.phase);
+    HOLDS(r->w, q->postponed <= r->w->c.consent.postpone_max);
+    r->w->asked++;
+    if (q->offered)
+        return 0;
+    r->waiting[q->phase] += q->state == CONSENT_ASKED || q->state == CONSENT_POSTPONED;
+    r->confirmed[q->phase] += q->state == CONSENT_CONFIRMED;
+    r->refused[q->phase] += q->state == CONSENT_REFUSED;
     return 0;
 }
 
@@ -93,7 +119,15 @@ static int compare_one(void *arg, int phase, const char *state, int64_t n)
 {
     struct recount *r = arg;
     enum update_state s;
+    int64_t *other = strcmp(state, "awaiting_consent") == 0    ? r->waiting
+                     : strcmp(state, "consent_confirmed") == 0 ? r->confirmed
+                     : strcmp(state, "consent_refused") == 0   ? r->refused
+                                                               : NULL;
 
+    if (other) {
+        HOLDS(r->w, other[phase] == n);
+        return 0;
+    }
     MUST(update_state_parse(state, &s));
     HOLDS(r->w, r->n[phase == CAMPAIGN_ROLLBACK ? PHASES + 1 : phase][s] == n);
     r->n[phase == CAMPAIGN_ROLLBACK ? PHASES + 1 : phase][s] = 0;
@@ -107,6 +141,9 @@ static int compare_phase(void *arg, const struct campaign_phase_status *p)
     HOLDS(r->w, p->ended == r->ended[p->no]);
     HOLDS(r->w, p->verified == r->verified[p->no]);
     HOLDS(r->w, p->no <= r->w->s.phase || p->offered == 0);
+    if (p->no > 0 && r->w->c.phases[p->no - 1].kind == PHASE_COUNT)
+        HOLDS(r->w, p->offered + r->waiting[p->no] + r->confirmed[p->no] <=
+                        r->w->c.phases[p->no - 1].count + r->w->lifted);
     return 0;
 }
 
@@ -117,7 +154,9 @@ static void judge(struct world *w, bool all)
 
     w->s = status_of(d, w->campaign);
     int64_t limit = w->c.in_progress;
-    HOLDS(w, w->s.rolling_back || !limit || w->s.active <= limit);
+    /* Who put it off at the device begins again when its user likes. */
+    HOLDS(w, w->s.rolling_back || !limit || w->s.active <= limit ||
+                 w->c.consent.mode == CONSENT_DEVICE);
     /* Offers within any minute of a clock that does not jump. */
     int64_t pace = w->c.offers_per_minute;
     if (pace && w->n_offers > pace)
@@ -128,6 +167,9 @@ static void judge(struct world *w, bool all)
         .project_id = d->project, .state = -1, .campaign_id = w->campaign};
     MUST(update_list(d->w, &flt, 0, 1000000, recount_one, &r));
     HOLDS(w, r.active == w->s.active);
+    w->asked = 0;
+    MUST(consent_list_campaign(d->w, w->campaign, CONSENT_NONE, 0, INT32_MAX, recount_consent, &r));
+    HOLDS(w, w->asked == 0 || w->c.consent.mode != CONSENT_SILENT);
     MUST(campaign_counts(d->w, w->campaign, compare_one, &r));
     for (int p = 0; p <= PHASES + 1; p++)
         for (int s = 0; s < UPDATE__COUNT; s++)
@@ -141,16 +183,26 @@ static void judge(struct world *w, bool all)
 static void say(struct world *w, int unit, enum said said)
 {
     struct unit *u = &w->units[unit];
+    enum consent_answer answer = dice(w, 3)   ? CONSENT_CONFIRM
+                                 : dice(w, 3) ? CONSENT_POSTPONE
+                                              : CONSENT_REFUSE;
     int times = dice(w, 12) == 0 ? 2 : dice(w, 12) == 0 ? 0 : 1; /* repeated, lost */
 
     for (int i = 0; i < times && w->n_queue < QUEUE_MAX; i++)
-        w->queue[w->n_queue++] = (struct message){unit, said, u->offer, u->version};
+        w->queue[w->n_queue++] = (struct message){unit, said, u->offer, u->version, answer};
 }
 
 static void live(struct world *w, int i)
 {
     struct unit *u = &w->units[i];
 
+    if (w->c.consent.mode != CONSENT_SILENT && dice(w, u->yes ? 20 : 3) == 0) {
+        if (w->c.consent.mode == CONSENT_APP)
+            say(w, i, ANSWERS);
+        else if (u->offer)
+            say(w, i, LATER);
+        return;
+    }
     if (!u->offer || dice(w, 6) == 0) {
         say(w, i, dice(w, 3) ? ASKS : REPORTS);
         return;
@@ -219,14 +271,51 @@ static void hear_ask(struct world *w, struct unit *u, const struct device *dev)
     HOLDS(w, got.firmware_id == w->bad);
     HOLDS(w, before.state == CAMPAIGN_RUNNING); /* paused, ended: nothing at all */
     HOLDS(w, got.phase <= before.phase && got.phase >= 1);
-    HOLDS(w, campaign_share_of(w->campaign, dev->id) < w->c.phases[got.phase - 1].share);
+    HOLDS(w, u->yes || w->c.consent.mode != CONSENT_APP);
+    HOLDS(w, !u->no || w->c.consent.mode == CONSENT_SILENT);
+    HOLDS(w, w->c.phases[got.phase - 1].kind == PHASE_COUNT ||
+                 campaign_share_of(w->campaign, dev->id) < w->c.phases[got.phase - 1].share);
     HOLDS(w, !id_list_has(&w->c.denied, dev->id));
     HOLDS(w, got.state >= UPDATE_ACCEPTED || in_window(w)); /* what was begun may end */
     if (got.state == UPDATE_OFFERED && (u->counted != got.id || u->attempt != got.attempt) &&
-        w->n_offers < OFFERS_MAX)
+        w->n_offers < OFFERS_MAX) {
         w->offers[w->n_offers++] = w->steady;
+        w->after_yes += u->yes;
+    }
     u->counted = got.id;
     u->attempt = got.attempt;
+}
+
+/* The user by way of an application, whether it was asked or not. */
+static void hear_answer(struct world *w, struct unit *u, enum consent_answer answer)
+{
+    const char *code = NULL;
+    struct consent q;
+    int rc = consent_of(w->d->w, w->campaign, u->id, &q);
+
+    if (rc == E_NOTFOUND)
+        return;
+    MUST(rc);
+    rc = consent_answer(w->d->w, &w->c, w->s.state, &q, answer, 0, "user", w->now, &code, NULL);
+    HOLDS(w, rc == 0 || (rc == E_CONFLICT && code));
+    if (rc < 0)
+        return;
+    HOLDS(w, w->s.state == CAMPAIGN_RUNNING || w->s.state == CAMPAIGN_PAUSED);
+    HOLDS(w, !u->no || answer == CONSENT_REFUSE);
+    u->yes = answer == CONSENT_CONFIRM;
+    u->no = answer == CONSENT_REFUSE;
+}
+
+static int hear_word(struct world *w, struct unit *u, const struct device *dev, int64_t offer,
+                     enum update_state to)
+{
+    struct domain *d = w->d;
+    int rc = update_moved(d->w, d->catalog, dev, offer, to, -1, "", w->now, &d->a);
+    struct update got;
+
+    if (rc == 0 && update_by_id(d->w, offer, &d->a, &got) == 0)
+        u->no |= got.phase != CAMPAIGN_ROLLBACK && is_refusal(&got);
+    return rc;
 }
 
 /* 0, or what a refused word is: that the update has gone on without it. */
@@ -253,7 +342,13 @@ static void hear(struct world *w, const struct message *m)
         rc = update_moved(d->w, d->catalog, &dev, m->offer, UPDATE_FAILED, -1, "", w->now, &d->a);
         break;
     case REFUSED:
-        rc = update_moved(d->w, d->catalog, &dev, m->offer, UPDATE_REJECTED, -1, "", w->now, &d->a);
+        rc = hear_word(w, u, &dev, m->offer, UPDATE_REJECTED);
+        break;
+    case LATER:
+        rc = hear_word(w, u, &dev, m->offer, UPDATE_DEFERRED);
+        break;
+    case ANSWERS:
+        hear_answer(w, u, m->answer);
         break;
     case REPORTS:
         u->had_bad |= m->version == 2;
@@ -274,6 +369,8 @@ static int crossing_one(void *arg, const struct update *u)
     struct crossing *x = arg;
 
     if (u->phase > PHASES || !update_is_final(u->state) || u->state == UPDATE_CANCELED)
+        return 0;
+    if (is_refusal(u))
         return 0;
     x->ended[u->phase]++;
     x->failed[u->phase] += u->state == UPDATE_FAILED;
@@ -316,6 +413,7 @@ static void deliver(struct world *w)
     w->units[m.unit] = was;
     w->n_offers = offers;
     MUST(campaign_recover(w->d->w));
+    MUST(consent_recover(w->d->w));
     domain_reload(w->d);
     if (w->n_queue < QUEUE_MAX && dice(w, 2))
         w->queue[w->n_queue++] = m; /* not acknowledged: it comes again */
@@ -329,8 +427,27 @@ static void pass(struct world *w, int64_t ms)
     clock_fake_steady_ms(w->steady);
 }
 
+/* An operator takes somebody's no back. */
+static void lift(struct world *w, struct unit *u)
+{
+    const char *code = NULL;
+    struct consent q;
+
+    if (consent_of(w->d->w, w->campaign, u->id, &q) < 0)
+        return;
+    int rc = consent_lift(w->d->w, &w->c, w->s.state, &q, "operator", w->now, &code, NULL);
+    HOLDS(w, rc == 0 || (rc == E_CONFLICT && code));
+    HOLDS(w, rc < 0 || u->no);
+    w->lifted += rc == 0;
+    u->no &= rc < 0;
+}
+
 static void operate(struct world *w)
 {
+    if (w->c.consent.mode != CONSENT_SILENT && dice(w, 3) == 0) {
+        lift(w, &w->units[dice(w, (uint64_t)w->n)]);
+        return;
+    }
     switch (dice(w, 6)) {
     case 0:
         (void)!campaign_pause(w->d->w, w->campaign, w->now, NULL);
@@ -383,24 +500,31 @@ static void step(struct world *w)
 /* ---- one world ---- */
 static void declare_some(struct world *w)
 {
-    char text[1024];
+    char text[1024], second[64];
     struct campaign_status s;
+    static const char *const consents[] = {
+        "", "", "", ",'consent':{'mode':'device','postpone_max':2,'postpone_s':1800}",
+        ",'consent':{'mode':'app','postpone_max':2,'postpone_s':3600},'texts':{'en':{'title':'x'}"
+        "}"};
     static const char *const actions[] = {"pause", "abort", "rollback", "rollback"};
 
-    (void)str_fmt(
-        text, sizeof(text),
-        "{'phases':[{'percent':50,'min_sample':%d,'success_percent':50,'soak_s':%d},"
-        "{'percent':80,'approval':%s,'success_percent':50},{'percent':100}],'targets':{'deny':[]},"
-        "'pacing':{'offers_per_minute':%d,'in_progress':%d}%s,"
-        "'deadlines':{'accept_s':3600,'attempts':2},'thresholds':{"
-        "'failed':{'percent':%d,'min_sample':%d,'action':'%s'},"
-        "'rolled_back':{'percent':60,'min_sample':3,'action':'pause'}}}",
-        1 + (int)dice(w, 3), (int)dice(w, 2) * 600, dice(w, 2) ? "true" : "false",
-        (int)dice(w, 3) * 3, (int)dice(w, 3) * 4,
-        dice(w, 3) ? ""
-                   : ",'windows':{'timezone':'America/New_York','slots':[{'from':'01:00','to':"
-                     "'24:00'}]}",
-        10 + (int)dice(w, 40), 2 + (int)dice(w, 4), actions[dice(w, 4)]);
+    (void)str_fmt(second, sizeof(second), dice(w, 3) ? "'percent':80" : "'count':%d",
+                  (int)dice(w, 6) + 1);
+    (void)str_fmt(text, sizeof(text),
+                  "{'phases':[{'percent':50,'min_sample':%d,'success_percent':50,'soak_s':%d},"
+                  "{%s,'approval':%s,'success_percent':50},{'percent':100}],'targets':{'deny':[]},"
+                  "'pacing':{'offers_per_minute':%d,'in_progress':%d}%s%s,"
+                  "'deadlines':{'accept_s':3600,'attempts':2},'thresholds':{"
+                  "'failed':{'percent':%d,'min_sample':%d,'action':'%s'},"
+                  "'rolled_back':{'percent':60,'min_sample':3,'action':'pause'}}}",
+                  1 + (int)dice(w, 3), (int)dice(w, 2) * 600, second, dice(w, 2) ? "true" : "false",
+                  (int)dice(w, 3) * 3, (int)dice(w, 3) * 4,
+                  dice(w, 3)
+                      ? ""
+                      : ",'windows':{'timezone':'America/New_York','slots':[{'from':'01:00','to':"
+                        "'24:00'}]}",
+                  consents[dice(w, ARRAY_LEN(consents))], 10 + (int)dice(w, 40),
+                  2 + (int)dice(w, 4), actions[dice(w, 4)]);
     const struct campaign_lists lists = {.denied = {(int64_t[]){w->units[0].id}, 1}};
     w->campaign = declare(w->d, w->bad, w->good, text, &lists);
     MUST(campaign_start(w->d->w, w->campaign, w->now, NULL));
@@ -408,7 +532,7 @@ static void declare_some(struct world *w)
 }
 
 /* Over all seeds: a world in which nothing happens proves nothing. */
-static int64_t all_verified, all_offers, all_phases, all_rolled_back;
+static int64_t all_verified, all_offers, all_phases, all_rolled_back, all_asked, all_yes;
 
 static void run_seed(struct domain *d, uint64_t seed, int n, int steps, int each)
 {
@@ -437,6 +561,7 @@ static void run_seed(struct domain *d, uint64_t seed, int n, int steps, int each
         MUST(device_version_set(d->w, w->units[i].id, "main", "1.0", w->now));
     }
     declare_some(w);
+    steps *= w->c.consent.mode == CONSENT_APP ? 2 : 1; /* to ask, to answer, to offer */
     for (int i = 0; i < steps; i++) {
         arena_reset(&d->a);
         MUST(campaign_by_id(d->w, 0, w->campaign, &d->a, &w->c, &w->s));
@@ -450,6 +575,8 @@ static void run_seed(struct domain *d, uint64_t seed, int n, int steps, int each
     all_offers += w->n_offers;
     all_phases += w->s.phase;
     all_rolled_back += w->rolled_back;
+    all_asked += w->asked;
+    all_yes += w->after_yes;
     free(w);
 }
 
@@ -470,13 +597,16 @@ static void whatever_happens(void **state UNUSED)
     db_undo(d.w);
     clock_fake_steady_ms(0);
     domain_done(&d);
-    print_message("%lld offers, %lld verified, %lld phases, %lld taken back\n",
-                  (long long)all_offers, (long long)all_verified, (long long)all_phases,
-                  (long long)all_rolled_back);
+    print_message(
+        "%lld offers, %lld verified, %lld phases, %lld taken back, %lld asked, %lld yes\n",
+        (long long)all_offers, (long long)all_verified, (long long)all_phases,
+        (long long)all_rolled_back, (long long)all_asked, (long long)all_yes);
     assert_true(all_offers > SEEDS * 3);
     assert_true(all_verified > SEEDS);
     assert_true(all_phases > SEEDS * 5 / 4);
     assert_true(all_rolled_back > 0);
+    assert_true(all_asked > SEEDS);
+    assert_true(all_yes > SEEDS / 4);
 }
 
 /* The same with what was committed alone: otad killed between any two transactions. */

@@ -16,6 +16,7 @@ int test_define(void);
 int test_release(void);
 int test_simulation(void);
 int test_overlap(void);
+int test_consent(void);
 
 #define LIFETIME (48 * HOUR)
 

@@ -1,15 +1,22 @@
 /*
  * The decision against a second implementation that is deliberately naive: it knows nothing of
- * order, asks every firmware every rule, then looks for the best one pair by pair. Catalogs, facts
- * and times are generated from a seed.
+ * order, asks every firmware every rule, then looks for the best one pair by pair. Catalogs,
+ * campaigns, facts and times are generated from a seed.
  */
 #include "tests.h"
 
-enum { CATALOGS = 150, CASES = 30 };
+enum { CATALOGS = 150, CASES = 30, FIRMWARES = 24 };
 
 static const char *const versions[] = {"1.0",     "1.0.0",  "v1",       "1.1",   "1.2-rc1", "1.2",
                                        "1.2.0+b", "1.10.0", "2.0-beta", "2.0",   "V2.0.0",  "2.0a",
                                        "3",       "2024",   "3.0.0.1",  "1_1_0", "0.9"};
+
+/* At most one campaign for each firmware, and where it stands for the device of the case. */
+static struct release {
+    int64_t campaign; /* 0 = none */
+    enum consent_mode mode;
+    struct campaign_now now;
+} releases[FIRMWARES];
 
 struct naive {
     const struct domain *d;
@@ -20,6 +27,7 @@ struct naive {
 };
 
 static uint64_t seed = 20240808;
+static int asked; /* cases in which a user is */
 
 static uint64_t below(uint64_t n)
 {
@@ -97,8 +105,28 @@ static enum reason naive_attempts(const struct naive *x, const struct firmware *
     return REASON_ELIGIBLE;
 }
 
+static enum reason naive_campaign(const struct naive *x, const struct release *r)
+{
+    const struct consent *q = &r->now.consent;
+
+    if (r->now.state == CAMPAIGN_DRAFT || r->now.state == CAMPAIGN_SCHEDULED)
+        return REASON_CAMPAIGN_NOT_STARTED;
+    if (r->now.state == CAMPAIGN_PAUSED)
+        return REASON_CAMPAIGN_PAUSED;
+    if (r->now.state != CAMPAIGN_RUNNING)
+        return REASON_CAMPAIGN_ENDED;
+    if (r->mode != CONSENT_SILENT && q->state == CONSENT_REFUSED)
+        return REASON_CONSENT_REFUSED;
+    if (r->mode == CONSENT_APP && q->state != CONSENT_CONFIRMED)
+        return REASON_AWAITING_CONSENT;
+    if (r->mode == CONSENT_DEVICE && q->state == CONSENT_POSTPONED && q->until > x->now)
+        return REASON_AWAITING_CONSENT;
+    return REASON_ELIGIBLE;
+}
+
 static enum reason naive_one(const struct naive *x, const struct firmware *fw)
 {
+    const struct release *release = &releases[fw - x->all];
     int64_t id = x->facts->device->id;
     enum reason r;
 
@@ -121,8 +149,11 @@ static enum reason naive_one(const struct naive *x, const struct firmware *fw)
         return REASON_SIGNAL_LOW;
     if (short_of(x, fw->has_min_free_space, "free_space", fw->min_free_space))
         return REASON_NO_SPACE;
-    if (fw->campaign_only)
-        return REASON_CAMPAIGN_NOT_STARTED;
+    r = release->campaign ? naive_campaign(x, release) : REASON_CAMPAIGN_NOT_STARTED;
+    if (r != REASON_ELIGIBLE &&
+        (fw->campaign_only || (release->campaign && release->now.state != CAMPAIGN_DRAFT &&
+                               release->now.state != CAMPAIGN_COMPLETED)))
+        return r;
     r = naive_attempts(x, fw);
     if (r != REASON_ELIGIBLE)
         return r;
@@ -184,7 +215,77 @@ static const struct firmware *naive_decide(const struct naive *x)
     return best;
 }
 
+/* The campaign that asks the user: of the best firmware that waits for a yes, if nothing as good is
+ * there without one. */
+static int64_t naive_asks(const struct naive *x)
+{
+    const struct firmware *best = NULL;
+    bool opaque = x->d->type.scheme == VERSION_OPAQUE;
+
+    if (!x->facts->device->enabled || x->facts->device->quarantined_until > x->now ||
+        !x->facts->version)
+        return 0;
+    for (size_t i = 0; i < x->n; i++) {
+        const struct firmware *fw = &x->all[i];
+        int c = !best ? 1 : opaque ? 0 : compare(x, fw->version, best->version);
+
+        if (strcmp(fw->module, "main") == 0 && naive_one(x, fw) == REASON_AWAITING_CONSENT &&
+            (c > 0 || (c == 0 && fw->id > best->id)))
+            best = fw;
+    }
+    for (size_t i = 0; best && i < x->n; i++)
+        if (strcmp(x->all[i].module, "main") == 0 && naive_one(x, &x->all[i]) == REASON_ELIGIBLE &&
+            (opaque ? x->all[i].id > best->id : compare(x, x->all[i].version, best->version) >= 0))
+            return 0;
+    if (!best || releases[best - x->all].now.consent.state != CONSENT_NONE ||
+        naive_attempts(x, best) != REASON_ELIGIBLE)
+        return 0;
+    return releases[best - x->all].campaign;
+}
+
 /* ---- generation ---- */
+static const struct campaign_now *campaign(void *arg UNUSED, const struct campaign *c)
+{
+    for (size_t i = 0; i < FIRMWARES; i++)
+        if (releases[i].campaign == c->id)
+            return &releases[i].now;
+    return NULL;
+}
+
+static void generate_campaign(struct domain *d, const struct firmware *fw, struct release *r)
+{
+    static const char *const definitions[] = {"{}", "{\"consent\":{\"mode\":\"app\"}}",
+                                              "{\"consent\":{\"mode\":\"device\"}}"};
+
+    *r = (struct release){.campaign = 0};
+    if (below(3))
+        return;
+    r->mode = below(2) ? CONSENT_APP : (enum consent_mode)below(3);
+    struct campaign c = {.project_id = d->project,
+                         .type_id = d->type.id,
+                         .firmware_id = fw->id,
+                         .name = "c",
+                         .definition = definitions[r->mode],
+                         .created_at = T0};
+    const struct campaign_lists none = {.targets = {.n = 0}};
+    MUST(campaign_insert(d->w, &c, &none));
+    r->campaign = c.id;
+}
+
+static void generate_standing(struct release *r)
+{
+    static const enum campaign_state states[] = {
+        CAMPAIGN_RUNNING,   CAMPAIGN_RUNNING, CAMPAIGN_RUNNING,   CAMPAIGN_DRAFT,
+        CAMPAIGN_SCHEDULED, CAMPAIGN_PAUSED,  CAMPAIGN_COMPLETED, CAMPAIGN_ABORTED};
+
+    r->now = (struct campaign_now){.state = states[below(ARRAY_LEN(states))], .phase = 1};
+    r->now.consent.state =
+        below(2) ? CONSENT_NONE : (enum consent_state)below(CONSENT_STATE__COUNT);
+    r->now.consent.phase = 1;
+    r->now.consent.offered = r->mode == CONSENT_DEVICE;
+    r->now.consent.until = T0 - 1 + (int64_t)below(3);
+}
+
 static struct id_list some_devices(struct arena *a, const int64_t *devices)
 {
     struct id_list l = {arena_alloc(a, 3 * sizeof(int64_t)), 0};
@@ -279,9 +380,12 @@ static void one_case(struct domain *d, const int64_t *devices, struct firmware *
         .active = active,
         .n_active = below(4) ? below(2) : 2,
         .attribute = attribute,
+        .campaign = campaign,
         .arg = attributes,
     };
     struct naive x = {d, &facts, all, n, T0};
+    for (size_t i = 0; i < n; i++)
+        generate_standing(&releases[i]);
     const struct firmware *expected = naive_decide(&x);
     struct decision dn, quick;
 
@@ -290,15 +394,21 @@ static void one_case(struct domain *d, const int64_t *devices, struct firmware *
     assert_int_equal(dn.firmware ? dn.firmware->id : 0, expected ? expected->id : 0);
     assert_ptr_equal(quick.firmware, dn.firmware);
     assert_int_equal(quick.reason, dn.reason);
+    assert_int_equal(dn.asks ? dn.asks->id : 0, naive_asks(&x));
+    assert_ptr_equal(quick.asks, dn.asks);
+    asked += dn.asks != NULL;
     check_rows(&x, &dn);
     /* What decide() offers may still be offered in the same breath. */
+    const struct update u = {
+        .campaign_id = dn.campaign ? dn.campaign->id : 0, .phase = 1, .state = UPDATE_OFFERED};
     if (dn.firmware)
-        assert_int_equal(decide_still(d->catalog, &facts, dn.firmware, NULL, T0), REASON_ELIGIBLE);
+        assert_int_equal(decide_still(d->catalog, &facts, dn.firmware, dn.campaign ? &u : NULL, T0),
+                         REASON_ELIGIBLE);
 }
 
 static void one_catalog(struct domain *d, const int64_t *devices)
 {
-    struct firmware all[24];
+    struct firmware all[FIRMWARES];
     size_t n = 1 + below(ARRAY_LEN(all));
 
     MUST(db_save(d->w));
@@ -306,6 +416,11 @@ static void one_catalog(struct domain *d, const int64_t *devices)
     domain_type_changed(d);
     for (size_t i = 0; i < n; i++)
         generate_firmware(d, devices, &all[i]);
+    for (size_t i = 0; i < FIRMWARES; i++)
+        if (i < n)
+            generate_campaign(d, &all[i], &releases[i]);
+        else
+            releases[i].campaign = 0;
     domain_reload(d);
     for (int i = 0; i < CASES; i++)
         one_case(d, devices, all, n);
@@ -328,6 +443,7 @@ static void equals_the_naive_one(void **state UNUSED)
     for (int i = 0; i < CATALOGS; i++)
         one_catalog(&d, devices);
     domain_done(&d);
+    assert_true(asked > CATALOGS * CASES / 100);
 }
 
 int test_naive(void)

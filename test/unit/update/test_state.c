@@ -12,6 +12,8 @@ static bool lawful(enum update_state from, enum update_state to)
     bool ran = from == UPDATE_DOWNLOADED || from == UPDATE_INSTALLING || from == UPDATE_REBOOTING ||
                from == UPDATE_INSTALLED;
 
+    if (to == UPDATE_DEFERRED) /* also once more */
+        return from == UPDATE_OFFERED || from == UPDATE_DEFERRED || from == UPDATE_ACCEPTED;
     if (update_is_final(from) || from == to)
         return false;
     if (to == UPDATE_VERIFIED || to == UPDATE_CANCELED)
@@ -28,8 +30,6 @@ static bool lawful(enum update_state from, enum update_state to)
         return ran && from != UPDATE_DOWNLOADED;
     if (to == UPDATE_UNVERIFIED)
         return ran;
-    if (to == UPDATE_DEFERRED)
-        return from == UPDATE_OFFERED;
     if (from == UPDATE_DOWNLOADED && to == UPDATE_DOWNLOADING)
         return true;
     return is_step(to) && to > from;
