@@ -154,10 +154,14 @@ struct task_env {
 /* Start what is due, and go on with what is under way, for at most max devices (0: only start) or
  * max_us. 1 = there is more to do at once, 0 = not; or an error. */
 int task_tick(struct task_env *env, int max, int64_t max_us) MUST_USE;
-/* The device gave a sign of life: send what is kept for it and still right, and forget it.
+/* The device gave a sign of life: send what is kept for it and still right, and forget it; also
+ * what its user confirmed while it was away.
  * offered: updates that it was offered just now anyway. */
 int task_deliver(struct task_env *env, const struct device *d, const int64_t *offered,
                  size_t n_offered) MUST_USE;
+/* Send what users of devices confirmed, and ask those again who put it off: at most max of each
+ * campaign, or max_us. 1 = there is more to do at once, 0 = not; or an error. */
+int task_consents(struct task_env *env, int max, int64_t max_us) MUST_USE;
 /* At the start, in a transaction: what may not have left before a crash is kept for the devices,
  * be it of a run under way or kept before. Offers alone: repeating one is harmless, a command could
  * act twice. */

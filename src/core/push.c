@@ -27,11 +27,15 @@ int pushes_load(struct pushes *p, struct db *w)
         rc = task_recover(w);
     if (rc == 0)
         rc = campaign_recover(w);
+    if (rc == 0)
+        rc = consent_recover(w);
     if (rc < 0) {
         db_rollback(w);
         return rc;
     }
     rc = db_commit(w);
+    if (rc == 0)
+        rc = consent_kept_devices(w, load_one, p);
     return rc < 0 ? rc : task_kept_devices(w, load_one, p);
 }
 
@@ -198,6 +202,8 @@ static int recover(struct core *c)
     int rc = task_recover(c->writer);
 
     if (rc == 0)
+        rc = consent_recover(c->writer);
+    if (rc == 0)
         rc = task_kept_devices(c->writer, load_one, &c->pushes);
     c->unsent = rc < 0;
     return rc;
@@ -219,9 +225,13 @@ static int tick(struct core *c, struct answers *out)
     env.delivered = c->pushes.n_taken > 0;
     bool open = c->tx_up && mqtt_in_flight(c->tx) < IN_FLIGHT_MAX;
 
-    int rc = open && c->unsent ? recover(c) : 0;
+    int rc = open && c->unsent ? recover(c) : 0, consents = 0;
 
-    return rc < 0 ? rc : task_tick(&env, open ? SLICE : 0, SLICE_US);
+    if (rc == 0 && open)
+        rc = consents = task_consents(&env, SLICE, SLICE_US);
+    if (rc >= 0)
+        rc = task_tick(&env, open ? SLICE : 0, SLICE_US);
+    return rc < 0 ? rc : rc | consents;
 }
 
 int pushes_tick(struct core *c)

@@ -29,7 +29,9 @@ static int push(struct task_env *env, const struct action *act, const struct dev
     if (rc < 0)
         return rc;
     rc = ask(env, act, d, &said);
-    if (!online)
+    if (!online && rc == 0 && said.asked && said.update.id == 0)
+        rc = db_release(env->db); /* its user may well be there */
+    else if (!online)
         db_undo(env->db);
     if (rc < 0)
         return rc;
@@ -202,5 +204,5 @@ int task_deliver(struct task_env *env, const struct device *d, const int64_t *of
     inner.arg = &l;
     for (size_t i = 0; i < n && rc == 0; i++)
         rc = deliver(&inner, d, &list[i]);
-    return rc;
+    return rc < 0 ? rc : consent_deliver(&inner, d);
 }

@@ -55,6 +55,13 @@ int run_device_add(struct db *w, int64_t run_id, int64_t device_id, const struct
 int run_device_set(struct db *w, int64_t run_id, int64_t device_id, const char *from,
                    const struct verdict_of *v, int64_t now) MUST_USE;
 
+/* ---- tick.c ---- */
+/* Whether a message would reach the device now, as far as anybody knows. */
+int task_is_there(struct task_env *env, const struct device *d, bool *ret) MUST_USE;
+
+/* ---- consent.c: what users confirmed while the device was away ---- */
+int consent_deliver(struct task_env *env, const struct device *d) MUST_USE;
+
 /* ---- device.c: one device and the action ---- */
 /* online: send; else find out without sending whether there is something to send (then the result
  * is pending_offline). What goes wrong with this device alone is its verdict. */

@@ -174,7 +174,7 @@ static int connection_of(struct task_env *env, const struct device *d, const cha
 
 /* Is it connected? The broker's word counts, and a gateway's for what stands behind it; where
  * neither says, a recent sign of life. */
-static int is_there(struct task_env *env, const struct device *d, bool *ret)
+int task_is_there(struct task_env *env, const struct device *d, bool *ret)
 {
     int64_t seen = env->seen ? device_seen_at(env->seen, d->id) : 0, said_at = 0;
     bool behind, said_off = false, said_on = false;
@@ -250,7 +250,7 @@ static int handle(struct task_env *env, const struct task *t, const struct actio
 
     if (rc < 0)
         return rc == E_NOTFOUND ? 0 : rc; /* of an import that is not there yet */
-    rc = is_there(env, &d, &there);
+    rc = task_is_there(env, &d, &there);
     if (rc == 0)
         rc = task_step(env, act, &d, there, &v);
     if (rc == 0 && strcmp(v.result, "pending_offline") == 0)

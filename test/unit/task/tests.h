@@ -12,3 +12,4 @@
 
 int test_schedule(void);
 int test_task(void);
+int test_consent(void);
