@@ -7,11 +7,29 @@
 enum { READER_CACHE_KIB = 4096, TICK_MS = 1000 };
 
 const struct http_route *const api_tables[] = {
-    open_routes,     hook_routes,    download_routes, device_routes,   update_routes,
-    campaign_routes, task_routes,    run_routes,      firmware_routes, type_routes,
-    rule_routes,     token_routes,   project_routes,  connect_routes,  audit_routes,
-    event_routes,    webhook_routes, command_routes,  app_routes,      eztcloud_routes,
-    post_routes,     NULL,
+    open_routes,
+    hook_routes,
+    download_routes,
+    device_routes,
+    update_routes,
+    campaign_routes,
+    task_routes,
+    run_routes,
+    firmware_routes,
+    type_routes,
+    rule_routes,
+    token_routes,
+    project_routes,
+    connect_routes,
+    audit_routes,
+    event_routes,
+    webhook_routes,
+    command_routes,
+    app_routes,
+    eztcloud_routes,
+    post_routes,
+    consent_routes,
+    NULL,
 };
 
 /* ---- is the core there? ---- */

@@ -23,13 +23,20 @@ static const struct json_field fields[] = {
      "{timezone: IANA name or device, slots: [{days: [mon, …], from: hh:mm, to: hh:mm}]}: nothing "
      "is offered outside of them."},
     {"pacing", JK_OBJECT, 0, 0, 0, NULL, "{}",
-     "{offers_per_minute, in_progress (offered and not ended)}; 0 = no bound."},
+     "{offers_per_minute, in_progress (offered, not deferred, not ended)}; 0 = no bound."},
     {"thresholds", JK_OBJECT, 0, 0, 0, NULL, "{}",
      "{failed|rolled_back|timed_out|rejected: {percent, min_sample, action: "
      "pause|abort|rollback}}: "
      "per phase, since the last resume; more than so many of those that ended."},
     {"deadlines", JK_OBJECT, 0, 0, 0, NULL, "{}",
      "{accept_s, download_s, install_s, verify_s, attempts} instead of the type's."},
+    {"consent", JK_OBJECT, JF_NULLABLE, 0, 0, NULL, "null",
+     "Whether the device's user is asked: {mode: silent (nobody is), app (over REST, before "
+     "anything is sent) or device (by itself); postpone_max (3), postpone_s (86400), "
+     "language_attribute (language)}. Not in lists."},
+    {"texts", JK_OBJECT, JF_NULLABLE, 0, 0, NULL, "null",
+     "{language tag: {title, notes}} for users, up to 20 languages; consent by app needs one at "
+     "least. Not in lists."},
     {"allow_downgrade", JK_BOOL, 0, 0, 0, NULL, "false", "Offered to what runs a newer version."},
     {"allow_reinstall", JK_BOOL, 0, 0, 0, NULL, "false", "Offered to what runs this version."},
     {"starts_at", JK_TIME, JF_NULLABLE, 0, 0, NULL, "null", "When it begins, once started."},
@@ -43,9 +50,11 @@ static const struct json_field fields[] = {
      "The next phase opens with an operator's approval."},
     {"rolling_back", JK_BOOL, JF_READ_ONLY, 0, 0, NULL, NULL,
      "rollback_firmware goes to the devices that got the bad version."},
-    {"in_progress", JK_INT, JF_READ_ONLY, 0, 0, NULL, NULL, "Updates offered and not ended."},
+    {"in_progress", JK_INT, JF_READ_ONLY, 0, 0, NULL, NULL,
+     "Updates offered and not ended, but for those that are deferred."},
     {"counts", JK_ARRAY, JF_READ_ONLY, 0, 0, NULL, NULL,
-     "{phase, state, n} of its updates; phase 1000 is the rollback. Not in lists."},
+     "{phase, state, n} of its updates; awaiting_consent, consent_confirmed and consent_refused "
+     "count devices without one; phase 1000 is the rollback. Not in lists."},
     {"progress", JK_ARRAY, JF_READ_ONLY, 0, 0, NULL, NULL,
      "{phase, opened_at, gate_met_at, offered, ended, verified}. Not in lists."},
     {"started_at", JK_TIME, JF_READ_ONLY | JF_NULLABLE, 0, 0, NULL, NULL, "When it began."},
@@ -320,6 +329,10 @@ static int check_whole(struct write *w, const struct campaign *c)
             !c->rollback_id)
             return write_invalid(w, "/rollback_firmware", "required",
                                  "A threshold with the action rollback needs it.");
+    if (parsed.consent.mode == CONSENT_APP && parsed.n_texts == 0)
+        return write_invalid(w, "/texts", "required",
+                             "Consent by app needs a text to show, such as {\"en\": {\"title\": "
+                             "\"A new version\"}}.");
     if (c->starts_at && c->ends_at && c->ends_at <= c->starts_at)
         return write_invalid(w, "/ends_at", "invalid", "It must come after starts_at.");
     return 0;
@@ -378,7 +391,8 @@ static int find(struct write *w, struct db *db, struct campaign *c, struct campa
 /* Once started, only what makes it tamer or wilder may change: not what it is. */
 static int check_changes(struct write *w, enum campaign_state state)
 {
-    static const char *const tunable[] = {"name", "ends_at", "pacing", "thresholds", "windows"};
+    static const char *const tunable[] = {"name",       "ends_at", "pacing",
+                                          "thresholds", "windows", "texts"};
     size_t n = state == CAMPAIGN_COMPLETED || state == CAMPAIGN_ABORTED ? 1 : ARRAY_LEN(tunable);
     const char *name;
     json_t *v;
@@ -475,7 +489,8 @@ static const struct op op_create = {.summary = "Draft a campaign",
                                     .run = run_create,
                                     .catalog = true};
 static const struct op op_patch = {
-    .summary = "Change a draft; of a started one: name, ends_at, pacing, thresholds, windows",
+    .summary = "Change a draft; of a started one: name, ends_at, pacing, thresholds, windows, "
+               "texts",
     .in = &campaign_table,
     .out = &campaign_table,
     .status = 200,

@@ -45,7 +45,7 @@ static int look(void *arg, const struct device *d)
     facts_done(&l);
     if (rc < 0)
         return rc;
-    if (r == REASON_ELIGIBLE)
+    if (r == REASON_ELIGIBLE || r == REASON_AWAITING_CONSENT) /* who is asked has a place */
         x->offered[phase]++;
     x->counts[phase < 0 ? CAMPAIGN_PHASES_MAX + 1 : phase][r]++;
     x->devices++;

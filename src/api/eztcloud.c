@@ -1,5 +1,6 @@
 /*
- * EZtCloud's HTTPS API for applications: /api_login/ and /api/devices/{key}/down_attr/. A request
+ * EZtCloud's HTTPS API for applications: /api_login/ and /api/devices/{key}/down_attr/; and, which
+ * EZtCloud has not, what a device's user is asked (consents.c) with the same credentials. A request
  * is signed (user, timestamp, signature: MD5 of timestamp and token, two hours to either side), or
  * carries the token that a login gave for a day. Such a token is no row: it names project and end,
  * and is authenticated together with the secrets of today, so that new ones end it.
@@ -222,6 +223,19 @@ static void handle_down_attr(struct http_request *r, void *arg)
     down_go(r, &(struct down_ask){.params = params, .eztcloud = true});
 }
 
+/* ---- /api/devices/{key}/consents/ ---- */
+static void handle_consents(struct http_request *r, void *arg)
+{
+    if (authenticate(r))
+        consent_list_handle(r, arg);
+}
+
+static void handle_consent(struct http_request *r, void *arg)
+{
+    if (authenticate(r))
+        consent_answer_handle(r, arg);
+}
+
 static const struct json_field login_fields[] = {
     {"username", JK_STRING, JF_REQUIRED, 0, 0, NULL, NULL, "ProjectKey (app_key)."},
     {"password", JK_STRING, JF_REQUIRED, 0, 0, NULL, NULL, "ProjectSecret (app_secret)."},
@@ -244,6 +258,17 @@ static const struct op op_down_attr = {
     .in = &eztcloud_attrs_table,
     .status = 200};
 
+static const struct op op_consents = {
+    .summary = "As GET /api/v1/devices/{key}/consents, with an application's credentials",
+    .out = &consent_table,
+    .status = 200,
+    .list = true};
+static const struct op op_consent = {
+    .summary = "As POST /api/v1/devices/{key}/consents/{id}, with an application's credentials",
+    .in = &consent_answer_table,
+    .out = &consent_table,
+    .status = 200};
+
 const struct http_route eztcloud_routes[] = {
     {"POST", "/api_login", HTTP_BODY_WHOLE, BODY_MAX, handle_login, OP(op_login), 0},
     {"POST", "/api_login/", HTTP_BODY_WHOLE, BODY_MAX, handle_login, OP(op_login), 0},
@@ -251,5 +276,8 @@ const struct http_route eztcloud_routes[] = {
      OP(op_down_attr), 0},
     {"POST", "/api/devices/:key/down_attr/", HTTP_BODY_WHOLE, BODY_MAX, handle_down_attr,
      OP(op_down_attr), 0},
+    {"GET", "/api/devices/:key/consents", HTTP_BODY_NONE, 0, handle_consents, OP(op_consents), 0},
+    {"POST", "/api/devices/:key/consents/:id", HTTP_BODY_WHOLE, BODY_MAX, handle_consent,
+     OP(op_consent), 0},
     {.method = NULL},
 };

@@ -245,6 +245,8 @@ static json_t *components(void)
         &campaign_approve_table,
         &dry_run_request_table,
         &dry_run_table,
+        &consent_table,
+        &consent_answer_table,
         &audit_table,
         &webhook_table,
         &webhook_delivery_table,

@@ -47,12 +47,12 @@ extern const struct table project_table, token_table, type_table, device_table, 
     run_table, run_device_table, connect_table, certificate_table, audit_table, webhook_table,
     webhook_delivery_table, campaign_table, campaign_abort_table, campaign_approve_table,
     dry_run_request_table, dry_run_table, command_table, attributes_push_table, app_table,
-    eztcloud_login_table, eztcloud_attrs_table;
+    eztcloud_login_table, eztcloud_attrs_table, consent_table, consent_answer_table;
 extern const struct http_route project_routes[], token_routes[], type_routes[], device_routes[],
     rule_routes[], firmware_routes[], update_routes[], task_routes[], run_routes[], open_routes[],
     download_routes[], hook_routes[], connect_routes[], audit_routes[], event_routes[],
     webhook_routes[], campaign_routes[], command_routes[], app_routes[], eztcloud_routes[],
-    post_routes[];
+    post_routes[], consent_routes[];
 extern const struct http_route *const api_tables[]; /* all of them, NULL-terminated */
 
 /* ---- state ---- */
@@ -282,6 +282,8 @@ void down_go(struct http_request *r, const struct down_ask *ask);
 void device_import_handle(struct http_request *r, void *arg);
 void device_explain_handle(struct http_request *r, void *arg);
 void campaign_dry_run_handle(struct http_request *r, void *arg);
+void consent_list_handle(struct http_request *r, void *arg);
+void consent_answer_handle(struct http_request *r, void *arg); /* arg: its op */
 void firmware_write_json(struct sbuf *b, struct db *db, const struct catalog *c,
                          const struct firmware *fw);
 void firmware_upload_handle(struct http_request *r, void *arg);

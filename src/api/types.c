@@ -58,7 +58,8 @@ static const struct json_field fields[] = {
     {"offline_delay_s", JK_INT, 0, 1, DAY_S, NULL, "300",
      "A device that was silent, or gone from the broker, for so long is taken for offline."},
     {"gateway", JK_BOOL, 0, 0, 0, NULL, "false",
-     "Its devices are gateways: ThingsCloud's certificate tells them so. One with devices behind it "
+     "Its devices are gateways: ThingsCloud's certificate tells them so. One with devices behind "
+     "it "
      "is told in any case."},
     {"created_at", JK_TIME, JF_READ_ONLY, 0, 0, NULL, NULL, "When it was made."},
     {"updated_at", JK_TIME, JF_READ_ONLY, 0, 0, NULL, NULL, "When it last changed."},

@@ -26,7 +26,13 @@ class Things:
         self.type = site.type()
         self.device = site.device(self.type, "1.0")
         self.firmware = self.otad.firmware(self.type, "2.0")
+        asking = self.otad.firmware(self.type, "3.0", release="campaign")
+        self.asking = self.otad.ok("POST", "/campaigns", {
+            "name": "asks", "firmware": asking["id"], "consent": {"mode": "app"},
+            "texts": {"en": {"title": "New"}}})["id"]  # fmt: skip
+        self.otad.ok("POST", f"/campaigns/{self.asking}/start")
         self.device.offer()
+        self.consent = self.otad.ok("GET", f"/devices/{self.device.key}/consents")["items"][0]["id"]
         self.update = self.otad.updates(self.device.key)[0]["id"]
         self.command = self.otad.ok("POST", f"/devices/{self.device.key}/commands",
                                     {"method": "m", "params": {}})["id"]  # fmt: skip
@@ -75,6 +81,10 @@ class Things:
                 words[i] = 1
             elif word == "{id}" and words[i - 1] == "commands":
                 words[i] = self.command
+            elif word == "{id}" and words[i - 1] == "consents":
+                words[i] = self.consent
+            elif word == "{id}" and words[-1] == "consents":
+                words[i] = self.asking
             elif word in ("{id}", "{key}"):
                 words[i] = ids[words[i - 1]]
         return "/".join(str(w) for w in words)
@@ -197,7 +207,8 @@ def test_every_list_makes_one_per_idempotency_key(site, api, things):
 
 
 def test_every_action_is_done_once_per_idempotency_key(site, api, things):
-    bodies = {"/tasks/{id}/run": {}, "/devices/{key}/attributes": {"attributes": {"a": 1}}}
+    bodies = {"/tasks/{id}/run": {}, "/devices/{key}/attributes": {"attributes": {"a": 1}},
+              "/devices/{key}/consents/{id}": {"answer": "postpone"}}
     order = ["start", "pause", "resume", "approve", "complete", "abort"]
     done = 0
     actions = [(t, o) for t, o in routes(api, "post")
