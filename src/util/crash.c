@@ -50,12 +50,14 @@ static void on_fatal(int signo, siginfo_t *info, void *context UNUSED)
 
 void crash_setup(void)
 {
-    /* A stack that ran over can't carry its own handler. */
-    stack_t stack = {.ss_size = STACK_BYTES};
-    stack.ss_sp =
-        mmap(NULL, STACK_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    if (stack.ss_sp != MAP_FAILED)
-        (void)sigaltstack(&stack, NULL);
+    /* A stack that ran over can't carry its own handler. That of a sanitizer is good, too. */
+    stack_t stack = {.ss_size = STACK_BYTES}, there;
+    if (sigaltstack(NULL, &there) == 0 && there.ss_flags & SS_DISABLE) {
+        stack.ss_sp =
+            mmap(NULL, STACK_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+        if (stack.ss_sp != MAP_FAILED)
+            (void)sigaltstack(&stack, NULL);
+    }
     for (size_t i = 0; i < ARRAY_LEN(fatal); i++) {
         struct sigaction act = {.sa_sigaction = on_fatal, .sa_flags = SA_SIGINFO | SA_ONSTACK};
         sigemptyset(&act.sa_mask);

@@ -2,6 +2,7 @@
 #include "tests.h"
 #include "util.h"
 
+#include <limits.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <sys/mman.h>
@@ -229,6 +230,18 @@ static void fault_here(void)
     fault(NULL);
 }
 
+__attribute__((noinline)) static int run_over(volatile char *above, int depth)
+{
+    volatile char frame[4096] = {above[0]};
+    return depth < INT_MAX ? run_over(frame, depth + 1) + frame[0] : 0;
+}
+
+static void stack_runs_over(void)
+{
+    char first[1] = "";
+    (void)run_over(first, 0);
+}
+
 static void be_told(void)
 {
     (void)kill(getpid(), SIGABRT);
@@ -264,6 +277,7 @@ static void the_ring_comes_out_at_the_end(void **state)
     die(be_told, "signal=SIGABRT", SIGABRT);
     die(fault_here, "signal=SIGSEGV", SIGSEGV);
     die(fault_in_thread, "signal=SIGSEGV", SIGSEGV);
+    die(stack_runs_over, "signal=SIGSEGV", SIGSEGV);
 }
 
 int test_ring(void)
