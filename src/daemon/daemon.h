@@ -11,6 +11,9 @@ int daemon_run(struct conf *conf, const char *conf_path, struct fail *f) MUST_US
 void notify_send(const char *state);
 int64_t notify_watchdog_us(void); /* WATCHDOG_USEC for this process; 0 = none */
 
+/* trim.c: what the start took and nobody needs any more. */
+void trim_memory(void);
+
 /* lock.c: one otad per data directory; and whether the last one stopped cleanly. */
 struct data_lock {
     int fd;

@@ -10,7 +10,6 @@
 #include "store.h"
 #include "webhook.h"
 
-#include <malloc.h>
 #include <signal.h>
 #include <stdio.h>
 #include <sys/prctl.h>
@@ -287,7 +286,7 @@ int daemon_run(struct conf *conf, const char *conf_path, struct fail *f)
     loop_on_signal(d.loop, SIGHUP, on_reload, &d);
     LOG(LOG_INFO, "daemon", "ready", KV("version", OTAD_VERSION), KV("data_dir", conf->data_dir),
         KV_INT("http_port", http_port(d.http)));
-    (void)malloc_trim(0); /* what starting took: every statement was compiled once, to be checked */
+    trim_memory();
     notify_send("READY=1\nSTATUS=serving");
     loop_run(d.loop);
     close_all(&d, true, true);

@@ -145,6 +145,8 @@ static void not_while_otad_runs(void **state)
     fixture_dir_remove(p.data_dir);
 }
 
+int trim_tests(void); /* test_trim.c */
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -154,5 +156,5 @@ int main(void)
         cmocka_unit_test(not_while_otad_runs),
     };
     log_setup(LOG_ERROR, false);
-    return cmocka_run_group_tests_name("daemon restore", tests, NULL, NULL) != 0;
+    return (cmocka_run_group_tests_name("daemon restore", tests, NULL, NULL) + trim_tests()) != 0;
 }
