@@ -94,7 +94,8 @@ static int write_job(struct core *c, struct db_job *job)
 }
 
 /* What downloads served comes before what their devices say next: first the bytes, then success.
- * Many jobs share a savepoint, which is cheaper by far; when one of them fails, each has its own. */
+ * Many jobs share a savepoint, which is cheaper by far; when one of them fails, each has its own.
+ */
 static int write_patient_batch(struct core *c)
 {
     struct db_job *first = NULL, *job;
