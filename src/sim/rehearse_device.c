@@ -10,7 +10,9 @@ enum { SOON_MS = 1000, FETCH_TRIES = 60, FETCH_STALL_MS = 30000 };
 
 void member_key(const struct rehearse *r, const struct member *m, char *ret, size_t cap)
 {
-    (void)str_fmt(ret, cap, "%s%07lld", r->o.prefix, (long long)(m - r->members + r->o.first));
+    int64_t number = (m - r->members) + r->o.first;
+
+    (void)str_fmt(ret, cap, "%s%07lld", r->o.prefix, (long long)number);
 }
 
 /* splitmix64: the seed's own, so that a run can be repeated. */

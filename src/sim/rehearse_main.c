@@ -223,7 +223,9 @@ static void print_plan(struct rehearse *r)
     setvbuf(stdout, NULL, _IOFBF, 1 << 16);
     puts("key,kind");
     for (int64_t i = 0; i < r->o.devices; i++) {
-        (void)str_fmt(key, sizeof(key), "%s%07lld", r->o.prefix, (long long)(r->o.first + i));
+        int64_t number = r->o.first + i;
+
+        (void)str_fmt(key, sizeof(key), "%s%07lld", r->o.prefix, (long long)number);
         enum fault f = fault_of(r->o.seed, key, r->o.shares);
         if (f != FAULT_NONE)
             printf("%s,%s\n", key, fault_name(f));
