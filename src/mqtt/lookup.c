@@ -2,7 +2,8 @@
  * Names. The library connects to a name's first address alone, as it does not wait for the answer:
  * `localhost` is ::1 first on many machines, where a broker for this machine listens to 127.0.0.1.
  * So the addresses are looked up here, and tried one after the other. With TLS the library has to
- * have the name, to compare the certificate with it.
+ * have the name, to compare the certificate with it: there the address we come from says whether
+ * it is to be one of IPv4 or of IPv6.
  */
 #include "internal.h"
 

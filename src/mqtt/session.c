@@ -91,7 +91,7 @@ void session_wind_up(struct mqtt *m)
         LOG(LOG_ERROR, "mqtt", "another client has our client id; is a second otad running?",
             KV("broker", m->host), KV_INT("retry_s", wait_ms / 1000));
     m->taken_over = false;
-    m->address += m->phase <= PHASE_TCP; /* nobody is there: the name's next one */
+    m->address += m->phase < PHASE_SUBACK; /* nobody is there, or not who we look for */
     m->phase = PHASE_DOWN;
     m->fd = -1;
     m->watched = 0;
@@ -109,16 +109,18 @@ static void connect_now(void *arg)
 {
     struct mqtt *m = arg;
     char address[ADDRESS_MAX] = "";
-    int rc = m->by_name && !m->tls ? lookup(m->host, m->address, address, sizeof(address)) : 0;
+    int rc = m->by_name ? lookup(m->host, m->address, address, sizeof(address)) : 0;
+    const char *host = *address && !m->tls ? address : m->host, *from = NULL;
 
     if (rc != 0) {
         m->connect_rc = MOSQ_ERR_EAI;
         m->connect_errno = rc;
         return;
     }
+    if (*address && m->tls)
+        from = strchr(address, ':') ? "::" : "0.0.0.0";
     errno = 0;
-    m->connect_rc =
-        mosquitto_connect_async(m->lib, *address ? address : m->host, m->port, m->keepalive_s);
+    m->connect_rc = mosquitto_connect_bind_async(m->lib, host, m->port, m->keepalive_s, from);
     m->connect_errno = errno;
 }
 
@@ -324,6 +326,7 @@ static void on_connect(struct mosquitto *lib UNUSED, void *arg, int reason, int 
     if (m->filter_count > 0) {
         m->phase = PHASE_SUBACK;
         subscribe(m);
+        filters_give_up(m);
     } else {
         m->phase = PHASE_UP;
         m->tell_up = true;

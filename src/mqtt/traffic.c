@@ -293,6 +293,11 @@ static void tcp_connected(struct mqtt *m)
     int error = 0;
     socklen_t n = sizeof(error);
     (void)getsockopt(m->fd, SOL_SOCKET, SO_ERROR, &error, &n);
+    /* With TLS the library has written already, and taken the error. */
+    struct sockaddr_storage peer;
+    n = sizeof(peer);
+    if (!error && getpeername(m->fd, (struct sockaddr *)&peer, &n) < 0)
+        error = ECONNREFUSED;
     if (error) {
         session_fail(m, "cannot connect to %s:%d: %s", m->host, m->port, strerror(error));
         return;

@@ -2,8 +2,6 @@
 #include "test_mqtt.h"
 
 #include <dirent.h>
-#include <dlfcn.h>
-#include <netdb.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <signal.h>
@@ -99,20 +97,6 @@ static void test_nodelay_is_on(void **state UNUSED)
     mqtt_free(p.m);
     loop_free(l);
     broker_stop(&b);
-}
-
-/* Two addresses for one name: at the first one nobody listens. The test's own getaddrinfo stands
- * in front of the C library's. */
-#define TWO_ADDRESSES "two-addresses.invalid"
-int getaddrinfo(const char *host, const char *service, const struct addrinfo *hints,
-                struct addrinfo **ret)
-{
-    static int (*real)(const char *, const char *, const struct addrinfo *, struct addrinfo **);
-    if (!real)
-        *(void **)&real = dlsym(RTLD_NEXT, "getaddrinfo");
-    bool two = host && strcmp(host, TWO_ADDRESSES) == 0;
-    int rc = real(two ? "127.0.0.2" : host, service, hints, ret);
-    return rc == 0 && two ? real("127.0.0.1", service, hints, &(*ret)->ai_next) : rc;
 }
 
 static void test_each_address_of_a_name(void **state UNUSED)

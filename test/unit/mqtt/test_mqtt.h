@@ -30,6 +30,9 @@ struct peer {
     void (*on_first)(struct peer *p); /* called once, at the end of a batch */
 };
 
+#define TWO_ADDRESSES "two-addresses.invalid" /* 127.0.0.2, where nobody listens, and .1 */
+extern bool localhost_is_v6_first;
+
 struct loop *loop_bounded(void); /* aborts when a test takes minutes */
 /* Run the loop until cond(p), looking after each event of any peer on it. */
 void until(struct peer *p, bool (*cond)(const struct peer *p));

@@ -42,8 +42,10 @@ static void test_tls_by_name(void **state UNUSED)
     struct loop *l = loop_bounded();
     struct mqtt_options o = client(&p, l, &b, "localhost", ca);
     o.batch = 10;
+    localhost_is_v6_first = true; /* where the broker does not listen */
     peer_open(&p, &o);
     until(&p, is_up);
+    localhost_is_v6_first = false;
     /* More than one batch within one TLS record. */
     char text[64];
     for (int i = 0; i < 2000; i++) {
