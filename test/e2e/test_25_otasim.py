@@ -115,7 +115,7 @@ class Cloud:
 
     def __init__(self, port):
         self.heard, self.answer = [], None
-        self.client = paho.Client("cloud")
+        self.client = paho.Client(client_id="cloud")
         self.client.on_message = self.on_message
         self.subscribed = threading.Event()
         self.client.on_subscribe = lambda *_: self.subscribed.set()
@@ -402,7 +402,7 @@ def test_storm(tmp_path):
 
     process = start()
     subscribed = threading.Event()
-    cloud = paho.Client("cloud", clean_session=False)
+    cloud = paho.Client(client_id="cloud", clean_session=False)
     cloud.on_connect = lambda c, *_: c.subscribe("event_report/+", 1)
     cloud.on_subscribe = lambda *_: subscribed.set()
     cloud.on_message = lambda c, _d, m: c.publish(

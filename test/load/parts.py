@@ -125,7 +125,7 @@ def wrk(url, connections, seconds, token=None, script=None):
 def offered_links(lab, devices):
     """Every device's own link, as it is offered over MQTT."""
     links, ready = {}, threading.Event()
-    client = paho.Client("links")
+    client = paho.Client(client_id="links")
     client.on_subscribe = lambda *_: ready.set()
 
     def on_message(_client, _userdata, m):

@@ -173,7 +173,7 @@ static void test_export(void **state)
     int fd = dial(x);
     sbuf_fmt(&b, "GET /api/v1/audit/export HTTP/1.0\r\nAuthorization: Bearer %s\r\n\r\n", x->token);
     put(fd, b.p, b.n);
-    while ((n = recv(fd, buf, sizeof(buf), 0)) > 0)
+    while ((n = TEMP_FAILURE_RETRY(recv(fd, buf, sizeof(buf), 0))) > 0)
         sbuf_add(&all, buf, (size_t)n);
     close(fd);
     assert_non_null(strstr(all.p, "application/x-ndjson"));

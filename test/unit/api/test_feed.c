@@ -29,7 +29,7 @@ static bool watch_for(struct watch *w, const char *text)
 {
     char buf[4096];
     while (!w->b.p || !strstr(w->b.p, text)) {
-        ssize_t n = recv(w->fd, buf, sizeof(buf), 0);
+        ssize_t n = TEMP_FAILURE_RETRY(recv(w->fd, buf, sizeof(buf), 0));
         if (n < 0)
             fail_msg("the stream was silent; wanted %s, had %s", text, w->b.p ? w->b.p : "");
         if (n == 0)

@@ -290,7 +290,7 @@ static void test_same_key_under_way(void **state)
         put(second, c.p, c.n);
         setsockopt(second, SOL_SOCKET, SO_RCVTIMEO, &soon, sizeof(soon));
         char head[16] = "";
-        if (recv(second, head, 12, MSG_WAITALL) == 12)
+        if (TEMP_FAILURE_RETRY(recv(second, head, 12, MSG_WAITALL)) == 12)
             other = atoi(head + 9);
         close(second);
         sbuf_done(&c);

@@ -82,7 +82,7 @@ static int64_t drip(int fd, const char *byte)
         if (poll(&p, 1, 50) > 0)
             break; /* an answer or the end */
         assert_true(clock_mono_us() - start < 30 * 1000000LL);
-        if (send(fd, byte, 1, MSG_NOSIGNAL) < 0)
+        if (TEMP_FAILURE_RETRY(send(fd, byte, 1, MSG_NOSIGNAL)) < 0)
             break;
     }
     return clock_mono_us() - start;

@@ -272,7 +272,7 @@ static void test_first_read_has_headers_and_body(void **state)
             char buf[1460];
             int fd = dial(x.port);
             put(fd, requests[i]);
-            ssize_t n = recv(fd, buf, sizeof(buf), 0);
+            ssize_t n = TEMP_FAILURE_RETRY(recv(fd, buf, sizeof(buf), 0));
             assert_true(n > 0);
             char *end = memmem(buf, (size_t)n, "\r\n\r\n", 4);
             assert_non_null(end);
@@ -313,7 +313,7 @@ static void test_partial_download_is_counted(void **state)
     int64_t before = metric_get(M_DOWNLOAD_BYTES);
     put(fd, "GET /big HTTP/1.1\r\nHost: h\r\n\r\n");
     while (got < 2 * sizeof(buf)) {
-        ssize_t n = recv(fd, buf, sizeof(buf), 0);
+        ssize_t n = TEMP_FAILURE_RETRY(recv(fd, buf, sizeof(buf), 0));
         assert_true(n > 0);
         got += (size_t)n;
     }

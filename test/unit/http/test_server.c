@@ -318,8 +318,8 @@ static void test_giant_header(void **state)
     memset(big, 'a', 200000);
     int fd = dial(x.port);
     put(fd, "GET /hello HTTP/1.1\r\nHost: h\r\nX: ");
-    (void)!send(fd, big, 200000, MSG_NOSIGNAL);
-    (void)!send(fd, "\r\n\r\n", 4, MSG_NOSIGNAL);
+    (void)!TEMP_FAILURE_RETRY(send(fd, big, 200000, MSG_NOSIGNAL));
+    (void)!TEMP_FAILURE_RETRY(send(fd, "\r\n\r\n", 4, MSG_NOSIGNAL));
     get_answer(fd, false, &a);
     assert_true(a.closed || a.status == 431);
     answer_done(&a);

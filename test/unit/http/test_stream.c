@@ -71,7 +71,7 @@ static void read_until(int fd, struct sbuf *b, const char *what)
 {
     char c;
     while (!b->p || !strstr(b->p, what)) {
-        assert_int_equal(read(fd, &c, 1), 1);
+        assert_int_equal(TEMP_FAILURE_RETRY(read(fd, &c, 1)), 1);
         sbuf_add(b, &c, 1);
     }
 }
