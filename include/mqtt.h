@@ -61,6 +61,9 @@ int mqtt_new(struct loop *l, const struct mqtt_options *o, struct mqtt **ret,
 /* Another list of filters: what is not yet subscribed will be, what is no longer listed is given
  * up, at once or with the next connection. Copies. E_PROTO, changing nothing, when one is none. */
 int mqtt_filters(struct mqtt *m, const char *const *filters, struct fail *f) MUST_USE;
+/* Filters that were given up and of which the broker has not said that it has forgotten them. Said
+ * again with each connection, as a session that is kept may have them. */
+size_t mqtt_owed(const struct mqtt *m);
 void mqtt_connect(struct mqtt *m); /* now, and again after each loss */
 void mqtt_free(struct mqtt *m);    /* disconnects cleanly when it can */
 bool mqtt_is_up(const struct mqtt *m);

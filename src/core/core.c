@@ -157,6 +157,7 @@ static void on_tick(void *arg)
         }
         c->task_due = true;
         c->down_due |= down_is_due(c);
+        c->topics_due = topics_due(c);
         down_wake(c, false);
         live_tick(c);
         c->sweep_due |= c->sweep_more; /* a slice per tick */
@@ -204,11 +205,15 @@ static int open_mqtt(struct core *c, struct fail *f)
         return rc;
     arena_init(&a);
     o.host = host;
-    o.filters = topics_filters(c, &a);
-    rc = mqtt_new(c->loop, &o, &c->rx, f);
+    rc = topics_open(c, &a, &o.filters);
+    if (rc < 0)
+        (void)fail(f, rc, "reading what was subscribed: %s", db_error(c->reader));
+    else
+        rc = mqtt_new(c->loop, &o, &c->rx, f);
     arena_done(&a);
     if (rc < 0)
         return rc;
+    topics_changed(c);
 
     size_t id_n = strlen(c->conf->mqtt_client_id) + 4;
     tx_id = xmalloc(id_n);
@@ -318,6 +323,7 @@ void core_stop(struct core *c, void (*done)(void *arg), void *arg)
     c->stopped_arg = arg;
     c->seen_due = device_seen_pending(c->seen) > 0;
     c->expire_due = c->event_due = c->task_due = c->sweep_due = c->down_due = false;
+    c->topics_due = false;
     down_wake(c, true);
     c->stop_at_ms = clock_mono_us() / 1000 + STOP_MS;
     job_queue_close(&c->jobs);
@@ -351,6 +357,7 @@ void core_close(struct core *c)
     job_queue_done(&c->jobs);
     job_queue_done(&c->patient);
     map_done(&c->busy.map);
+    topics_done(&c->topics);
     pushes_done(&c->pushes);
     live_done(&c->live);
     map_done(&c->downs.watches);

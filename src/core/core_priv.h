@@ -151,8 +151,20 @@ int pushes_deliver(struct core *c, struct engine *x, int64_t device_id, struct a
 int pushes_tick(struct core *c);
 
 /* ---- topics.c: what otad subscribes ---- */
+struct topics {   /* filters, a line each */
+    char *wanted; /* by the catalog */
+    char *held;   /* those, and others that the broker's session may have */
+    char *stored; /* the same, as the database has it */
+    char *writing;
+};
 const char *const *topics_filters(struct core *c, struct arena *a); /* NULL-terminated */
-void topics_changed(struct core *c);                                /* with the catalog */
+/* All that the session may have, at the start; then topics_changed gives up what is not wanted. */
+int topics_open(struct core *c, struct arena *a, const char *const **ret) MUST_USE;
+void topics_changed(struct core *c); /* with the catalog */
+bool topics_due(struct core *c);     /* there is something to store */
+int topics_store(struct core *c);    /* in the transaction */
+void topics_settle(struct core *c, bool committed);
+void topics_done(struct topics *t);
 
 /* ---- noise.c: what is refused is counted always, logged once per device and minute ---- */
 struct noise;
@@ -283,6 +295,8 @@ struct core {
     int64_t oldest_unacked_us;
     bool paused_for_ack;
 
+    struct topics topics;
+    bool topics_due;
     struct pushes pushes;
     struct live live;
     struct downs downs;

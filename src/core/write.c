@@ -202,6 +202,10 @@ static int housekeeping(struct core *c)
         c->tx_seen = true;
         rc = device_seen_flush(c->seen, c->writer, SEEN_SLICE);
     }
+    if (rc >= 0 && c->topics_due) {
+        c->topics_due = false;
+        rc = topics_store(c);
+    }
     if (rc >= 0 && c->sweep_due) {
         c->sweep_due = false;
         c->keep.runs = c->conf->task_keep_runs;
@@ -226,7 +230,7 @@ static int housekeeping(struct core *c)
 static int write_housekeeping(struct core *c)
 {
     if (!c->expire_due && !c->event_due && !c->seen_due && !c->task_due && !c->sweep_due &&
-        !c->down_due)
+        !c->down_due && !c->topics_due)
         return 0;
     int rc = db_save(c->writer);
     if (rc < 0)
@@ -241,6 +245,8 @@ static int write_housekeeping(struct core *c)
         device_seen_flushed(c->seen, false);
     /* it is due again soon */
     c->tx_seen = c->seen_due = c->expire_due = c->event_due = c->sweep_due = c->down_due = false;
+    c->topics_due = false;
+    topics_settle(c, false);
     return 0;
 }
 
@@ -257,8 +263,8 @@ static bool is_due(struct core *c)
     size_t patient = job_queue_count(&c->patient);
 
     return c->wait_first || c->seen_due || c->expire_due || c->event_due || c->task_due ||
-           c->sweep_due || c->down_due || job_queue_count(&c->jobs) > 0 || patient >= PATIENT_MAX ||
-           (patient > 0 && c->patient_due);
+           c->sweep_due || c->down_due || c->topics_due || job_queue_count(&c->jobs) > 0 ||
+           patient >= PATIENT_MAX || (patient > 0 && c->patient_due);
 }
 
 /* Until it works the one before is in use: on_tick tries again. */
@@ -308,6 +314,7 @@ static void finish(struct core *c, int rc)
     if (c->tx_seen)
         device_seen_flushed(c->seen, rc == 0);
     pushes_settle(&c->pushes, rc == 0);
+    topics_settle(c, rc == 0);
     if (c->task_more && !c->stopping)
         loop_timer_start(c->task_gap, TASK_GAP_MS, 0);
     c->task_more = false;

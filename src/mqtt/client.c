@@ -114,6 +114,7 @@ static int set_up_library(struct mosquitto *lib, const struct mqtt_options *o, s
         return fail(f, -EINVAL, "MQTT: %s", mosquitto_strerror(rc));
     session_hooks(lib);
     traffic_hooks(lib);
+    filters_hooks(lib);
     return o->tls ? set_tls(lib, o, f) : 0;
 }
 
@@ -177,6 +178,7 @@ static void destroy(struct mqtt *m)
     for (int i = 0; i < m->filter_count; i++)
         free(m->filters[i]);
     free(m->filters);
+    filters_done(m);
     free(m->host);
     free(m);
 }

@@ -67,6 +67,8 @@ struct mqtt {
     char *host;
     char **filters;
     int filter_count;
+    char **owed; /* given up, and not yet confirmed by the broker */
+    int owed_count, owed_mid;
     int port, keepalive_s, subscribe_qos;
     int batch, batch_us;
     bool v5, tls, deferred, by_name;
@@ -147,6 +149,11 @@ bool skipped_suspected(const struct mqtt *m); /* ticks should be close together 
 void skipped_tick(struct mqtt *m);
 void skipped_fetch(struct mqtt *m); /* reconnect when it is due and nothing is in the way */
 void skipped_leave(struct mqtt *m); /* while leaving: something can be read */
+
+/* ---- filters.c ---- */
+void filters_hooks(struct mosquitto *lib);
+void filters_give_up(struct mqtt *m); /* tell the broker all that is owed */
+void filters_done(struct mqtt *m);
 
 /* ---- lookup.c ---- */
 /* A numeric address of a name, the nth, counted around; any thread, blocks. 0, or what getaddrinfo

@@ -84,6 +84,55 @@ static void test_subscribed_at_once_and_after_a_restart(void **state UNUSED)
     site_close(&s);
 }
 
+static bool stored_is(struct site *s, const char *filter, bool there)
+{
+    AUTO(db_reset) struct db_stmt *q = db_use(s->w.reader, Q_SETTING_GET);
+
+    db_bind_text(q, 1, "mqtt_topics");
+    return db_row(q) == 0 && (strstr(db_text(q, 0), filter) != NULL) == there;
+}
+
+static bool heard_as(struct site *s, const char *topic, const char *text, int64_t messages)
+{
+    site_say(s, topic, text);
+    UNTIL(s, metric_get(M_MQTT_MESSAGES) >= messages);
+    return metric_get(M_MQTT_MESSAGES) == messages;
+}
+
+/* The broker keeps the session: what was unmapped while otad was away is given up, also by an otad
+ * that never knew it. */
+static void test_unmapped_while_away(void **state UNUSED)
+{
+    struct device_type plain;
+    struct catalog *fresh;
+    struct fail f = {0};
+    struct db *db;
+    struct site s;
+
+    site_open_mapped(&s);
+    UNTIL(&s, heard(&s, "1.0.0"));
+    UNTIL(&s, stored_is(&s, "/f/+/version\n", true));
+    plain = s.w.type;
+    site_core_close(&s);
+    catalog_cell_free(s.cell);
+    assert_int_equal(db_open(s.w.fx.path, DB_WRITE, 512, &db, &f), 0);
+    plain.topics_text = "[]";
+    assert_int_equal(db_begin(db), 0);
+    assert_int_equal(device_type_update(db, &plain, NULL), 0);
+    assert_int_equal(db_commit(db), 0);
+    db_close(db);
+    assert_int_equal(catalog_load(s.w.reader, &fresh, &f), 0);
+    s.cell = catalog_cell_new(fresh);
+    site_core_open(&s);
+    UNTIL(&s, stored_is(&s, "/f/+/version\n", false));
+    int64_t before = metric_get(M_MQTT_MESSAGES);
+    site_say(&s, "/f/SN-1/version", "1.0.2"); /* nobody listens */
+    assert_true(heard_as(&s, "attributes/D1", "{\"version\":\"1.0.3\"}", before + 1));
+    UNTIL(&s, site_version_is(&s, "D1", "1.0.3"));
+    assert_int_equal(metric_get(M_MQTT_MESSAGES), before + 1);
+    site_close(&s);
+}
+
 static void refused_as(struct world *w, const char *user, const char *sn, enum metric why)
 {
     struct answers out = {.arena = &w->arena};
@@ -129,6 +178,7 @@ int run_topics_tests(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_order_by_either_name),
         cmocka_unit_test(test_subscribed_at_once_and_after_a_restart),
+        cmocka_unit_test(test_unmapped_while_away),
         cmocka_unit_test(test_who_may_not),
     };
     return cmocka_run_group_tests_name("core: topics", tests, NULL, NULL);
