@@ -370,6 +370,25 @@ def test_changes_of_logins_work_at_once(site, known, version):
     assert keeps.downs == 0
 
 
+def test_a_revoked_device_is_out_before_anything_else_is_said(site, known):
+    """No clock in it: what otad says next to another device comes behind the end of the connection. So
+    nothing is waited for, no file is read, nobody looks from time to time."""
+    kind = site.type(down_interval_ms=0)
+    witness = Client(site, register(site, kind)).connected()
+    key = witness.c._username.decode()
+    witness.subscribe(*BARE)
+    witness.publish("attributes", {"version": "1.0.0"})
+    for change in ({"enabled": False}, {"password": "another-one-of-these"}) * 5:
+        device = register(site, kind)
+        c = Client(site, device, client_id=site.name("out")).connected()
+        site.otad.ok("PATCH", f"/devices/{device}", change)
+        assert site.otad.rest("POST", f"/devices/{key}/commands", {"method": "next"}).status == 202
+        assert witness.next()[1]["method"] == "next"
+        said = re.findall(f"Client {c.c._client_id.decode()} .*", site.broker.log.read_text())
+        assert said, "the broker has not ended the connection"
+        c.close()
+
+
 def test_an_import_reaches_the_broker(site, known):
     kind = site.type()
     rows = "key,device_type,password\n" + "".join(
