@@ -142,7 +142,8 @@ struct firmware {
     int64_t id, project_id, type_id, created_at, updated_at, revision;
     const char *module, *version, *name, *notes;
     bool enabled, use_https, campaign_only;
-    const char **source_versions; /* n_sources */
+    bool must_pass;               /* a floor: nothing below it goes beyond it directly */
+    const char **source_versions; /* n_sources; a delta, when there are any */
     size_t n_sources;
     struct id_list devices, denied;
     /* {attribute: value or [values]}; NULL or empty = none. The one thing that is not the arena's:
@@ -155,6 +156,14 @@ struct firmware {
     struct firmware_file files[FIRMWARE_FILES_MAX];
     size_t n_files;
     uint64_t bytes_total;
+    /* Only filled in the snapshot: the place of the version among those of type and module (higher
+     * is newer), all firmwares of that version (newest first, itself included), and the places of
+     * the source versions that are firmwares themselves. */
+    size_t rank;
+    const struct firmware *const *peers;
+    size_t n_peers;
+    const size_t *from;
+    size_t n_from;
 };
 
 /* ---- rows ---- */
@@ -280,15 +289,19 @@ size_t catalog_version_modules(const struct catalog *c, int64_t type_id, int64_t
  * At most cap; returns how many. */
 size_t catalog_module_rules(const struct catalog *c, int64_t type_id, int64_t device_id,
                             const char *module, const struct rule **ret, size_t cap);
-/* Firmwares of a type and module, highest version first (opaque: newest id first), equal ones
- * newest first. */
+/* Firmwares of a type and module, highest version first, equal ones newest first. Opaque versions
+ * go by upload: the place of one is that of its newest full image, or without one of its newest
+ * delta. */
 size_t catalog_candidates(const struct catalog *c, int64_t type_id, const char *module,
                           const struct firmware *const **ret);
+/* Those of them that are floors, enabled or not; lowest version first. */
+size_t catalog_floors(const struct catalog *c, int64_t type_id, const char *module,
+                      const struct firmware *const **ret);
 
 /* NULL: there is none, or it was deleted. */
 const struct campaign *catalog_campaign(const struct catalog *c, int64_t campaign_id);
 /* The campaigns of a firmware, newest first: those that release it, or for which it is the declared
- * rollback. */
+ * rollback. A campaign for a full image releases the deltas of its version as well. */
 size_t catalog_campaigns(const struct catalog *c, int64_t firmware_id, bool rollback,
                          const struct campaign *const **ret);
 /* A campaign may offer what is not newer, for this type and module. */

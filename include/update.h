@@ -43,6 +43,8 @@ enum reason {
     REASON_DENIED,
     REASON_SOURCE_VERSION_MISMATCH,
     REASON_NOT_NEWER,
+    REASON_FLOOR_FIRST, /* a must-pass version lies between */
+    REASON_BELOW_FLOOR, /* it goes back behind one */
     REASON_HARDWARE_MISMATCH,
     REASON_BATTERY_LOW,
     REASON_SIGNAL_LOW,
@@ -72,7 +74,8 @@ struct active_update {
     int64_t id, device_id, firmware_id, retry_at, updated_at;
     const char *module;
     enum update_state state;
-    int64_t attempt; /* >1: the ones before failed; of the device's own alone */
+    int64_t attempt;     /* >1: the ones before failed; of the device's own alone */
+    int64_t campaign_id; /* likewise */
 };
 struct device_facts {
     const struct device *device;
@@ -117,6 +120,9 @@ struct update;
 /* The same rules for one firmware, without attempts and other updates: may an update under way
  * still be offered? u: that update. */
 enum reason decide_still(const struct catalog *c, const struct device_facts *facts,
+                         const struct firmware *fw, const struct update *u, int64_t now);
+/* Rule 7 alone, for an update that was offered: FLOOR_FIRST, BELOW_FLOOR or ELIGIBLE. */
+enum reason decide_floor(const struct catalog *c, const struct device_facts *facts,
                          const struct firmware *fw, const struct update *u, int64_t now);
 /* What a campaign would do with the device once all its phases are open and nothing is paced: the
  * phase that the device belongs to when ELIGIBLE. offered: as in campaign_phase_of. Pure. */
@@ -264,6 +270,15 @@ void link_make(const uint8_t key[32], int64_t update_id, int file_no, int64_t un
 /* 0, E_AUTH (not ours, tampered) or E_GONE (expired). Constant-time comparison. */
 int link_read(const uint8_t key[32], const char *token, int64_t now, int64_t *ret_update_id,
               int *ret_file_no) MUST_USE;
+/* A floor forbids what the update brings, which was offered before the firmware was marked: E_GONE,
+ * else 0 or the database's error. fw is the update's, of the snapshot. */
+int update_floor(struct db *db, const struct catalog *c, int64_t update_id,
+                 const struct firmware *fw, int64_t now) MUST_USE;
+/* The lowest firmware that each device must pass from one version to the other, or that lies above
+ * the lower one and not above the higher one when it goes back; NULL. Whatever their hardware: only
+ * floors without. Pure. */
+const struct firmware *update_floor_between(const struct catalog *c, const struct firmware *low,
+                                            const struct firmware *high, bool back);
 /* What a link is good for, as the database has it now: 0, E_NOTFOUND, E_AUTH (its device is
  * disabled), E_GONE (the update has ended, or was never offered) or the database's error. */
 struct update_linked {

@@ -312,7 +312,7 @@ CREATE TABLE firmware (
   updated_at      INTEGER NOT NULL,
   deleted_at      INTEGER,
   revision        INTEGER NOT NULL DEFAULT 1
-) STRICT;
+, must_pass INTEGER NOT NULL DEFAULT 0 CHECK (must_pass IN (0, 1))) STRICT;
 
 CREATE INDEX firmware_project ON firmware (project_id, id);
 

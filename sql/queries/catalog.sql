@@ -218,13 +218,13 @@ SELECT count(*) FROM rule WHERE project_id = $1;
 -- in: all but id, deleted_at and revision; created_at is also updated_at
 INSERT INTO firmware (project_id, type_id, module, version, name, notes, enabled, use_https,
   release, source_versions, hardware, min_battery, min_signal, min_free_space, image, created_at,
-  updated_at)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $16);
+  updated_at, must_pass)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $16, $17);
 
 -- name: firmware_update :exec writer
--- in: id int, name, notes, enabled, use_https, source_versions, updated_at
+-- in: id int, name, notes, enabled, use_https, source_versions, must_pass, updated_at
 UPDATE firmware SET name = $2, notes = $3, enabled = $4, use_https = $5, source_versions = $6,
-  updated_at = $7, revision = revision + 1
+  must_pass = $7, updated_at = $8, revision = revision + 1
 WHERE id = $1 AND deleted_at IS NULL;
 
 -- name: firmware_delete :exec writer
@@ -236,11 +236,15 @@ WHERE id = $1 AND deleted_at IS NULL;
 -- in: id int    out: update_id int of an update under way
 SELECT id FROM ota_update WHERE firmware_id = $1 AND ended_at IS NULL LIMIT 1;
 
+-- name: firmware_must_pass :one reader
+-- in: id int    out: 1, of a floor
+SELECT 1 FROM firmware WHERE id = $1 AND must_pass = 1 AND deleted_at IS NULL;
+
 -- name: firmware_by_id :one reader
 -- in: project_id int, id int    out: firmware
 SELECT id, project_id, type_id, module, version, name, notes, enabled, use_https, release,
   source_versions, hardware, min_battery, min_signal, min_free_space, image, created_at,
-  updated_at, revision
+  updated_at, revision, must_pass
 FROM firmware WHERE id = $2 AND project_id = $1 AND deleted_at IS NULL;
 
 -- name: firmware_list :many reader
@@ -248,7 +252,7 @@ FROM firmware WHERE id = $2 AND project_id = $1 AND deleted_at IS NULL;
 --     after int, limit int    out: firmware
 SELECT id, project_id, type_id, module, version, name, notes, enabled, use_https, release,
   source_versions, hardware, min_battery, min_signal, min_free_space, image, created_at,
-  updated_at, revision
+  updated_at, revision, must_pass
 FROM firmware WHERE id > $5 AND ($1 = 0 OR project_id = $1) AND ($2 = 0 OR type_id = $2)
   AND ($3 IS NULL OR module = $3) AND ($4 IS NULL OR version = $4) AND deleted_at IS NULL
 ORDER BY id LIMIT $6;

@@ -257,6 +257,8 @@ static int resolve(struct http_request *r, struct target *ret)
         rc = E_NOTFOUND;
     if (rc == 0 && !fw->enabled)
         rc = E_GONE;
+    if (rc == 0 && fw != &row)
+        rc = update_floor(c->db, cat, ret->update_id, fw, clock_now_ms());
     if (rc == 0) {
         ret->file = fw->files[ret->file_no - 1];
         ret->file.name = NULL; /* it may go with the snapshot */

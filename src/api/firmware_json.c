@@ -20,6 +20,10 @@ static const struct json_field fields[] = {
      "Keys of devices that never get it; wins over `devices`."},
     {"source_versions", JK_STRINGS, 0, 0, 1000, NULL, "[]",
      "The only versions it is for; empty: any."},
+    {"must_pass", JK_BOOL, 0, 0, 0, NULL, "false",
+     "A floor: no device below this version is offered a higher one before it runs this one. While "
+     "the floor can't be offered (disabled, not for the device, not released yet) the device "
+     "waits; only of floors for other `hardware` it is free."},
     {"use_https", JK_BOOL, 0, 0, 0, NULL, "false", "Link to it with https."},
     {"enabled", JK_BOOL, 0, 0, 0, NULL, "true", "Whether it is offered at all."},
     {"notes", JK_TEXT, 0, 0, 16384, NULL, "", "Release notes."},
@@ -123,6 +127,7 @@ void firmware_write_json(struct sbuf *b, struct db *db, const struct catalog *c,
         json_add_string(b, fw->source_versions[i]);
     }
     sbuf_add(b, "]", 1);
+    obj_bool(&o, "must_pass", fw->must_pass);
     obj_bool(&o, "use_https", fw->use_https);
     obj_bool(&o, "enabled", fw->enabled);
     obj_str(&o, "notes", fw->notes);
@@ -245,6 +250,7 @@ int firmware_take(struct api *api, struct db *db, int64_t project_id, const json
     fw->notes = arena_strdup(a, json_get_str(in, "notes", fw->notes));
     fw->use_https = json_get_bool(in, "use_https", fw->use_https);
     fw->enabled = json_get_bool(in, "enabled", fw->enabled);
+    fw->must_pass = json_get_bool(in, "must_pass", fw->must_pass);
     if (fw->use_https && !api->env.conf->http_public_https_url[0])
         json_error_add(errs, "/use_https", "not_allowed",
                        "This needs http.public_https_url in the configuration.");

@@ -165,6 +165,7 @@ static int run_patch(struct write *w, struct db *db)
     fw.name = json_get_str(in, "name", fw.name);
     fw.notes = json_get_str(in, "notes", fw.notes);
     fw.enabled = json_get_bool(in, "enabled", fw.enabled);
+    fw.must_pass = json_get_bool(in, "must_pass", fw.must_pass);
     fw.use_https = json_get_bool(in, "use_https", fw.use_https);
     if (json_object_get(in, "source_versions")) {
         fw.source_versions = new->source_versions;
@@ -301,8 +302,9 @@ static const struct op op_patch = {.summary = "Change what may change of a firmw
                                    .out = &firmware_table,
                                    .status = 200,
                                    .patch = true};
-static const struct op op_delete = {.summary = "Delete a firmware that no update under way needs",
-                                    .status = 204};
+static const struct op op_delete = {
+    .summary = "Delete a firmware that no update under way needs and that is no floor",
+    .status = 204};
 static const struct op op_file = {.summary = "Download a file; n counts from 1", .status = 200};
 
 #define PATH "/api/v1/firmwares"

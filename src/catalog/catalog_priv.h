@@ -17,6 +17,19 @@ int firmware_row(struct db_stmt *s, struct arena *a, struct firmware *ret) MUST_
 /* One row of firmware_files[_all] into the place that its number names. */
 int firmware_file_row(struct db_stmt *s, struct arena *a, struct firmware *fw) MUST_USE;
 
+/* ---- candidates.c: the firmwares of one type and module, in order ---- */
+struct candidates {
+    struct firmware **list;
+    size_t n, cap;
+    const struct firmware **floors; /* lowest first */
+    size_t n_floors;
+    enum version_scheme scheme;
+    bool goes_back; /* a campaign may offer what is not newer */
+};
+void candidates_add(struct candidates *l, struct firmware *fw, struct arena *a);
+/* All are in: put them in order and fill what firmwares know of one another. */
+void candidates_finish(struct candidates *l, struct arena *a);
+
 /* The words of the column version_scheme. */
 const char *version_scheme_name(enum version_scheme s);
 /* A module's name, of a firmware or a rule. */

@@ -63,6 +63,7 @@ int firmware_row(struct db_stmt *s, struct arena *a, struct firmware *ret)
         .created_at = db_int(s, 16),
         .updated_at = db_int(s, 17),
         .revision = db_int(s, 18),
+        .must_pass = db_int(s, 19) != 0,
     };
     rc = read_sources(db_text(s, 10), a, ret);
     if (rc < 0)
@@ -351,6 +352,7 @@ int firmware_insert(struct db *w, struct firmware *fw, struct fail *f)
         db_bind_int(q, 14, fw->min_free_space);
     db_bind_text(q, 15, fw->image ? fw->image : "{}");
     db_bind_int(q, 16, fw->created_at);
+    db_bind_int(q, 17, fw->must_pass);
     rc = db_run(q);
     if (rc < 0)
         return catalog_fail(w, rc, "cannot store the firmware", f);
@@ -387,7 +389,8 @@ int firmware_update(struct db *w, const struct firmware *fw, struct fail *f)
     db_bind_int(q, 4, fw->enabled);
     db_bind_int(q, 5, fw->use_https);
     db_bind_text(q, 6, sources);
-    db_bind_int(q, 7, fw->updated_at);
+    db_bind_int(q, 7, fw->must_pass);
+    db_bind_int(q, 8, fw->updated_at);
     rc = db_run(q);
     if (rc < 0)
         return catalog_fail(w, rc, "cannot store the firmware", f);
@@ -399,6 +402,19 @@ int firmware_update(struct db *w, const struct firmware *fw, struct fail *f)
     if (rc < 0)
         return catalog_fail(w, rc, "cannot store the firmware", f);
     return insert_lists(w, fw, f);
+}
+
+/* Gone, it would hold nothing back any more: that is said by must_pass alone. */
+static int check_floor(struct db *w, int64_t id, struct fail *f)
+{
+    AUTO(db_reset) struct db_stmt *q = db_use(w, Q_FIRMWARE_MUST_PASS);
+
+    db_bind_int(q, 1, id);
+    int rc = db_row(q);
+    if (rc < 0)
+        return rc == E_NOTFOUND ? 0 : catalog_fail(w, rc, "cannot delete the firmware", f);
+    return fail(f, E_CONFLICT,
+                "devices must pass through this firmware; set must_pass to false first");
 }
 
 int firmware_delete(struct db *w, int64_t id, int64_t now, struct fail *f)
@@ -419,6 +435,9 @@ int firmware_delete(struct db *w, int64_t id, int64_t now, struct fail *f)
         return fail(f, E_CONFLICT, "campaign %" PRId64 " needs this firmware", campaign);
     if (campaign < 0)
         return catalog_fail(w, (int)campaign, "cannot delete the firmware", f);
+    rc = check_floor(w, id, f);
+    if (rc < 0)
+        return rc;
     db_bind_int(q, 1, id);
     db_bind_int(q, 2, now);
     rc = db_run(q);

@@ -14,13 +14,6 @@ struct rules {
     size_t n, cap;
 };
 
-struct candidates {
-    const struct firmware **list;
-    size_t n, cap;
-    enum version_scheme scheme;
-    bool goes_back; /* a campaign may offer what is not newer */
-};
-
 struct campaigns {
     const struct campaign **list; /* newest first */
     size_t n, cap;
@@ -153,7 +146,15 @@ static int load_rules(struct db *db, struct catalog *c)
     return rc;
 }
 
-static void add_candidate(struct catalog *c, const struct firmware *fw)
+static struct candidates *candidates_of(const struct catalog *c, int64_t type_id,
+                                        const char *module)
+{
+    struct module_key k;
+
+    return module_key(&k, type_id, module) ? map_get(&c->candidates, k.bytes, k.n) : NULL;
+}
+
+static void add_candidate(struct catalog *c, struct firmware *fw)
 {
     const struct device_type *t = id_get(&c->types, fw->type_id);
     struct candidates *list;
@@ -161,14 +162,13 @@ static void add_candidate(struct catalog *c, const struct firmware *fw)
 
     if (!t || !module_key(&k, fw->type_id, fw->module))
         return;
-    list = map_get(&c->candidates, k.bytes, k.n);
+    list = candidates_of(c, fw->type_id, fw->module);
     if (!list) {
         list = arena_alloc(&c->arena, sizeof(*list));
         list->scheme = t->scheme;
         map_put(&c->candidates, k.bytes, k.n, list);
     }
-    grow(&c->arena, &list->list, list->n, &list->cap, sizeof(*list->list));
-    list->list[list->n++] = fw;
+    candidates_add(list, fw, &c->arena);
 }
 
 static int load_firmwares(struct db *db, struct catalog *c)
@@ -311,13 +311,22 @@ static void note_campaign(struct catalog *c, struct map *m, int64_t firmware_id,
 static void note_back(struct catalog *c, int64_t firmware_id)
 {
     const struct firmware *fw = id_get(&c->firmwares, firmware_id);
-    struct candidates *list = NULL;
-    struct module_key k;
+    struct candidates *list = fw ? candidates_of(c, fw->type_id, fw->module) : NULL;
 
-    if (fw && module_key(&k, fw->type_id, fw->module))
-        list = map_get(&c->candidates, k.bytes, k.n);
     if (list)
         list->goes_back = true;
+}
+
+/* Its firmware, and of a full image the deltas of the same version. One that names a delta
+ * releases no more than that. */
+static void note_released(struct catalog *c, const struct campaign *campaign)
+{
+    const struct firmware *fw = id_get(&c->firmwares, campaign->firmware_id);
+
+    note_campaign(c, &c->released_by, campaign->firmware_id, campaign);
+    for (size_t i = 0; fw && fw->n_sources == 0 && i < fw->n_peers; i++)
+        if (fw->peers[i]->n_sources > 0)
+            note_campaign(c, &c->released_by, fw->peers[i]->id, campaign);
 }
 
 static void add_campaign(void *arg, struct campaign *campaign)
@@ -325,7 +334,7 @@ static void add_campaign(void *arg, struct campaign *campaign)
     struct catalog *c = arg;
 
     map_put(&c->campaigns, &campaign->id, sizeof(campaign->id), campaign);
-    note_campaign(c, &c->released_by, campaign->firmware_id, campaign);
+    note_released(c, campaign);
     if (campaign->state == CAMPAIGN_COMPLETED)
         return; /* for good */
     if (campaign->rollback_id)
@@ -352,30 +361,14 @@ static int load_apps(struct db *db, struct catalog *c)
     return rc;
 }
 
-/* ---- order ---- */
-static int by_version(const void *a, const void *b, void *arg)
-{
-    const struct firmware *x = *(const struct firmware *const *)a;
-    const struct firmware *y = *(const struct firmware *const *)b;
-    enum version_scheme scheme = *(const enum version_scheme *)arg;
-    int d = scheme == VERSION_OPAQUE ? 0 : version_compare(scheme, y->version, x->version);
-
-    if (d != 0)
-        return d;
-    return x->id < y->id ? 1 : x->id > y->id ? -1 : 0;
-}
-
-static void sort_candidates(struct catalog *c)
+static void finish_candidates(struct catalog *c)
 {
     size_t it = 0, n;
     const void *key;
     void *value;
 
-    while (map_next(&c->candidates, &it, &key, &n, &value)) {
-        struct candidates *list = value;
-
-        qsort_r(list->list, list->n, sizeof(*list->list), by_version, &list->scheme);
-    }
+    while (map_next(&c->candidates, &it, &key, &n, &value))
+        candidates_finish(value, &c->arena);
 }
 
 int catalog_load(struct db *db, struct catalog **ret, struct fail *f)
@@ -396,6 +389,7 @@ int catalog_load(struct db *db, struct catalog **ret, struct fail *f)
         rc = load_files(db, c);
     if (rc == 0)
         rc = load_devices(db, c);
+    finish_candidates(c);
     if (rc == 0)
         rc = campaign_load_all(db, &c->arena, add_campaign, c);
     if (rc == 0)
@@ -404,7 +398,6 @@ int catalog_load(struct db *db, struct catalog **ret, struct fail *f)
         catalog_unref(c);
         return catalog_fail(db, rc, "cannot read the catalog", f);
     }
-    sort_candidates(c);
     *ret = c;
     return 0;
 }
@@ -543,13 +536,19 @@ size_t catalog_version_modules(const struct catalog *c, int64_t type_id, int64_t
 size_t catalog_candidates(const struct catalog *c, int64_t type_id, const char *module,
                           const struct firmware *const **ret)
 {
-    const struct candidates *list = NULL;
-    struct module_key k;
+    const struct candidates *list = candidates_of(c, type_id, module);
 
-    if (module_key(&k, type_id, module))
-        list = map_get(&c->candidates, k.bytes, k.n);
-    *ret = list ? list->list : NULL;
+    *ret = list ? (const struct firmware *const *)list->list : NULL;
     return list ? list->n : 0;
+}
+
+size_t catalog_floors(const struct catalog *c, int64_t type_id, const char *module,
+                      const struct firmware *const **ret)
+{
+    const struct candidates *list = candidates_of(c, type_id, module);
+
+    *ret = list ? list->floors : NULL;
+    return list ? list->n_floors : 0;
 }
 
 const struct campaign *catalog_campaign(const struct catalog *c, int64_t campaign_id)
@@ -568,11 +567,8 @@ size_t catalog_campaigns(const struct catalog *c, int64_t firmware_id, bool roll
 
 bool catalog_goes_back(const struct catalog *c, int64_t type_id, const char *module)
 {
-    const struct candidates *list = NULL;
-    struct module_key k;
+    const struct candidates *list = candidates_of(c, type_id, module);
 
-    if (module_key(&k, type_id, module))
-        list = map_get(&c->candidates, k.bytes, k.n);
     return list && list->goes_back;
 }
 

@@ -28,6 +28,8 @@ static bool passes_by(enum reason r, const struct update *u)
 {
     if (r == REASON_CAMPAIGN_ENDED) /* what the device has begun it may end */
         return update_is_in_progress(u->state);
+    if (r == REASON_FLOOR_FIRST || r == REASON_BELOW_FLOOR) /* too late to stop it */
+        return u->state >= UPDATE_INSTALLING;
     if (r == REASON_CAMPAIGN_PAUSED || r == REASON_WINDOW_CLOSED || r == REASON_PACED ||
         r == REASON_AWAITING_CONSENT)
         return true;
@@ -117,18 +119,26 @@ static int offer_again(struct check *k, struct update *u, const struct firmware 
     return 0;
 }
 
-/* Of a delta that failed here, a full image of the same version takes the place. */
+/* A delta that failed here takes another file set's way out. It waits for its next attempt, or it
+ * was fetched again from its start, whole, and its device asks nevertheless. */
 static bool gives_way(const struct check *k, const struct update *u, const struct firmware *fw)
 {
-    return u->state == UPDATE_PLANNED && u->attempt > 1 && fw->n_sources > 0 &&
-           decide_full(k->catalog, &k->facts.facts, fw, k->now);
+    return (u->state == UPDATE_PLANNED || u->state == UPDATE_DOWNLOADED) && u->attempt > 1 &&
+           fw->n_sources > 0 && decide_instead(k->catalog, &k->facts.facts, fw, k->now);
 }
 
 static int give_way(struct check *k, struct update *u)
 {
-    u->attempt--; /* the one that it waited for is not made */
-    int rc = life_move(k->db, k->type, u, UPDATE_FAILED, "delta",
-                       "the full image of this version is offered instead", k->now);
+    bool quarantined; /* then the decision that follows says so */
+    int rc = 0;
+
+    if (u->state == UPDATE_PLANNED)
+        u->attempt--; /* the one that it waited for is not made */
+    else
+        rc = life_count_failure(k->db, k->type, k->device, k->now, &quarantined);
+    if (rc == 0)
+        rc = life_move(k->db, k->type, u, UPDATE_FAILED, "delta",
+                       "another file set of this version is offered instead", k->now);
     return rc < 0 ? rc : 1;
 }
 
@@ -246,6 +256,21 @@ static int ask_user(struct check *k)
     return consent_ask(k->db, by->asks, k->device->id, by->asks_phase, k->now);
 }
 
+/* The update that was under way has ended: what follows counts it among those that did. 1. */
+static int look_again(struct check *k, struct device *ret)
+{
+    struct facts_load *l = &k->facts;
+    const char *module = l->facts.module;
+    int rc = device_by_id(k->db, k->device->id, k->arena, ret);
+
+    facts_done(l);
+    if (rc < 0)
+        return rc;
+    k->device = ret;
+    rc = facts_load(k->db, ret, module, k->now, k->arena, l);
+    return rc < 0 ? rc : 1;
+}
+
 int check_run(struct db *db, const struct catalog *c, const struct device *d,
               const struct update_ask *q, struct arena *a, struct update_answer *ret)
 {
@@ -260,16 +285,18 @@ int check_run(struct db *db, const struct catalog *c, const struct device *d,
                       .ret_update = &ret->update,
                       .ret_repeated = &ret->repeated,
                       .ret_decision = &ret->why};
+    struct device again;
     int rc;
 
     ret->update = (struct update){0};
     ret->why = (struct decision){.reason = REASON_NOT_NEWER};
     ret->repeated = ret->asked = false;
     rc = facts_load(db, d, q->module, q->now, a, &k.facts);
-    if (rc == 0)
-        rc = k.facts.active ? check_active(&k) : 1;
+    if (rc == 0 && !k.facts.active)
+        rc = 1;
+    else if (rc == 0 && (rc = check_active(&k)) == 1)
+        rc = look_again(&k, &again);
     if (rc == 1) {
-        /* The one that ended, if any, is final by now: decide() keeps nothing waiting for it. */
         decide(c, &k.facts.facts, q->now, false, a, &ret->why);
         rc = k.facts.rc;
         if (rc == 0 && ret->why.firmware)

@@ -69,6 +69,18 @@ const char *conditions_hardware(const struct device_facts *facts, const struct f
     return NULL;
 }
 
+bool conditions_elsewhere(const struct device_facts *facts, const struct firmware *fw)
+{
+    for (void *it = json_object_iter(fw->hardware); it;
+         it = json_object_iter_next(fw->hardware, it)) {
+        const json_t *reported = facts->attribute(facts->arg, json_object_iter_key(it));
+
+        if (reported && !json_is_null(reported) && !matches(reported, json_object_iter_value(it)))
+            return true;
+    }
+    return false;
+}
+
 static bool at_least(const json_t *reported, int64_t required)
 {
     int64_t whole;

@@ -33,10 +33,11 @@ const struct firmware *decide_locate(const struct catalog *c, int64_t type_id, c
     return NULL;
 }
 
-static struct decide_context context_of(const struct catalog *c, const struct device_facts *facts,
+struct decide_context decide_context_of(const struct catalog *c, const struct device_facts *facts,
                                         int64_t now)
 {
-    struct decide_context x = {c, facts, decide_type(c, facts->device), NULL, now};
+    struct decide_context x = {
+        .catalog = c, .facts = facts, .type = decide_type(c, facts->device), .now = now};
 
     if (x.type->scheme == VERSION_OPAQUE && facts->version)
         x.current = decide_locate(c, facts->device->type_id, facts->module, facts->version);
@@ -62,7 +63,7 @@ static struct verdict check_device(const struct decide_context *x)
     return of(REASON_ELIGIBLE);
 }
 
-/* ---- rules 4 to 6 ---- */
+/* ---- rules 4 to 7 ---- */
 static bool source_matches(const struct decide_context *x, const struct firmware *fw)
 {
     for (size_t i = 0; i < fw->n_sources; i++)
@@ -78,7 +79,7 @@ int decide_order(const struct decide_context *x, const struct firmware *fw)
     if (x->type->scheme != VERSION_OPAQUE)
         return version_compare(x->type->scheme, fw->version, x->facts->version);
     if (x->current)
-        return fw->id == x->current->id ? 0 : fw->id > x->current->id ? 1 : -1;
+        return fw->rank == x->current->rank ? 0 : fw->rank > x->current->rank ? 1 : -1;
     if (version_compare(x->type->scheme, fw->version, x->facts->version) == 0)
         return 0;
     return fw->n_sources > 0 && source_matches(x, fw) ? 1 : -1;
@@ -89,8 +90,35 @@ static bool is_newer(const struct decide_context *x, const struct firmware *fw)
     if (x->type->scheme != VERSION_OPAQUE)
         return version_compare(x->type->scheme, fw->version, x->facts->version) > 0;
     if (x->current)
-        return fw->id > x->current->id;
+        return fw->rank > x->current->rank;
     return fw->n_sources > 0 && source_matches(x, fw);
+}
+
+/* An update under way of a campaign may go back as that says. */
+struct leave {
+    bool back, behind_floors;
+};
+
+static enum reason check_order(struct decide_context *x, const struct firmware *fw,
+                               const struct leave *leave)
+{
+    if (is_newer(x, fw)) {
+        const struct firmware *floor = floor_above(x);
+
+        return floor && fw->rank > floor->rank ? REASON_FLOOR_FIRST : REASON_ELIGIBLE;
+    }
+    if (!leave || !leave->back)
+        return govern_goes_back(x, fw);
+    return !leave->behind_floors && floor_left(x, fw) ? REASON_BELOW_FLOOR : REASON_ELIGIBLE;
+}
+
+static struct leave leave_of(const struct campaign *by, const struct update *u)
+{
+    if (!by)
+        return (struct leave){false, false};
+    return (struct leave){u->phase == CAMPAIGN_ROLLBACK || by->allow_downgrade ||
+                              by->allow_reinstall,
+                          by->allow_downgrade};
 }
 
 /* All that follow in the candidates' order are not newer either. */
@@ -100,7 +128,7 @@ static bool ends_here(const struct decide_context *x, const struct firmware *fw)
            !catalog_goes_back(x->catalog, x->facts->device->type_id, x->facts->module);
 }
 
-/* ---- rules 11 and 12 ---- */
+/* ---- rule 11 ---- */
 const struct past_attempt *decide_past(const struct device_facts *facts, int64_t firmware_id)
 {
     for (size_t i = 0; i < facts->n_past; i++)
@@ -109,7 +137,16 @@ const struct past_attempt *decide_past(const struct device_facts *facts, int64_t
     return NULL;
 }
 
-static bool is_own(const struct device_facts *facts, const struct active_update *u)
+bool decide_canceled(const struct device_facts *facts, const struct firmware *fw)
+{
+    for (size_t i = 0; i < facts->n_past; i++)
+        for (size_t k = 0; facts->past[i].canceled && k < fw->n_peers; k++)
+            if (fw->peers[k]->id == facts->past[i].firmware_id)
+                return true;
+    return false;
+}
+
+bool decide_is_own(const struct device_facts *facts, const struct active_update *u)
 {
     return u->device_id == facts->device->id && strcmp(u->module, facts->module) == 0;
 }
@@ -121,7 +158,7 @@ static struct verdict check_attempts(const struct decide_context *x, const struc
     const struct past_attempt *past = decide_past(x->facts, fw->id);
 
     /* An operator who cancels an update means it for the day. */
-    if (past && (past->canceled || past->attempts >= allowed))
+    if (decide_canceled(x->facts, fw) || (past && past->attempts >= allowed))
         return of(REASON_ATTEMPTS_EXHAUSTED);
     if (past && past->attempts > 0) {
         int64_t retry_at = past->last_ended_at + backoff_ms(x->type, past->attempts);
@@ -132,74 +169,15 @@ static struct verdict check_attempts(const struct decide_context *x, const struc
     for (size_t i = 0; i < x->facts->n_active; i++) {
         const struct active_update *u = &x->facts->active[i];
 
-        if (is_own(x->facts, u) && u->firmware_id == fw->id && u->state == UPDATE_PLANNED &&
+        if (decide_is_own(x->facts, u) && u->firmware_id == fw->id && u->state == UPDATE_PLANNED &&
             u->retry_at > x->now)
             return (struct verdict){.reason = REASON_BACKING_OFF, .retry_at = u->retry_at};
     }
     return of(REASON_ELIGIBLE);
 }
 
-int64_t decide_parallel(const struct catalog *c, const struct device_facts *facts)
-{
-    const struct device_type *t = catalog_type(c, facts->gateway_type_id);
-
-    return t ? t->parallel_updates : device_type_defaults.parallel_updates;
-}
-
-bool decide_lapsed(const struct active_update *u, int64_t now)
-{
-    int64_t age = now - u->updated_at; /* clocks may be set back */
-
-    return (u->state == UPDATE_OFFERED || u->state == UPDATE_DEFERRED) &&
-           (age >= PLACE_MS || age <= -PLACE_MS);
-}
-
-/* It could begin at any moment, without asking: so an offer counts as well. */
-static bool has_place(const struct active_update *u, int64_t now)
-{
-    return u->state != UPDATE_PLANNED && !update_is_final(u->state) && !decide_lapsed(u, now);
-}
-
-int64_t decide_beside(const struct device_facts *facts, int64_t now, bool old)
-{
-    int64_t n = 0;
-
-    for (size_t i = 0; i < facts->n_beside; i++) {
-        const struct active_update *u = &facts->beside[i];
-        bool counted = !old && !has_place(u, now);
-
-        for (size_t k = 0; k < i && !counted; k++) /* several modules of one device */
-            counted = facts->beside[k].device_id == u->device_id &&
-                      (old || has_place(&facts->beside[k], now));
-        n += !counted;
-    }
-    return n;
-}
-
-/* Of the device's own modules, one that is merely offered keeps none waiting: the device has the
- * offers of all of them, and takes them one by one. */
-const struct active_update *decide_busy(const struct catalog *c, const struct device_facts *facts,
-                                        int64_t now)
-{
-    for (size_t i = 0; i < facts->n_active; i++) {
-        const struct active_update *u = &facts->active[i];
-
-        if (!is_own(facts, u) &&
-            (u->device_id == facts->device->id ? update_is_in_progress(u->state)
-                                               : has_place(u, now)))
-            return u;
-    }
-    if (decide_beside(facts, now, false) < decide_parallel(c, facts))
-        return NULL;
-    for (size_t i = 0; i < facts->n_beside; i++)
-        if (has_place(&facts->beside[i], now))
-            return &facts->beside[i];
-    return NULL;
-}
-
 /* ---- the rules of one firmware, in order ---- */
-static enum reason check_firmware(const struct decide_context *x, const struct firmware *fw,
-                                  bool may_go_back)
+static enum reason check_lists(const struct decide_context *x, const struct firmware *fw)
 {
     int64_t device_id = x->facts->device->id;
 
@@ -207,15 +185,26 @@ static enum reason check_firmware(const struct decide_context *x, const struct f
         return REASON_FIRMWARE_DISABLED;
     if (fw->devices.n > 0 && !id_list_has(&fw->devices, device_id))
         return REASON_NOT_IN_DEVICE_LIST;
-    if (id_list_has(&fw->denied, device_id))
-        return REASON_DENIED;
-    if (fw->n_sources > 0 && !source_matches(x, fw))
-        return REASON_SOURCE_VERSION_MISMATCH;
-    if (!is_newer(x, fw) && !may_go_back && !govern_goes_back(x, fw))
-        return REASON_NOT_NEWER;
+    return id_list_has(&fw->denied, device_id) ? REASON_DENIED : REASON_ELIGIBLE;
+}
+
+static enum reason check_conditions(const struct decide_context *x, const struct firmware *fw)
+{
     if (fw->hardware && conditions_hardware(x->facts, fw))
         return REASON_HARDWARE_MISMATCH;
     return conditions_minimum(x->facts, x->type, fw).reason;
+}
+
+static enum reason check_firmware(struct decide_context *x, const struct firmware *fw,
+                                  const struct leave *leave)
+{
+    enum reason r = check_lists(x, fw);
+
+    if (r == REASON_ELIGIBLE && fw->n_sources > 0 && !source_matches(x, fw))
+        return REASON_SOURCE_VERSION_MISMATCH;
+    if (r == REASON_ELIGIBLE)
+        r = check_order(x, fw, leave);
+    return r == REASON_ELIGIBLE ? check_conditions(x, fw) : r;
 }
 
 static struct verdict check_release(const struct decide_context *x, const struct firmware *fw)
@@ -237,9 +226,9 @@ static struct verdict check_release(const struct decide_context *x, const struct
     return v;
 }
 
-static struct verdict check_all(const struct decide_context *x, const struct firmware *fw)
+static struct verdict check_all(struct decide_context *x, const struct firmware *fw)
 {
-    enum reason r = check_firmware(x, fw, false);
+    enum reason r = check_firmware(x, fw, NULL);
 
     return r == REASON_ELIGIBLE ? check_release(x, fw) : of(r);
 }
@@ -247,14 +236,14 @@ static struct verdict check_all(const struct decide_context *x, const struct fir
 enum reason decide_still(const struct catalog *c, const struct device_facts *facts,
                          const struct firmware *fw, const struct update *u, int64_t now)
 {
-    struct decide_context x = context_of(c, facts, now);
+    struct decide_context x = decide_context_of(c, facts, now);
     const struct campaign *by = u && u->campaign_id ? catalog_campaign(c, u->campaign_id) : NULL;
-    bool back = by && (u->phase == CAMPAIGN_ROLLBACK || by->allow_downgrade || by->allow_reinstall);
+    const struct leave leave = leave_of(by, u);
     struct verdict v = check_device(&x);
 
     if (v.reason != REASON_ELIGIBLE)
         return v.reason;
-    v.reason = check_firmware(&x, fw, back);
+    v.reason = check_firmware(&x, fw, &leave);
     if (v.reason != REASON_ELIGIBLE)
         return v.reason;
     if (u && u->campaign_id)
@@ -262,12 +251,50 @@ enum reason decide_still(const struct catalog *c, const struct device_facts *fac
     return fw->campaign_only ? REASON_CAMPAIGN_NOT_STARTED : REASON_ELIGIBLE;
 }
 
+enum reason decide_floor(const struct catalog *c, const struct device_facts *facts,
+                         const struct firmware *fw, const struct update *u, int64_t now)
+{
+    struct decide_context x = decide_context_of(c, facts, now);
+    const struct campaign *by = u->campaign_id ? catalog_campaign(c, u->campaign_id) : NULL;
+    const struct leave leave = leave_of(by, u);
+
+    if (!facts->version)
+        return REASON_ELIGIBLE;
+    enum reason r = check_order(&x, fw, &leave);
+    return r == REASON_FLOOR_FIRST || r == REASON_BELOW_FLOOR ? r : REASON_ELIGIBLE;
+}
+
+static enum reason dry_firmware(struct decide_context *x, const struct campaign *campaign,
+                                const struct firmware *fw)
+{
+    bool back = decide_order(x, fw) < 0 ? campaign->allow_downgrade : campaign->allow_reinstall;
+    const struct leave leave = {back, campaign->allow_downgrade};
+
+    return check_firmware(x, fw, &leave);
+}
+
+/* Of what the campaign releases, the file set that the device would get; if none, the one that
+ * the campaign names. */
+static const struct firmware *dry_choose(struct decide_context *x, const struct campaign *campaign,
+                                         const struct firmware *fw)
+{
+    for (size_t i = 0; fw->n_sources == 0 && i < fw->n_peers; i++) {
+        const struct firmware *peer = fw->peers[i];
+
+        if ((peer == fw || peer->n_sources > 0) &&
+            dry_firmware(x, campaign, peer) == REASON_ELIGIBLE &&
+            check_attempts(x, peer, campaign).reason == REASON_ELIGIBLE)
+            return peer;
+    }
+    return fw;
+}
+
 enum reason decide_dry(const struct catalog *c, const struct device_facts *facts,
                        const struct campaign *campaign,
                        const int64_t offered[CAMPAIGN_PHASES_MAX + 1], int64_t now, int *ret_phase)
 {
     const struct firmware *fw = catalog_firmware(c, campaign->firmware_id);
-    struct decide_context x = context_of(c, facts, now);
+    struct decide_context x = decide_context_of(c, facts, now);
     const struct device *d = facts->device;
     const struct campaign_device of_campaign = {d->id, d->tags, facts->attribute, facts->arg};
     struct verdict v = check_device(&x);
@@ -279,9 +306,8 @@ enum reason decide_dry(const struct catalog *c, const struct device_facts *facts
         return v.reason;
     if (!fw)
         return REASON_FIRMWARE_DISABLED;
-    int order = decide_order(&x, fw);
-    v.reason =
-        check_firmware(&x, fw, order < 0 ? campaign->allow_downgrade : campaign->allow_reinstall);
+    fw = dry_choose(&x, campaign, fw);
+    v.reason = dry_firmware(&x, campaign, fw);
     if (v.reason != REASON_ELIGIBLE)
         return v.reason;
     *ret_phase = campaign_phase_of(campaign, d->id, (int)campaign->n_phases, offered);
@@ -297,55 +323,14 @@ enum reason decide_dry(const struct catalog *c, const struct device_facts *facts
 }
 
 /* ---- the choice ---- */
-/* Its update has ended so, or has failed attempts behind it. */
-static bool delta_failed(const struct decide_context *x)
+bool decide_instead(const struct catalog *c, const struct device_facts *facts,
+                    const struct firmware *delta, int64_t now)
 {
-    for (size_t i = 0; i < x->facts->n_active; i++) {
-        const struct active_update *u = &x->facts->active[i];
-        const struct firmware *fw = catalog_firmware(x->catalog, u->firmware_id);
+    struct decide_context x = decide_context_of(c, facts, now);
 
-        if (is_own(x->facts, u) && u->attempt > 1 && fw && fw->n_sources > 0)
-            return true;
-    }
-    for (size_t i = 0; i < x->facts->n_past; i++) {
-        const struct past_attempt *past = &x->facts->past[i];
-        const struct firmware *fw = catalog_firmware(x->catalog, past->firmware_id);
-
-        if (fw && past->attempts > 0 && fw->n_sources > 0 &&
-            strcmp(fw->module, x->facts->module) == 0)
-            return true;
-    }
-    return false;
-}
-
-static bool same_version(const struct decide_context *x, const struct firmware *a,
-                         const struct firmware *b)
-{
-    return x->type->scheme != VERSION_OPAQUE &&
-           version_compare(x->type->scheme, a->version, b->version) == 0;
-}
-
-/* Of one version: a delta before a full image, until one failed here; then the other way round.
- * A candidate with source versions is a delta from the current one (rule 5). The newest comes
- * first anyway. */
-static bool is_better(const struct decide_context *x, const struct firmware *fw,
-                      const struct firmware *best)
-{
-    bool delta = fw->n_sources > 0, best_delta = best->n_sources > 0;
-
-    return delta != best_delta && same_version(x, fw, best) && delta == !delta_failed(x);
-}
-
-bool decide_full(const struct catalog *c, const struct device_facts *facts,
-                 const struct firmware *delta, int64_t now)
-{
-    struct decide_context x = context_of(c, facts, now);
-    const struct firmware *const *list;
-    size_t n = catalog_candidates(c, facts->device->type_id, facts->module, &list);
-
-    for (size_t i = 0; i < n; i++)
-        if (list[i]->n_sources == 0 && same_version(&x, list[i], delta) &&
-            check_all(&x, list[i]).reason == REASON_ELIGIBLE)
+    for (size_t i = 0; i < delta->n_peers; i++)
+        if (hop_is_better(&x, delta->peers[i], delta) &&
+            check_all(&x, delta->peers[i]).reason == REASON_ELIGIBLE)
             return true;
     return false;
 }
@@ -358,11 +343,10 @@ static void note_retry(struct decision *ret, const struct verdict *v)
 
 /* A user is asked for one at a time, the best; and not for what another firmware of the same
  * version brings without a word. */
-static void note_asks(const struct decide_context *x, const struct firmware *fw,
-                      const struct verdict *v, struct decision *ret,
+static void note_asks(const struct firmware *fw, const struct verdict *v, struct decision *ret,
                       const struct firmware **awaited)
 {
-    if (v->reason == REASON_ELIGIBLE && *awaited && same_version(x, fw, *awaited))
+    if (v->reason == REASON_ELIGIBLE && *awaited && fw->rank == (*awaited)->rank)
         ret->asks = NULL;
     if (v->reason != REASON_AWAITING_CONSENT || *awaited || ret->firmware)
         return;
@@ -380,12 +364,12 @@ static void device_only(const struct decide_context *x, const struct verdict *v,
         return;
     ret->rows = arena_alloc(a, sizeof(*ret->rows));
     ret->n_rows = 1;
-    explain_row(x, v, NULL, NULL, ret->rows);
+    explain_row(x, v, NULL, NULL, false, ret->rows);
 }
 
 static void fill_rows(const struct decide_context *x, const struct firmware *const *list,
-                      const struct verdict *verdicts, size_t n, struct arena *a,
-                      struct decision *ret)
+                      const struct verdict *verdicts, const bool *on_the_way, size_t n,
+                      struct arena *a, struct decision *ret)
 {
     ret->rows = arena_alloc(a, n * sizeof(*ret->rows));
     ret->n_rows = n;
@@ -394,16 +378,60 @@ static void fill_rows(const struct decide_context *x, const struct firmware *con
 
         if (v.reason == REASON_ELIGIBLE && list[i] != ret->firmware)
             v.reason = REASON_BETTER_EXISTS;
-        explain_row(x, &v, list[i], ret->firmware, &ret->rows[i]);
+        explain_row(x, &v, list[i], ret->firmware, on_the_way[i], &ret->rows[i]);
     }
+}
+
+static void take(struct decision *ret, const struct firmware *fw, const struct verdict *v)
+{
+    ret->firmware = fw;
+    ret->campaign = v->campaign;
+    ret->phase = v->phase;
+}
+
+/* It could be offered now, were the device at another version. */
+static bool is_later(struct decide_context *x, const struct firmware *fw, enum reason r)
+{
+    return (r == REASON_SOURCE_VERSION_MISMATCH || r == REASON_FLOOR_FIRST) &&
+           check_lists(x, fw) == REASON_ELIGIBLE && check_conditions(x, fw) == REASON_ELIGIBLE &&
+           check_release(x, fw).reason == REASON_ELIGIBLE;
+}
+
+/* There are deltas above what was chosen, for other versions: a lower one may lead to them. */
+static void look_ahead(struct decide_context *x, const struct firmware *const *list, size_t n,
+                       bool *on_the_way, struct arena *a, struct decision *ret)
+{
+    unsigned char *can;
+    struct verdict *v;
+    size_t newer = 0;
+
+    while (newer < n && newer <= HOPS_MAX && is_newer(x, list[newer]))
+        newer++;
+    if (newer > HOPS_MAX || (x->type->scheme == VERSION_OPAQUE && !x->current))
+        return;
+    can = arena_alloc(a, newer);
+    v = arena_alloc(a, newer * sizeof(*v));
+    for (size_t i = 0; i < newer; i++) {
+        v[i] = check_all(x, list[i]);
+        can[i] = v[i].reason == REASON_ELIGIBLE      ? HOP_NOW | HOP_LATER
+                 : is_later(x, list[i], v[i].reason) ? HOP_LATER
+                                                     : 0;
+    }
+    size_t hop = hop_choose(x, list, newer, can, a);
+    if (hop == newer)
+        return;
+    take(ret, list[hop], &v[hop]);
+    if (on_the_way)
+        hop_mark(x, list, newer, can, hop, on_the_way);
 }
 
 void decide(const struct catalog *c, const struct device_facts *facts, int64_t now, bool rows,
             struct arena *a, struct decision *ret)
 {
-    struct decide_context x = context_of(c, facts, now);
+    struct decide_context x = decide_context_of(c, facts, now);
     struct verdict v = check_device(&x), *verdicts = NULL;
     const struct firmware *const *list, *awaited = NULL;
+    bool *on_the_way = NULL, missed = false;
     size_t n;
 
     *ret = (struct decision){.reason = REASON_NOT_NEWER};
@@ -412,10 +440,12 @@ void decide(const struct catalog *c, const struct device_facts *facts, int64_t n
         return;
     }
     n = catalog_candidates(c, facts->device->type_id, facts->module, &list);
-    if (rows && n > 0)
+    if (rows && n > 0) {
         verdicts = arena_alloc(a, n * sizeof(*verdicts));
+        on_the_way = arena_alloc(a, n * sizeof(*on_the_way));
+    }
     for (size_t i = 0; i < n; i++) {
-        if (!rows && ret->firmware && !same_version(&x, list[i], ret->firmware))
+        if (!rows && ret->firmware && list[i]->rank != ret->firmware->rank)
             break;
         v = check_all(&x, list[i]);
         if (i == 0)
@@ -423,13 +453,11 @@ void decide(const struct catalog *c, const struct device_facts *facts, int64_t n
         if (rows)
             verdicts[i] = v;
         note_retry(ret, &v);
-        note_asks(&x, list[i], &v, ret, &awaited);
+        note_asks(list[i], &v, ret, &awaited);
+        missed |= !ret->firmware && v.reason == REASON_SOURCE_VERSION_MISMATCH;
         if (v.reason == REASON_ELIGIBLE &&
-            (!ret->firmware || is_better(&x, list[i], ret->firmware))) {
-            ret->firmware = list[i];
-            ret->campaign = v.campaign;
-            ret->phase = v.phase;
-        }
+            (!ret->firmware || hop_is_better(&x, list[i], ret->firmware)))
+            take(ret, list[i], &v);
         if (!rows && ends_here(&x, list[i]))
             break;
     }
@@ -437,6 +465,8 @@ void decide(const struct catalog *c, const struct device_facts *facts, int64_t n
         ret->reason = REASON_ELIGIBLE;
         ret->retry_at = 0;
     }
+    if (missed && ret->firmware && is_newer(&x, ret->firmware))
+        look_ahead(&x, list, n, on_the_way, a, ret);
     if (rows && n > 0)
-        fill_rows(&x, list, verdicts, n, a, ret);
+        fill_rows(&x, list, verdicts, on_the_way, n, a, ret);
 }

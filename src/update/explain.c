@@ -18,6 +18,8 @@ static const char *const codes[REASON__COUNT] = {
     [REASON_DENIED] = "denied",
     [REASON_SOURCE_VERSION_MISMATCH] = "source_version_mismatch",
     [REASON_NOT_NEWER] = "not_newer",
+    [REASON_FLOOR_FIRST] = "floor_first",
+    [REASON_BELOW_FLOOR] = "below_floor",
     [REASON_HARDWARE_MISMATCH] = "hardware_mismatch",
     [REASON_BATTERY_LOW] = "battery_low",
     [REASON_SIGNAL_LOW] = "signal_low",
@@ -131,7 +133,7 @@ static void explain_attempts(const struct decide_context *x, const struct verdic
         time_text(v->retry_at, at);
         params(r, json_pack("{s:s}", "retry_at", at));
         say(r, "the last attempt failed; the next one is not before %s", at);
-    } else if (past && past->canceled) {
+    } else if (decide_canceled(x->facts, fw)) {
         params(r, json_pack("{s:b}", "canceled", 1));
         say(r, "an operator canceled it on this device within the last day");
     } else {
@@ -193,9 +195,43 @@ static void explain_busy(const struct decide_context *x, struct reason_row *r)
         update_state_name(busy->state));
 }
 
+/* The floor, and whether it is what comes now: why not, its own row says. */
+static void explain_floor(const struct decide_context *x, const struct verdict *v,
+                          const struct firmware *fw, struct reason_row *r)
+{
+    bool first = v->reason == REASON_FLOOR_FIRST;
+    const struct firmware *floor = first ? x->floor : floor_left(x, fw);
+
+    params(r, json_pack("{s:I,s:s,s:s}", "floor", (json_int_t)floor->id, "version", floor->version,
+                        "current", x->facts->version));
+    if (first)
+        say(r, "firmware %" PRId64 " (%s) must be passed first; the device runs %s", floor->id,
+            floor->version, x->facts->version);
+    else
+        say(r,
+            "it lies below %s (firmware %" PRId64 "), which must be passed; only a campaign that "
+            "allows downgrades goes back there",
+            floor->version, floor->id);
+}
+
+static void explain_source(const struct decide_context *x, const struct firmware *winner,
+                           bool on_the_way, struct reason_row *r)
+{
+    const char *current = x->facts->version;
+
+    if (!on_the_way) {
+        params(r, json_pack("{s:s}", "current", current));
+        say(r, "it upgrades only from listed versions, and %s is none of them", current);
+        return;
+    }
+    params(r, json_pack("{s:s,s:s}", "current", current, "via", winner->version));
+    say(r, "it upgrades only from listed versions; %s is none of them, and %s leads there", current,
+        winner->version);
+}
+
 static void explain_firmware(const struct decide_context *x, const struct verdict *v,
                              const struct firmware *fw, const struct firmware *winner,
-                             struct reason_row *r)
+                             bool on_the_way, struct reason_row *r)
 {
     const char *current = x->facts->version;
 
@@ -207,7 +243,8 @@ static void explain_firmware(const struct decide_context *x, const struct verdic
     case REASON_BETTER_EXISTS:
         params(r, json_pack("{s:I,s:s}", "firmware", (json_int_t)winner->id, "version",
                             winner->version));
-        say(r, "firmware %" PRId64 " (%s) comes first", winner->id, winner->version);
+        say(r, "firmware %" PRId64 " (%s) comes first%s", winner->id, winner->version,
+            fw->rank > winner->rank ? ": from there the way leads further up" : "");
         break;
     case REASON_FIRMWARE_DISABLED:
         say(r, "the firmware is disabled");
@@ -227,8 +264,11 @@ static void explain_firmware(const struct decide_context *x, const struct verdic
         say(r, "the firmware's deny list holds the device");
         break;
     case REASON_SOURCE_VERSION_MISMATCH:
-        params(r, json_pack("{s:s}", "current", current));
-        say(r, "it upgrades only from listed versions, and %s is none of them", current);
+        explain_source(x, winner, on_the_way, r);
+        break;
+    case REASON_FLOOR_FIRST:
+    case REASON_BELOW_FLOOR:
+        explain_floor(x, v, fw, r);
         break;
     case REASON_NOT_NEWER:
         params(r, json_pack("{s:s}", "current", current));
@@ -274,11 +314,11 @@ static void explain_firmware(const struct decide_context *x, const struct verdic
 }
 
 void explain_row(const struct decide_context *x, const struct verdict *v, const struct firmware *fw,
-                 const struct firmware *winner, struct reason_row *ret)
+                 const struct firmware *winner, bool on_the_way, struct reason_row *ret)
 {
     *ret = (struct reason_row){.firmware = fw, .reason = v->reason, .params = "{}"};
     if (fw)
-        explain_firmware(x, v, fw, winner, ret);
+        explain_firmware(x, v, fw, winner, on_the_way, ret);
     else
         explain_device(x, v, ret);
 }

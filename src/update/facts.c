@@ -39,7 +39,8 @@ static int load_active(struct db *db, const struct device *d, const char *module
                                          .updated_at = u->updated_at,
                                          .module = u->module,
                                          .state = u->state,
-                                         .attempt = u->attempt};
+                                         .attempt = u->attempt,
+                                         .campaign_id = u->campaign_id};
         if (u->device_id == d->id && strcmp(u->module, module) == 0)
             ret->active = u;
     }

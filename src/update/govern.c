@@ -83,6 +83,18 @@ static struct verdict by_phase(const struct decide_context *x, const struct camp
     return of(next ? REASON_AWAITING_APPROVAL : REASON_PHASE_NOT_OPEN, c, 0);
 }
 
+/* The device's own update counts among those under way: what takes its place needs no other. */
+static int64_t own_of(const struct decide_context *x, const struct campaign *c)
+{
+    for (size_t i = 0; i < x->facts->n_active; i++) {
+        const struct active_update *u = &x->facts->active[i];
+
+        if (decide_is_own(x->facts, u) && u->campaign_id == c->id && u->state != UPDATE_DEFERRED)
+            return 1;
+    }
+    return 0;
+}
+
 static struct verdict admit(const struct decide_context *x, const struct campaign *c,
                             const struct campaign_now *now, const struct firmware *fw)
 {
@@ -102,7 +114,7 @@ static struct verdict admit(const struct decide_context *x, const struct campaig
         return v;
     if (!campaign_window_open(c, zone_of(x), x->now, &opens))
         return of(REASON_WINDOW_CLOSED, c, opens);
-    if (c->in_progress && now->active >= c->in_progress)
+    if (c->in_progress && now->active - own_of(x, c) >= c->in_progress)
         return of(REASON_PACED, c, 0);
     if (now->wait_ms > 0)
         return of(REASON_PACED, c, x->now + now->wait_ms);
@@ -117,6 +129,13 @@ static bool takes_back(const struct decide_context *x, const struct campaign *c)
 
     return bad && now->rolling_back && now->of_device > 0 &&
            version_compare(x->type->scheme, bad->version, x->facts->version) == 0;
+}
+
+/* … but not behind a floor, unless its campaign goes there anyway. */
+static bool may_take_back(const struct decide_context *x, const struct campaign *c,
+                          const struct firmware *fw)
+{
+    return c->allow_downgrade || !floor_left(x, fw);
 }
 
 /* ---- all that name the firmware ---- */
@@ -152,7 +171,7 @@ struct verdict govern(const struct decide_context *x, const struct firmware *fw,
 
     *ret_governed = false;
     for (size_t i = 0; i < n; i++)
-        if (takes_back(x, list[i]))
+        if (takes_back(x, list[i]) && may_take_back(x, list[i], fw))
             return (struct verdict){.campaign = list[i], .phase = CAMPAIGN_ROLLBACK};
     n = catalog_campaigns(x->catalog, fw->id, false, &list);
     for (size_t i = 0; i < n; i++) {
@@ -170,17 +189,22 @@ struct verdict govern(const struct decide_context *x, const struct firmware *fw,
     return best;
 }
 
-bool govern_goes_back(const struct decide_context *x, const struct firmware *fw)
+enum reason govern_goes_back(const struct decide_context *x, const struct firmware *fw)
 {
     const struct campaign *const *list;
+    enum reason r = REASON_NOT_NEWER;
     size_t n;
 
     if (!catalog_goes_back(x->catalog, fw->type_id, fw->module))
-        return false;
+        return r;
     n = catalog_campaigns(x->catalog, fw->id, true, &list);
-    for (size_t i = 0; i < n; i++)
-        if (takes_back(x, list[i]))
-            return true;
+    for (size_t i = 0; i < n; i++) {
+        if (!takes_back(x, list[i]))
+            continue;
+        if (may_take_back(x, list[i], fw))
+            return REASON_ELIGIBLE;
+        r = REASON_BELOW_FLOOR;
+    }
     n = catalog_campaigns(x->catalog, fw->id, false, &list);
     for (size_t i = 0; i < n; i++) {
         const struct campaign *c = list[i];
@@ -190,9 +214,9 @@ bool govern_goes_back(const struct decide_context *x, const struct firmware *fw)
         const struct campaign_now *now = x->facts->campaign(x->facts->arg, c);
         if ((now->state == CAMPAIGN_RUNNING || now->state == CAMPAIGN_PAUSED) &&
             order_fits(x, c, now, fw) && match_of(x, c, now) == CAMPAIGN_TARGET)
-            return true;
+            return REASON_ELIGIBLE;
     }
-    return false;
+    return r;
 }
 
 /* ---- an update under way ---- */

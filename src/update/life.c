@@ -299,12 +299,12 @@ int update_moved(struct db *w, const struct catalog *c, const struct device *d, 
 static bool is_beyond(const struct catalog *c, const struct device_type *type,
                       const struct device *d, const struct update *u, const char *version)
 {
-    const struct firmware *fw;
+    const struct firmware *fw, *target = catalog_firmware(c, u->firmware_id);
 
     if (type->scheme != VERSION_OPAQUE)
         return version_compare(type->scheme, version, u->to_version) > 0;
     fw = decide_locate(c, d->type_id, u->module, version);
-    return fw && fw->id > u->firmware_id;
+    return fw && target && fw->rank > target->rank;
 }
 
 /* Verified, and back again within a day: the device does not hold what it installs. Each time is a

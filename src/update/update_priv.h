@@ -20,6 +20,8 @@ struct minimum {
 };
 struct minimum conditions_minimum(const struct device_facts *facts, const struct device_type *type,
                                   const struct firmware *fw);
+/* What the device reported is none of the firmware's hardware; what it did not report may be. */
+bool conditions_elsewhere(const struct device_facts *facts, const struct firmware *fw);
 /* An attribute's value as text, for comparison and for people. False for what is no scalar. */
 bool conditions_text(const json_t *value, char *ret, size_t cap);
 
@@ -37,7 +39,11 @@ struct decide_context {
     const struct device_type *type; /* never NULL */
     const struct firmware *current; /* opaque: the upload that the current version names; NULL */
     int64_t now;
+    bool floor_known; /* floor_above() was asked */
+    const struct firmware *floor;
 };
+struct decide_context decide_context_of(const struct catalog *c, const struct device_facts *facts,
+                                        int64_t now);
 /* n failed attempts are followed by so long a pause. */
 int64_t backoff_ms(const struct device_type *type, int64_t n);
 /* An offer to a device that shares a gateway's connection with others keeps its place for so long;
@@ -54,26 +60,55 @@ int64_t decide_beside(const struct device_facts *facts, int64_t now, bool old);
 bool decide_lapsed(const struct active_update *u, int64_t now);
 /* So many devices behind that gateway may be updated at a time. */
 int64_t decide_parallel(const struct catalog *c, const struct device_facts *facts);
-/* A full image of the delta's version is a candidate. */
-bool decide_full(const struct catalog *c, const struct device_facts *facts,
-                 const struct firmware *delta, int64_t now);
+/* A better file set of the same version is a candidate: after a failed delta the full image, or
+ * another delta that did not fail. */
+bool decide_instead(const struct catalog *c, const struct device_facts *facts,
+                    const struct firmware *delta, int64_t now);
 const struct past_attempt *decide_past(const struct device_facts *facts, int64_t firmware_id);
+/* An operator canceled the version on this device within the last day, as whatever file set. */
+bool decide_canceled(const struct device_facts *facts, const struct firmware *fw);
+bool decide_is_own(const struct device_facts *facts, const struct active_update *u);
 /* The type of a device, or the defaults when the snapshot does not know it (yet). */
 const struct device_type *decide_type(const struct catalog *c, const struct device *d);
-/* Opaque: the newest upload with this version, NULL. */
+/* Opaque: the newest upload with this version; NULL. */
 const struct firmware *decide_locate(const struct catalog *c, int64_t type_id, const char *module,
                                      const char *version);
 
 /* How a firmware stands to what runs: <0 older, 0 the same, >0 newer. */
 int decide_order(const struct decide_context *x, const struct firmware *fw);
 
+/* ---- floor.c: rule 7 ---- */
+/* The lowest floor above what runs; NULL. */
+const struct firmware *floor_above(struct decide_context *x);
+/* The lowest floor above that place among the versions; NULL. */
+const struct firmware *floor_over(const struct decide_context *x, size_t rank);
+/* A floor that going back to the firmware would leave behind; NULL. */
+const struct firmware *floor_left(const struct decide_context *x, const struct firmware *fw);
+
+/* ---- hop.c: which of the candidates; pure ---- */
+/* Of one version: fw is offered rather than best. */
+bool hop_is_better(const struct decide_context *x, const struct firmware *fw,
+                   const struct firmware *best);
+/* What may be offered now, and what could be once the device runs another version. */
+#define HOP_NOW   1
+#define HOP_LATER 2
+#define HOPS_MAX  512
+/* The first n of a list, all newer than what runs: the one to offer now so that the way leads as
+ * high as it can; of several the highest. */
+size_t hop_choose(const struct decide_context *x, const struct firmware *const *list, size_t n,
+                  const unsigned char *can, struct arena *a);
+/* ret[i]: the way leads from the one offered to i. */
+void hop_mark(const struct decide_context *x, const struct firmware *const *list, size_t n,
+              const unsigned char *can, size_t offered, bool *ret);
+
 /* ---- govern.c: rule 10, campaigns ---- */
 /* The verdict of the campaigns of the firmware; ELIGIBLE: one of them admits the device.
  * *ret_governed: the firmware is for this device only by campaign, even if it is open. */
 struct verdict govern(const struct decide_context *x, const struct firmware *fw,
                       bool *ret_governed);
-/* A campaign that is going on lets it be installed although it is not newer. */
-bool govern_goes_back(const struct decide_context *x, const struct firmware *fw);
+/* ELIGIBLE: a campaign that is going on lets it be installed although it is not newer. Else
+ * NOT_NEWER, or BELOW_FLOOR when one would, but for a floor. */
+enum reason govern_goes_back(const struct decide_context *x, const struct firmware *fw);
 /* An update under way of a campaign. */
 enum reason govern_still(const struct decide_context *x, const struct update *u);
 /* What the reason's sentence needs: the campaign's numbers. */
@@ -112,8 +147,9 @@ int consent_heard(const struct consent_word *x, struct db *w, const struct updat
                   int64_t now) MUST_USE;
 
 /* ---- explain.c: text and parameters of one row, from the values that decided ---- */
+/* on_the_way: the winner leads to it. */
 void explain_row(const struct decide_context *x, const struct verdict *v, const struct firmware *fw,
-                 const struct firmware *winner, struct reason_row *ret);
+                 const struct firmware *winner, bool on_the_way, struct reason_row *ret);
 
 /* ---- coverage.c: which bytes of which file were served; pure ---- */
 #define COVERAGE_INTERVALS_MAX 32

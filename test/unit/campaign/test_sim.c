@@ -23,11 +23,14 @@
 #define OFFERS_MAX  8192
 #define PHASES      3
 
+/* A third of the worlds have a floor, 1.5, which is open and what a rollback goes to; in half of
+ * them it is marked later. There no device may come to 2.0 but by way of it. */
 enum habit { GOOD, FAILS, ROLLS_BACK, REFUSES, SILENT };
 struct unit {
     int64_t id, offer;
     int64_t counted, attempt; /* the last offer that was counted: what it repeats is none */
-    int version;              /* 1 runs 1.0, 2 runs 2.0 */
+    int version;              /* 1 runs 1.0, 2 runs 2.0, 3 runs 1.5 */
+    int target;               /* of the offer, likewise */
     enum habit habit;
     bool had_bad; /* 2.0 from the campaign */
     bool yes, no; /* what its user said last, and was heard */
@@ -54,6 +57,7 @@ struct world {
     int64_t campaign, good, bad;
     struct campaign c;
     struct campaign_status s;
+    bool floored, marked;
     bool resumed;                  /* by an operator: the thresholds count from there */
     int64_t verified, rolled_back; /* what came of it */
     int64_t asked, lifted, after_yes;
@@ -227,7 +231,7 @@ static void live(struct world *w, int i)
         break;
     case GOOD:
         say(w, i, FETCHED);
-        u->version = u->version == 1 ? 2 : 1;
+        u->version = u->target;
         say(w, i, REPORTS);
         u->offer = 0;
         break;
@@ -235,6 +239,9 @@ static void live(struct world *w, int i)
 }
 
 /* ---- what otad hears ---- */
+static const char *const versions[] = {NULL, "1.0", "2.0", "1.5"};
+static int64_t all_floors;
+
 static bool in_window(const struct world *w)
 {
     static struct zone *z;
@@ -262,6 +269,18 @@ static void hear_ask(struct world *w, struct unit *u, const struct device *dev)
     if (got.id == 0)
         return;
     u->offer = got.id;
+    u->target = got.firmware_id == w->bad ? 2 : w->floored ? 3 : 1;
+    if (w->marked && w->floored) {
+        char runs[VERSION_MAX + 1];
+
+        MUST(device_version(w->d->w, dev->id, "main", runs, NULL));
+        HOLDS(w, strcmp(runs, "1.0") != 0 || got.firmware_id == w->good);
+    }
+    if (w->floored && got.phase != CAMPAIGN_ROLLBACK && got.firmware_id == w->good) {
+        all_floors++;
+        HOLDS(w, got.campaign_id == 0);
+        return;
+    }
     if (got.phase == CAMPAIGN_ROLLBACK) {
         HOLDS(w, before.rolling_back);
         HOLDS(w, u->had_bad);
@@ -352,8 +371,7 @@ static void hear(struct world *w, const struct message *m)
         break;
     case REPORTS:
         u->had_bad |= m->version == 2;
-        MUST(update_reported(d->w, d->catalog, &dev, "main", m->version == 2 ? "2.0" : "1.0",
-                             w->now, &d->a));
+        MUST(update_reported(d->w, d->catalog, &dev, "main", versions[m->version], w->now, &d->a));
         break;
     }
     HOLDS(w, rc == 0 || rc == E_CONFLICT);
@@ -442,6 +460,17 @@ static void lift(struct world *w, struct unit *u)
     u->no &= rc < 0;
 }
 
+static void mark(struct world *w)
+{
+    struct firmware fw;
+
+    MUST(firmware_by_id(w->d->w, w->d->project, w->good, &w->d->a, &fw));
+    fw.must_pass = true;
+    MUST(firmware_update(w->d->w, &fw, NULL));
+    domain_reload(w->d);
+    w->marked = true;
+}
+
 static void operate(struct world *w)
 {
     if (w->c.consent.mode != CONSENT_SILENT && dice(w, 3) == 0) {
@@ -461,6 +490,8 @@ static void operate(struct world *w)
         (void)!campaign_approve(w->d->w, w->campaign, dice(w, 4) == 0, w->now, NULL);
         break;
     case 4:
+        if (w->floored && !w->marked)
+            mark(w);
         if (dice(w, 20) == 0)
             (void)!campaign_abort(w->d->w, w->campaign, dice(w, 2), w->now, NULL);
         break;
@@ -544,7 +575,10 @@ static void run_seed(struct domain *d, uint64_t seed, int n, int steps, int each
     w->now = times[dice(w, ARRAY_LEN(times))] - (int64_t)dice(w, DAY);
     w->steady = T0;
     pass(w, 0);
-    w->good = domain_firmware(d, "1.0");
+    w->floored = seed % 3 == 0;
+    w->good = domain_firmware(d, w->floored ? "1.5" : "1.0");
+    if (w->floored && dice(w, 2))
+        mark(w);
     struct firmware fw = domain_firmware_of(d, "2.0", 1000);
     fw.campaign_only = true;
     MUST(firmware_insert(d->w, &fw, NULL));
@@ -607,6 +641,7 @@ static void whatever_happens(void **state UNUSED)
     assert_true(all_rolled_back > 0);
     assert_true(all_asked > SEEDS);
     assert_true(all_yes > SEEDS / 4);
+    assert_true(all_floors > SEEDS);
 }
 
 /* The same with what was committed alone: otad killed between any two transactions. */

@@ -17,6 +17,7 @@ int test_release(void);
 int test_simulation(void);
 int test_overlap(void);
 int test_consent(void);
+int test_floors(void);
 
 #define LIFETIME (48 * HOUR)
 

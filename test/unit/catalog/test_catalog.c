@@ -604,6 +604,7 @@ static void applications(void **state UNUSED)
     assert_int_equal(project_app_by_key(d.w, key, &d.a, &got), E_NOTFOUND);
     domain_done(&d);
 }
+int run_candidates_tests(void);
 int run_topics_tests(void);
 
 int main(void)
@@ -626,5 +627,6 @@ int main(void)
         cmocka_unit_test(the_cell_hands_out_the_newest),
     };
 
-    return cmocka_run_group_tests_name("catalog", tests, NULL, NULL) + run_topics_tests();
+    return cmocka_run_group_tests_name("catalog", tests, NULL, NULL) + run_topics_tests() +
+           run_candidates_tests();
 }

@@ -1,11 +1,11 @@
 /*
  * The decision against a second implementation that is deliberately naive: it knows nothing of
- * order, asks every firmware every rule, then looks for the best one pair by pair. Catalogs,
- * campaigns, facts and times are generated from a seed.
+ * order, asks every firmware every rule, walks every way up, then looks for the best one pair by
+ * pair. Catalogs, campaigns, facts and times are generated from a seed.
  */
 #include "tests.h"
 
-enum { CATALOGS = 150, CASES = 30, FIRMWARES = 24 };
+enum { CATALOGS = 300, CASES = 30, FIRMWARES = 24 };
 
 static const char *const versions[] = {"1.0",     "1.0.0",  "v1",       "1.1",   "1.2-rc1", "1.2",
                                        "1.2.0+b", "1.10.0", "2.0-beta", "2.0",   "V2.0.0",  "2.0a",
@@ -60,17 +60,55 @@ static bool from_listed(const struct naive *x, const struct firmware *fw)
     return false;
 }
 
+/* Opaque: the upload that a version goes by, its newest full image or else its newest delta. */
+static int64_t place(const struct naive *x, const char *version)
+{
+    int64_t full = 0, delta = 0;
+
+    for (size_t i = 0; i < x->n; i++) {
+        const struct firmware *fw = &x->all[i];
+        int64_t *newest = fw->n_sources ? &delta : &full;
+
+        if (strcmp(fw->version, version) == 0 && strcmp(fw->module, "main") == 0 &&
+            fw->id > *newest)
+            *newest = fw->id;
+    }
+    return full ? full : delta;
+}
+
+/* >0: a is newer. A version that was never uploaded comes before all. */
+static int order(const struct naive *x, const char *a, const char *b)
+{
+    if (x->d->type.scheme != VERSION_OPAQUE)
+        return compare(x, a, b);
+    int64_t pa = place(x, a), pb = place(x, b);
+    return pa > pb ? 1 : pa < pb ? -1 : 0;
+}
+
+static bool is_lost(const struct naive *x)
+{
+    return x->d->type.scheme == VERSION_OPAQUE && place(x, x->facts->version) == 0;
+}
+
 static bool newer(const struct naive *x, const struct firmware *fw)
 {
-    int64_t current = 0;
+    return is_lost(x) ? from_listed(x, fw) : order(x, fw->version, x->facts->version) > 0;
+}
 
-    if (x->d->type.scheme != VERSION_OPAQUE)
-        return compare(x, fw->version, x->facts->version) > 0;
-    for (size_t i = 0; i < x->n; i++)
-        if (strcmp(x->all[i].version, x->facts->version) == 0 && x->all[i].id > current &&
-            strcmp(x->all[i].module, "main") == 0)
-            current = x->all[i].id;
-    return current ? fw->id > current : from_listed(x, fw);
+/* Some floor lies above `from` and below `to`. */
+static bool floored(const struct naive *x, const char *from, const char *to)
+{
+    const json_t *hw = json_object_get(x->facts->arg, "hw");
+
+    for (size_t i = 0; i < x->n; i++) {
+        const struct firmware *f = &x->all[i];
+        bool other = f->hardware && hw && !json_equal(json_object_get(f->hardware, "hw"), hw);
+
+        if (f->must_pass && strcmp(f->module, "main") == 0 && !other &&
+            order(x, f->version, from) > 0 && order(x, to, f->version) > 0)
+            return true;
+    }
+    return false;
 }
 
 static bool short_of(const struct naive *x, bool set, const char *name, int64_t min)
@@ -86,9 +124,14 @@ static enum reason naive_attempts(const struct naive *x, const struct firmware *
         const struct past_attempt *p = &x->facts->past[i];
         int64_t pause = x->d->type.backoff_s * 1000;
 
+        for (size_t k = 0; k < x->n; k++)
+            if (x->all[k].id == p->firmware_id && p->canceled &&
+                strcmp(x->all[k].module, "main") == 0 &&
+                order(x, x->all[k].version, fw->version) == 0)
+                return REASON_ATTEMPTS_EXHAUSTED;
         if (p->firmware_id != fw->id)
             continue;
-        if (p->canceled || p->attempts >= x->d->type.attempts)
+        if (p->attempts >= x->d->type.attempts)
             return REASON_ATTEMPTS_EXHAUSTED;
         for (int64_t k = 1; k < p->attempts; k++)
             pause *= 2;
@@ -124,10 +167,46 @@ static enum reason naive_campaign(const struct naive *x, const struct release *r
     return REASON_ELIGIBLE;
 }
 
-static enum reason naive_one(const struct naive *x, const struct firmware *fw)
+/* Its own campaign, and of a delta those of the full images of its version. The newest that lets it
+ * go, or of those that don't the one that comes closest; NULL: there is none. */
+static const struct release *naive_release(const struct naive *x, const struct firmware *fw,
+                                           enum reason *ret, bool *ret_governed)
 {
-    const struct release *release = &releases[fw - x->all];
+    static const enum reason near[] = {REASON_CAMPAIGN_ENDED,   REASON_CAMPAIGN_NOT_STARTED,
+                                       REASON_CAMPAIGN_PAUSED,  REASON_CONSENT_REFUSED,
+                                       REASON_AWAITING_CONSENT, REASON_ELIGIBLE};
+    const struct release *best = NULL;
+    size_t best_near = 0;
+
+    *ret = REASON_CAMPAIGN_NOT_STARTED;
+    *ret_governed = false;
+    for (size_t i = 0; i < x->n; i++) {
+        const struct release *r = &releases[i];
+        const struct firmware *of = &x->all[i];
+        bool mine = of == fw || (fw->n_sources > 0 && of->n_sources == 0 &&
+                                 strcmp(of->module, fw->module) == 0 &&
+                                 compare(x, of->version, fw->version) == 0);
+        size_t how = 0;
+
+        if (!mine || !r->campaign)
+            continue;
+        while (near[how] != naive_campaign(x, r))
+            how++;
+        *ret_governed |= r->now.state != CAMPAIGN_DRAFT && r->now.state != CAMPAIGN_COMPLETED;
+        if (best && (how < best_near || (how == best_near && r->campaign < best->campaign)))
+            continue;
+        best = r;
+        best_near = how;
+        *ret = near[how];
+    }
+    return best;
+}
+
+/* anywhere: as if the device ran a version from which it goes there. */
+static enum reason naive_rules(const struct naive *x, const struct firmware *fw, bool anywhere)
+{
     int64_t id = x->facts->device->id;
+    bool governed;
     enum reason r;
 
     if (!fw->enabled)
@@ -136,10 +215,12 @@ static enum reason naive_one(const struct naive *x, const struct firmware *fw)
         return REASON_NOT_IN_DEVICE_LIST;
     if (holds(&fw->denied, id))
         return REASON_DENIED;
-    if (fw->n_sources && !from_listed(x, fw))
+    if (!anywhere && fw->n_sources && !from_listed(x, fw))
         return REASON_SOURCE_VERSION_MISMATCH;
-    if (!newer(x, fw))
+    if (!anywhere && !newer(x, fw))
         return REASON_NOT_NEWER;
+    if (!anywhere && floored(x, x->facts->version, fw->version))
+        return REASON_FLOOR_FIRST;
     if (fw->hardware &&
         !json_equal(json_object_get(fw->hardware, "hw"), json_object_get(x->facts->arg, "hw")))
         return REASON_HARDWARE_MISMATCH;
@@ -149,10 +230,8 @@ static enum reason naive_one(const struct naive *x, const struct firmware *fw)
         return REASON_SIGNAL_LOW;
     if (short_of(x, fw->has_min_free_space, "free_space", fw->min_free_space))
         return REASON_NO_SPACE;
-    r = release->campaign ? naive_campaign(x, release) : REASON_CAMPAIGN_NOT_STARTED;
-    if (r != REASON_ELIGIBLE &&
-        (fw->campaign_only || (release->campaign && release->now.state != CAMPAIGN_DRAFT &&
-                               release->now.state != CAMPAIGN_COMPLETED)))
+    (void)naive_release(x, fw, &r, &governed);
+    if (r != REASON_ELIGIBLE && (governed || fw->campaign_only))
         return r;
     r = naive_attempts(x, fw);
     if (r != REASON_ELIGIBLE)
@@ -170,35 +249,85 @@ static enum reason naive_one(const struct naive *x, const struct firmware *fw)
     return REASON_ELIGIBLE;
 }
 
-static bool naive_delta_failed(const struct naive *x)
+static enum reason naive_one(const struct naive *x, const struct firmware *fw)
+{
+    return naive_rules(x, fw, false);
+}
+
+static bool naive_failed(const struct naive *x, const struct firmware *fw)
 {
     for (size_t i = 0; i < x->facts->n_active; i++)
-        for (size_t k = 0; k < x->n; k++)
+        if (x->facts->active[i].device_id == x->facts->device->id &&
+            strcmp(x->facts->active[i].module, "main") == 0 && x->facts->active[i].attempt >= 2 &&
+            x->facts->active[i].firmware_id == fw->id)
+            return true;
+    for (size_t i = 0; i < x->facts->n_past; i++)
+        if (x->facts->past[i].firmware_id == fw->id && x->facts->past[i].attempts > 0)
+            return true;
+    return false;
+}
+
+static bool naive_delta_failed(const struct naive *x)
+{
+    for (size_t k = 0; k < x->n; k++) {
+        const struct firmware *fw = &x->all[k];
+
+        for (size_t i = 0; i < x->facts->n_active; i++)
             if (x->facts->active[i].device_id == x->facts->device->id &&
                 strcmp(x->facts->active[i].module, "main") == 0 &&
-                x->facts->active[i].attempt >= 2 &&
-                x->facts->active[i].firmware_id == x->all[k].id && x->all[k].n_sources > 0)
+                x->facts->active[i].attempt >= 2 && x->facts->active[i].firmware_id == fw->id &&
+                fw->n_sources > 0)
                 return true;
-    for (size_t i = 0; i < x->facts->n_past; i++)
-        for (size_t k = 0; k < x->n; k++)
-            if (x->facts->past[i].firmware_id == x->all[k].id && x->facts->past[i].attempts > 0 &&
-                x->all[k].n_sources > 0 && strcmp(x->all[k].module, "main") == 0)
+        for (size_t i = 0; i < x->facts->n_past; i++)
+            if (x->facts->past[i].firmware_id == fw->id && x->facts->past[i].attempts > 0 &&
+                fw->n_sources > 0 && strcmp(fw->module, "main") == 0)
                 return true;
+    }
     return false;
+}
+
+/* 0: a delta that failed. A delta is best while none has failed, the full image after that. */
+static int naive_worth(const struct naive *x, const struct firmware *fw)
+{
+    bool any = naive_delta_failed(x);
+
+    if (fw->n_sources == 0)
+        return any ? 3 : 1;
+    return !any ? 2 : naive_failed(x, fw) ? 0 : 1;
+}
+
+/* The highest version that the device comes to once it runs that of `from`. */
+static const char *naive_reach(const struct naive *x, const struct firmware *from)
+{
+    const char *best = from->version;
+
+    for (size_t i = 0; i < x->n; i++) {
+        const struct firmware *to = &x->all[i];
+        enum reason now = naive_one(x, to);
+        bool step = to->n_sources == 0;
+
+        if (strcmp(to->module, "main") != 0 || order(x, to->version, from->version) <= 0)
+            continue;
+        if (now == REASON_SOURCE_VERSION_MISMATCH || now == REASON_FLOOR_FIRST)
+            now = naive_rules(x, to, true);
+        for (size_t k = 0; k < to->n_sources; k++)
+            step |= compare(x, to->source_versions[k], from->version) == 0;
+        if (now != REASON_ELIGIBLE || !step || floored(x, from->version, to->version))
+            continue;
+        const char *on = naive_reach(x, to);
+        if (order(x, on, best) > 0)
+            best = on;
+    }
+    return best;
 }
 
 static bool beats(const struct naive *x, const struct firmware *a, const struct firmware *b)
 {
-    bool da = a->n_sources > 0, db = b->n_sources > 0;
-    int c = x->d->type.scheme == VERSION_OPAQUE ? 0 : compare(x, a->version, b->version);
+    int far = is_lost(x) ? 0 : order(x, naive_reach(x, a), naive_reach(x, b));
+    int high = order(x, a->version, b->version);
+    int worth = naive_worth(x, a) - naive_worth(x, b);
 
-    if (x->d->type.scheme == VERSION_OPAQUE)
-        return a->id > b->id;
-    if (c != 0)
-        return c > 0;
-    if (da != db)
-        return da != naive_delta_failed(x);
-    return a->id > b->id;
+    return far ? far > 0 : high ? high > 0 : worth ? worth > 0 : a->id > b->id;
 }
 
 static const struct firmware *naive_decide(const struct naive *x)
@@ -220,14 +349,16 @@ static const struct firmware *naive_decide(const struct naive *x)
 static int64_t naive_asks(const struct naive *x)
 {
     const struct firmware *best = NULL;
-    bool opaque = x->d->type.scheme == VERSION_OPAQUE;
+    const struct release *release;
+    enum reason r;
+    bool governed;
 
     if (!x->facts->device->enabled || x->facts->device->quarantined_until > x->now ||
         !x->facts->version)
         return 0;
     for (size_t i = 0; i < x->n; i++) {
         const struct firmware *fw = &x->all[i];
-        int c = !best ? 1 : opaque ? 0 : compare(x, fw->version, best->version);
+        int c = !best ? 1 : order(x, fw->version, best->version);
 
         if (strcmp(fw->module, "main") == 0 && naive_one(x, fw) == REASON_AWAITING_CONSENT &&
             (c > 0 || (c == 0 && fw->id > best->id)))
@@ -235,13 +366,17 @@ static int64_t naive_asks(const struct naive *x)
     }
     for (size_t i = 0; best && i < x->n; i++)
         if (strcmp(x->all[i].module, "main") == 0 && naive_one(x, &x->all[i]) == REASON_ELIGIBLE &&
-            (opaque ? x->all[i].id > best->id : compare(x, x->all[i].version, best->version) >= 0))
+            order(x, x->all[i].version, best->version) >= 0)
             return 0;
-    if (!best || releases[best - x->all].now.consent.state != CONSENT_NONE ||
+    release = best ? naive_release(x, best, &r, &governed) : NULL;
+    if (!release || release->now.consent.state != CONSENT_NONE ||
         naive_attempts(x, best) != REASON_ELIGIBLE)
         return 0;
-    return releases[best - x->all].campaign;
+    return release->campaign;
 }
+
+/* What the seed must have brought, or it proves nothing. */
+static int deltas, floors, detours;
 
 /* ---- generation ---- */
 static const struct campaign_now *campaign(void *arg UNUSED, const struct campaign *c)
@@ -302,11 +437,12 @@ static void generate_firmware(struct domain *d, const int64_t *devices, struct f
     fw->module = below(8) ? "main" : "mcu";
     fw->enabled = below(8) != 0;
     fw->campaign_only = below(10) == 0;
+    fw->must_pass = below(6) == 0;
     if (below(5) == 0)
         fw->devices = some_devices(&d->a, devices);
     if (below(5) == 0)
         fw->denied = some_devices(&d->a, devices);
-    if (below(3) == 0) {
+    if (below(2) == 0) {
         fw->source_versions = arena_alloc(&d->a, 3 * sizeof(char *));
         while (fw->n_sources < 1 + below(3))
             fw->source_versions[fw->n_sources++] = versions[below(ARRAY_LEN(versions))];
@@ -367,9 +503,9 @@ static void one_case(struct domain *d, const int64_t *devices, struct firmware *
     };
     struct active_update active[2] = {
         {1, device.id, all[below(n)].id, T0 - 1 + (int64_t)below(3), 0, "main",
-         (enum update_state)below(UPDATE_VERIFIED), 1 + (int64_t)below(3)},
+         (enum update_state)below(UPDATE_VERIFIED), 1 + (int64_t)below(3), 0},
         {2, below(2) ? device.id : 5000, all[below(n)].id, 0, T0 - (int64_t)below(20) * MIN, "mcu",
-         (enum update_state)below(UPDATE_VERIFIED), 1 + (int64_t)below(3)},
+         (enum update_state)below(UPDATE_VERIFIED), 1 + (int64_t)below(3), 0},
     };
     struct device_facts facts = {
         .device = &device,
@@ -392,6 +528,12 @@ static void one_case(struct domain *d, const int64_t *devices, struct firmware *
     decide(d->catalog, &facts, T0, true, &d->a, &dn);
     decide(d->catalog, &facts, T0, false, &d->a, &quick);
     assert_int_equal(dn.firmware ? dn.firmware->id : 0, expected ? expected->id : 0);
+    deltas += expected && expected->n_sources > 0;
+    for (size_t i = 0; i < dn.n_rows; i++) {
+        floors += dn.rows[i].reason == REASON_FLOOR_FIRST;
+        detours += dn.firmware && dn.rows[i].reason == REASON_BETTER_EXISTS &&
+                   order(&x, dn.rows[i].firmware->version, dn.firmware->version) > 0;
+    }
     assert_ptr_equal(quick.firmware, dn.firmware);
     assert_int_equal(quick.reason, dn.reason);
     assert_int_equal(dn.asks ? dn.asks->id : 0, naive_asks(&x));
@@ -444,6 +586,8 @@ static void equals_the_naive_one(void **state UNUSED)
         one_catalog(&d, devices);
     domain_done(&d);
     assert_true(asked > CATALOGS * CASES / 100);
+    print_message("%d deltas, %d held by floors, %d detours\n", deltas, floors, detours);
+    assert_true(deltas > 100 && floors > 1000 && detours > 20);
 }
 
 int test_naive(void)

@@ -15,6 +15,8 @@ int test_coverage(void);
 int test_link(void);
 int test_decide(void);
 int test_naive(void);
+int test_floor(void);
+int test_hop(void);
 int test_life(void);
 int test_check(void);
 int test_served(void);
