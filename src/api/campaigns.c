@@ -7,7 +7,8 @@
 static const struct json_field fields[] = {
     {"id", JK_INT, JF_READ_ONLY, 0, 0, NULL, NULL, "Number of the campaign."},
     {"name", JK_STRING, JF_REQUIRED, 1, 255, NULL, NULL, "What people read."},
-    {"firmware", JK_INT, JF_REQUIRED, 1, INT64_MAX, NULL, NULL, "Number of the firmware."},
+    {"firmware", JK_INT, JF_REQUIRED, 1, INT64_MAX, NULL, NULL,
+     "Number of the firmware. With a full image it releases the deltas of the same version, too."},
     {"rollback_firmware", JK_INT, JF_NULLABLE, 1, INT64_MAX, NULL, "null",
      "What devices get back that got the bad version; of the same type and module."},
     {"targets", JK_OBJECT, 0, 0, 0, NULL, "{}",
@@ -37,7 +38,9 @@ static const struct json_field fields[] = {
     {"texts", JK_OBJECT, JF_NULLABLE, 0, 0, NULL, "null",
      "{language tag: {title, notes}} for users, up to 20 languages; consent by app needs one at "
      "least. Not in lists."},
-    {"allow_downgrade", JK_BOOL, 0, 0, 0, NULL, "false", "Offered to what runs a newer version."},
+    {"allow_downgrade", JK_BOOL, 0, 0, 0, NULL, "false",
+     "Offered to what runs a newer version; also where that, or the rollback, goes back behind a "
+     "must-pass version."},
     {"allow_reinstall", JK_BOOL, 0, 0, 0, NULL, "false", "Offered to what runs this version."},
     {"starts_at", JK_TIME, JF_NULLABLE, 0, 0, NULL, "null", "When it begins, once started."},
     {"ends_at", JK_TIME, JF_NULLABLE, 0, 0, NULL, "null", "When it completes by itself."},
@@ -57,6 +60,9 @@ static const struct json_field fields[] = {
      "count devices without one; phase 1000 is the rollback. Not in lists."},
     {"progress", JK_ARRAY, JF_READ_ONLY, 0, 0, NULL, NULL,
      "{phase, opened_at, gate_met_at, offered, ended, verified}. Not in lists."},
+    {"floors", JK_ARRAY, JF_READ_ONLY, 0, 0, NULL, NULL,
+     "Must-pass firmwares below this one, {firmware, version, enabled}: devices below them get "
+     "these first, not by this campaign, and wait while they can't. Not in lists."},
     {"started_at", JK_TIME, JF_READ_ONLY | JF_NULLABLE, 0, 0, NULL, NULL, "When it began."},
     {"ended_at", JK_TIME, JF_READ_ONLY | JF_NULLABLE, 0, 0, NULL, NULL, "When it ended."},
     {"created_at", JK_TIME, JF_READ_ONLY, 0, 0, NULL, NULL, "When it was made."},
@@ -181,7 +187,7 @@ static void add_row(struct obj *o, const struct campaign *c, const struct campai
     obj_int(o, "revision", c->revision);
 }
 
-static int campaign_json(struct sbuf *b, struct db *db, const struct campaign *c,
+static int campaign_json(struct sbuf *b, struct api *api, struct db *db, const struct campaign *c,
                          const struct campaign_status *s)
 {
     struct obj o = obj_begin(b);
@@ -189,6 +195,7 @@ static int campaign_json(struct sbuf *b, struct db *db, const struct campaign *c
     int rc = add_definition(&o, db, c);
     if (rc == 0)
         rc = add_counters(&o, db, c->id);
+    campaign_write_floors(&o, api, c);
     obj_end(&o);
     return rc;
 }
@@ -229,7 +236,7 @@ static void handle_get(struct http_request *r, void *arg)
     if (rc == 0)
         rc = campaign_by_id(c->db, c->who.project_id, id, http_arena(r), &x, &s);
     if (rc == 0)
-        rc = campaign_json(&b, c->db, &x, &s);
+        rc = campaign_json(&b, c->api, c->db, &x, &s);
     db_rollback(c->db);
     answer_read(r, rc, "campaign", x.revision, true, &b);
 }
@@ -335,7 +342,7 @@ static int check_whole(struct write *w, const struct campaign *c)
                              "\"A new version\"}}.");
     if (c->starts_at && c->ends_at && c->ends_at <= c->starts_at)
         return write_invalid(w, "/ends_at", "invalid", "It must come after starts_at.");
-    return 0;
+    return campaign_check_floors(w, c, parsed.allow_downgrade);
 }
 
 static int take(struct write *w, struct db *db, struct campaign *c, struct campaign_lists *l)
@@ -359,7 +366,7 @@ static int answer_with(struct write *w, struct db *db, int64_t id)
     struct campaign c;
     int rc = campaign_by_id(db, w->who.project_id, id, &w->a, &c, &s);
     if (rc == 0)
-        rc = campaign_json(&w->body, db, &c, &s);
+        rc = campaign_json(&w->body, w->api, db, &c, &s);
     if (rc == 0)
         etag_text(w->etag, c.revision, &w->body);
     return rc;
@@ -384,7 +391,7 @@ static int find(struct write *w, struct db *db, struct campaign *c, struct campa
 {
     int rc = write_found(w, campaign_by_id(db, w->who.project_id, w->id, &w->a, c, s), "campaign");
     if (rc == 0)
-        rc = campaign_json(&w->before, db, c, s);
+        rc = campaign_json(&w->before, w->api, db, c, s);
     return rc < 0 ? rc : write_if_match(w, c->revision);
 }
 

@@ -284,6 +284,10 @@ void device_explain_handle(struct http_request *r, void *arg);
 void campaign_dry_run_handle(struct http_request *r, void *arg);
 void consent_list_handle(struct http_request *r, void *arg);
 void consent_answer_handle(struct http_request *r, void *arg); /* arg: its op */
+/* The member `floors`: those below the campaign's firmware. */
+void campaign_write_floors(struct obj *o, struct api *api, const struct campaign *c);
+/* E_PROTO with a finding: a floor forbids the declared rollback. */
+int campaign_check_floors(struct write *w, const struct campaign *c, bool allow_downgrade) MUST_USE;
 void firmware_write_json(struct sbuf *b, struct db *db, const struct catalog *c,
                          const struct firmware *fw);
 void firmware_upload_handle(struct http_request *r, void *arg);
