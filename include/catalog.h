@@ -98,7 +98,7 @@ struct device_type {
     enum version_scheme scheme;
     bool attributes_response, event_response;
     int64_t accept_timeout_s, download_timeout_s, install_timeout_s, verify_timeout_s;
-    int64_t attempts, attempts_per_day, backoff_s;
+    int64_t attempts, attempts_per_day, flaps_per_day, backoff_s;
     const char *battery_attribute, *signal_attribute, *space_attribute;
     bool auto_create;                /* a gateway may bring devices of this type by itself */
     int64_t max_children;            /* of a gateway: how many may stand behind it so */

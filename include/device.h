@@ -143,6 +143,16 @@ int device_versions(struct db *db, int64_t device_id,
  * *ret_quarantined says so. */
 int device_failed(struct db *w, int64_t device_id, int64_t limit, int64_t now,
                   bool *ret_quarantined) MUST_USE;
+/* A module fell back from a verified version to an older one: *ret_n times within a day. With
+ * `limit` of them the device is quarantined for a day. */
+int device_flapped(struct db *w, int64_t device_id, const char *module, const char *high,
+                   const char *low, int64_t limit, int64_t now, int64_t *ret_n,
+                   bool *ret_quarantined) MUST_USE;
+/* Why it was quarantined last: attempts or flapping, and a sentence. "" and "": not known. */
+struct device_quarantine {
+    char cause[16], text[256];
+};
+int device_quarantine_why(struct db *db, int64_t device_id, struct device_quarantine *ret) MUST_USE;
 /* An operator lifts quarantine and forgets failures up to now. */
 int device_release(struct db *w, int64_t device_id, int64_t now) MUST_USE;
 

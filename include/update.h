@@ -91,6 +91,7 @@ struct device_facts {
     /* Where a campaign stands, as to this device; asked only when one names a firmware that is
      * considered. */
     const struct campaign_now *(*campaign)(void *arg, const struct campaign *c);
+    struct device_quarantine quarantine; /* why, while it is in it */
     int64_t gateway_type_id; /* the type of the gateway that they share; 0 = there are none */
     /* What it last reported; asked only when a firmware has conditions. NULL = not reported. */
     const json_t *(*attribute)(void *arg, const char *name);
@@ -230,12 +231,13 @@ int update_reported(struct db *w, const struct catalog *c, const struct device *
 int update_moved(struct db *w, const struct catalog *c, const struct device *d, int64_t update_id,
                  enum update_state to, int64_t percent, const char *text, int64_t now,
                  struct arena *a) MUST_USE;
-/* Bytes [from,to) of file number file_no (1..) reached the device through its own link. `starts`:
- * this is the first word of a request that began at byte 0: in state downloaded it begins a new
- * attempt. Bytes that were known already write nothing; new ones are one row, so the caller says
- * how often. */
+/* Bytes [from,to) of file number file_no (1..) reached the device through its own link, the last
+ * `sent` of them since the caller last said so. `starts`: this is the first word of a request that
+ * began at byte 0: in state downloaded it begins a new attempt. Each call writes one row, so the
+ * caller says how often. Ten times the update's size in bytes that left before end an attempt. */
 int update_served(struct db *w, const struct catalog *c, int64_t update_id, int file_no,
-                  uint64_t from, uint64_t to, bool starts, int64_t now, struct arena *a) MUST_USE;
+                  uint64_t from, uint64_t to, uint64_t sent, bool starts, int64_t now,
+                  struct arena *a) MUST_USE;
 /* What a device said in the words of its type's mapping. said: the event's params, or the report;
  * before: the attributes as they stood before it, so that what is only repeated is no news (NULL
  * for an event). It moves the update whose id it names, or the one that is under way. 0 also when

@@ -231,6 +231,14 @@ CREATE INDEX device_down_message ON device_down (device_id, message_id)
 
 CREATE INDEX device_down_open ON device_down (device_id, next_at) WHERE ended_at IS NULL;
 
+CREATE TABLE device_flap (
+  device_id INTEGER NOT NULL REFERENCES device (id) ON DELETE CASCADE,
+  module    TEXT NOT NULL,
+  n         INTEGER NOT NULL,
+  since     INTEGER NOT NULL,
+  PRIMARY KEY (device_id, module)
+) STRICT, WITHOUT ROWID;
+
 CREATE TABLE device_import (
   id         INTEGER PRIMARY KEY AUTOINCREMENT,
   project_id INTEGER NOT NULL REFERENCES project (id),
@@ -246,6 +254,12 @@ CREATE TABLE device_module (
   reported_at  INTEGER NOT NULL,
   PRIMARY KEY (device_id, module)
 ) STRICT, WITHOUT ROWID;
+
+CREATE TABLE device_quarantine (
+  device_id INTEGER PRIMARY KEY REFERENCES device (id) ON DELETE CASCADE,
+  cause     TEXT NOT NULL,
+  text      TEXT NOT NULL
+) STRICT;
 
 CREATE TABLE device_state (
   device_id  INTEGER PRIMARY KEY REFERENCES device (id) ON DELETE CASCADE,
@@ -277,7 +291,7 @@ CREATE TABLE device_type (
   created_at          INTEGER NOT NULL,
   updated_at          INTEGER NOT NULL,
   revision            INTEGER NOT NULL DEFAULT 1, auto_create INTEGER NOT NULL DEFAULT 0
-  CHECK (auto_create IN (0, 1)), max_children INTEGER NOT NULL DEFAULT 1000, parallel_updates INTEGER NOT NULL DEFAULT 1, progress TEXT, topics TEXT NOT NULL DEFAULT '[]', down_interval_ms INTEGER NOT NULL DEFAULT 2000, reply_wait_ms INTEGER NOT NULL DEFAULT 30000, reply_retries INTEGER NOT NULL DEFAULT 2, offline_delay_s INTEGER NOT NULL DEFAULT 300, gateway INTEGER NOT NULL DEFAULT 0 CHECK (gateway IN (0, 1)),
+  CHECK (auto_create IN (0, 1)), max_children INTEGER NOT NULL DEFAULT 1000, parallel_updates INTEGER NOT NULL DEFAULT 1, progress TEXT, topics TEXT NOT NULL DEFAULT '[]', down_interval_ms INTEGER NOT NULL DEFAULT 2000, reply_wait_ms INTEGER NOT NULL DEFAULT 30000, reply_retries INTEGER NOT NULL DEFAULT 2, offline_delay_s INTEGER NOT NULL DEFAULT 300, gateway INTEGER NOT NULL DEFAULT 0 CHECK (gateway IN (0, 1)), flaps_per_day INTEGER NOT NULL DEFAULT 3,
   UNIQUE (project_id, key)
 ) STRICT;
 
@@ -376,7 +390,7 @@ CREATE TABLE ota_update (
   created_at   INTEGER NOT NULL,
   updated_at   INTEGER NOT NULL,
   ended_at     INTEGER
-, gateway_id INTEGER, campaign_id INTEGER REFERENCES campaign (id), phase INTEGER NOT NULL DEFAULT 0) STRICT;
+, gateway_id INTEGER, campaign_id INTEGER REFERENCES campaign (id), phase INTEGER NOT NULL DEFAULT 0, bytes_again INTEGER NOT NULL DEFAULT 0) STRICT;
 
 CREATE UNIQUE INDEX ota_update_active ON ota_update (device_id, module) WHERE ended_at IS NULL;
 

@@ -90,9 +90,10 @@ INSERT INTO device_type (project_id, key, name, description, version_scheme, tim
   attributes_response, event_response, accept_timeout_s, download_timeout_s, install_timeout_s,
   verify_timeout_s, attempts, attempts_per_day, backoff_s, battery_attribute, signal_attribute,
   space_attribute, auto_create, max_children, parallel_updates, progress, topics,
-  down_interval_ms, reply_wait_ms, reply_retries, offline_delay_s, gateway, created_at, updated_at)
+  down_interval_ms, reply_wait_ms, reply_retries, offline_delay_s, gateway, flaps_per_day,
+  created_at, updated_at)
 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20,
-  $21, $22, $23, $24, $25, $26, $27, $28, $29, $29);
+  $21, $22, $23, $24, $25, $26, $27, $28, $29, $30, $30);
 
 -- name: device_type_update :exec writer
 -- in: id int, then what may change, updated_at int
@@ -102,7 +103,7 @@ UPDATE device_type SET name = $2, description = $3, version_scheme = $4, timezon
   backoff_s = $14, battery_attribute = $15, signal_attribute = $16, space_attribute = $17,
   auto_create = $18, max_children = $19, parallel_updates = $20, progress = $21, topics = $22,
   down_interval_ms = $23, reply_wait_ms = $24, reply_retries = $25, offline_delay_s = $26,
-  gateway = $27, updated_at = $28, revision = revision + 1
+  gateway = $27, flaps_per_day = $28, updated_at = $29, revision = revision + 1
 WHERE id = $1;
 
 -- name: device_type_delete :exec writer
@@ -128,7 +129,7 @@ SELECT id, project_id, key, name, description, version_scheme, timezone, attribu
   event_response, accept_timeout_s, download_timeout_s, install_timeout_s, verify_timeout_s,
   attempts, attempts_per_day, backoff_s, battery_attribute, signal_attribute, space_attribute,
   created_at, updated_at, revision, auto_create, max_children, parallel_updates, progress,
-  topics, down_interval_ms, reply_wait_ms, reply_retries, offline_delay_s, gateway
+  topics, down_interval_ms, reply_wait_ms, reply_retries, offline_delay_s, gateway, flaps_per_day
 FROM device_type WHERE project_id = $1 AND key = $2;
 
 -- name: device_type_by_id :one reader
@@ -137,7 +138,7 @@ SELECT id, project_id, key, name, description, version_scheme, timezone, attribu
   event_response, accept_timeout_s, download_timeout_s, install_timeout_s, verify_timeout_s,
   attempts, attempts_per_day, backoff_s, battery_attribute, signal_attribute, space_attribute,
   created_at, updated_at, revision, auto_create, max_children, parallel_updates, progress,
-  topics, down_interval_ms, reply_wait_ms, reply_retries, offline_delay_s, gateway
+  topics, down_interval_ms, reply_wait_ms, reply_retries, offline_delay_s, gateway, flaps_per_day
 FROM device_type WHERE id = $1;
 
 -- name: device_type_list :many reader
@@ -146,7 +147,7 @@ SELECT id, project_id, key, name, description, version_scheme, timezone, attribu
   event_response, accept_timeout_s, download_timeout_s, install_timeout_s, verify_timeout_s,
   attempts, attempts_per_day, backoff_s, battery_attribute, signal_attribute, space_attribute,
   created_at, updated_at, revision, auto_create, max_children, parallel_updates, progress,
-  topics, down_interval_ms, reply_wait_ms, reply_retries, offline_delay_s, gateway
+  topics, down_interval_ms, reply_wait_ms, reply_retries, offline_delay_s, gateway, flaps_per_day
 FROM device_type WHERE id > $2 AND ($1 = 0 OR project_id = $1) ORDER BY id LIMIT $3;
 
 -- name: device_type_topics :many reader scan

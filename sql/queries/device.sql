@@ -264,6 +264,36 @@ UPDATE device SET
 WHERE id = $1
 RETURNING quarantined_until = $5;
 
+-- name: device_flapped :one writer
+-- in: device_id int, module text, now int, a day ago int
+-- out: n of the day, this one included. The window starts at its first.
+INSERT INTO device_flap (device_id, module, n, since) VALUES ($1, $2, 1, $3)
+ON CONFLICT (device_id, module) DO UPDATE SET
+  n = CASE WHEN since > $4 THEN n + 1 ELSE 1 END,
+  since = CASE WHEN since > $4 THEN since ELSE excluded.since END
+RETURNING n;
+
+-- name: device_flap_clear :exec writer
+-- in: device_id int
+DELETE FROM device_flap WHERE device_id = $1;
+
+-- name: device_quarantine :exec writer
+-- in: id int, now int, until int. One that rests already rests on.
+UPDATE device SET quarantined_until = $3 WHERE id = $1 AND quarantined_until <= $2;
+
+-- name: device_quarantine_put :exec writer
+-- in: device_id int, cause text, text text
+INSERT INTO device_quarantine (device_id, cause, text) VALUES ($1, $2, $3)
+ON CONFLICT (device_id) DO UPDATE SET cause = excluded.cause, text = excluded.text;
+
+-- name: device_quarantine_clear :exec writer
+-- in: device_id int
+DELETE FROM device_quarantine WHERE device_id = $1;
+
+-- name: device_quarantine_why :one reader
+-- in: device_id int    out: cause text, text text
+SELECT cause, text FROM device_quarantine WHERE device_id = $1;
+
 -- name: device_release :exec writer
 -- in: id int, now int
 UPDATE device SET quarantined_until = 0, failures = 0, failures_since = 0, released_at = $2,

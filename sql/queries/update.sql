@@ -77,12 +77,14 @@ SELECT id, project_id, device_id, firmware_id, module, from_version, to_version,
   deadline_at, created_at, updated_at, ended_at, campaign_id, phase
 FROM ota_update WHERE device_id = $1 AND module = $2 AND ended_at IS NULL;
 
--- name: update_fell_back :one reader
--- in: device_id int, module text, from_version text, since int
--- out: id of the module's last update, when it was verified since then and began at that version
-SELECT id FROM (SELECT id, state, from_version, ended_at FROM ota_update
-  WHERE device_id = $1 AND module = $2 ORDER BY id DESC LIMIT 1)
-WHERE state = 'verified' AND from_version = $3 AND ended_at > $4;
+-- name: update_verified_last :one reader
+-- in: device_id int, module text, since int
+-- out: id, firmware_id, from_version, to_version, of the last that ended of the module, when it
+--     was verified since then
+SELECT id, firmware_id, from_version, to_version FROM (
+  SELECT id, firmware_id, from_version, to_version, state, ended_at FROM ota_update
+  WHERE device_id = $1 AND module = $2 AND ended_at IS NOT NULL ORDER BY id DESC LIMIT 1)
+WHERE state = 'verified' AND ended_at > $3;
 
 -- name: update_past :many reader
 -- in: device_id int, since int    out: firmware_id, attempt, ended_at, state, cause
@@ -109,8 +111,9 @@ WHERE id = $1;
 
 -- name: update_store_open :exec writer
 -- in: as update_store, without ended_at, of one that is not over. Writing ended_at, even with what
--- it was, would make every index of the open ones anew.
-UPDATE ota_update SET state = $2, attempt = $3, bytes_served = $4, coverage = $5, percent = $6,
+-- it was, would make every index of the open ones anew. What left again counts per attempt.
+UPDATE ota_update SET state = $2, attempt = $3,
+  bytes_again = CASE WHEN attempt = $3 THEN bytes_again ELSE 0 END, bytes_served = $4, coverage = $5, percent = $6,
   suspect = $7, cause = $8, link_until = $9, retry_at = $10, deadline_at = $11, updated_at = $12
 WHERE id = $1;
 
@@ -119,6 +122,10 @@ WHERE id = $1;
 UPDATE ota_update SET bytes_served = $2, coverage = $3, percent = $4, suspect = $5,
   updated_at = $6
 WHERE id = $1;
+
+-- name: update_again :one writer
+-- in: id int, bytes int    out: all of this attempt
+UPDATE ota_update SET bytes_again = bytes_again + $2 WHERE id = $1 RETURNING bytes_again;
 
 -- name: update_link :exec writer
 -- in: id int, link_until int, updated_at int

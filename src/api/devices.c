@@ -32,6 +32,8 @@ static const struct json_field fields[] = {
      "When it last sent something."},
     {"quarantined_until", JK_TIME, JF_READ_ONLY | JF_NULLABLE, 0, 0, NULL, NULL,
      "It gets no update before; null when it is not quarantined."},
+    {"quarantine", JK_OBJECT, JF_READ_ONLY | JF_NULLABLE, 0, 0, NULL, NULL,
+     "Why: {cause, text}; cause is attempts or flapping."},
     {"created_at", JK_TIME, JF_READ_ONLY, 0, 0, NULL, NULL, "When it was made."},
     {"updated_at", JK_TIME, JF_READ_ONLY, 0, 0, NULL, NULL, "When an operator last changed it."},
     {"revision", JK_INT, JF_READ_ONLY, 0, 0, NULL, NULL,
@@ -88,6 +90,24 @@ static int online_of(struct db *db, const struct device *d, const struct api_env
     return away ? 0 : d->online;
 }
 
+static int write_quarantine(struct obj *o, struct db *db, const struct device *d, bool quarantined)
+{
+    struct device_quarantine why = {"", ""};
+    int rc = quarantined ? device_quarantine_why(db, d->id, &why) : 0;
+
+    obj_time(o, "quarantined_until", quarantined ? d->quarantined_until : 0);
+    if (!why.cause[0]) {
+        obj_raw(o, "quarantine", "null");
+        return rc;
+    }
+    obj_name(o, "quarantine");
+    struct obj in = obj_begin(o->b);
+    obj_str(&in, "cause", why.cause);
+    obj_str(&in, "text", why.text);
+    obj_end(&in);
+    return rc;
+}
+
 int device_write_json(struct sbuf *b, struct db *db, const struct catalog *c,
                       const struct device *d, const struct api *api)
 {
@@ -112,12 +132,12 @@ int device_write_json(struct sbuf *b, struct db *db, const struct catalog *c,
     else
         obj_bool(&o, "online", online > 0);
     obj_time(&o, "last_seen_at", d->seen_at);
-    obj_time(&o, "quarantined_until", quarantined ? d->quarantined_until : 0);
+    int why = write_quarantine(&o, db, d, quarantined);
     obj_time(&o, "created_at", d->created_at);
     obj_time(&o, "updated_at", d->updated_at);
     obj_int(&o, "revision", d->revision);
     obj_end(&o);
-    return rc;
+    return rc < 0 ? rc : why;
 }
 
 static void handle_get(struct http_request *r, void *arg)

@@ -80,10 +80,11 @@ static int served_run(struct db_job *job, struct db *w)
     arena_init(&a);
     struct catalog *c = catalog_cell_get(s->api->env.catalog);
     pthread_mutex_lock(&s->lock);
-    uint64_t from = s->from, to = s->job_to;
+    uint64_t from = s->from, to = s->job_to, sent = to - s->told;
     bool starts = s->starts;
     pthread_mutex_unlock(&s->lock);
-    int rc = update_served(w, c, s->update_id, s->file_no, from, to, starts, clock_now_ms(), &a);
+    int rc =
+        update_served(w, c, s->update_id, s->file_no, from, to, sent, starts, clock_now_ms(), &a);
     catalog_unref(c);
     arena_done(&a);
     return rc;

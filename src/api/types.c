@@ -24,6 +24,9 @@ static const struct json_field fields[] = {
     {"attempts", JK_INT, 0, 1, 100, NULL, "3", "Attempts per update."},
     {"attempts_per_day", JK_INT, 0, 1, 1000, NULL, "6",
      "Attempts per device and day; then it is quarantined for a day."},
+    {"flaps_per_day", JK_INT, 0, 1, 1000, NULL, "3",
+     "So often in a day a device may fall back behind a version that it was verified to run; then "
+     "it is quarantined for a day."},
     {"backoff_s", JK_INT, 0, 0, 30 * DAY_S, NULL, "600", "After a failure; doubles."},
     {"battery_attribute", JK_STRING, 0, 1, 64, NULL, "battery", "Where the battery level stands."},
     {"signal_attribute", JK_STRING, 0, 1, 64, NULL, "signal", "Where the signal strength stands."},
@@ -86,6 +89,7 @@ static void type_json(struct sbuf *b, const struct device_type *t)
     obj_int(&o, "verify_timeout_s", t->verify_timeout_s);
     obj_int(&o, "attempts", t->attempts);
     obj_int(&o, "attempts_per_day", t->attempts_per_day);
+    obj_int(&o, "flaps_per_day", t->flaps_per_day);
     obj_int(&o, "backoff_s", t->backoff_s);
     obj_str(&o, "battery_attribute", t->battery_attribute);
     obj_str(&o, "signal_attribute", t->signal_attribute);
@@ -153,6 +157,7 @@ static int type_take(struct write *w, struct db *db, struct device_type *t)
     t->verify_timeout_s = json_get_int(in, "verify_timeout_s", t->verify_timeout_s);
     t->attempts = json_get_int(in, "attempts", t->attempts);
     t->attempts_per_day = json_get_int(in, "attempts_per_day", t->attempts_per_day);
+    t->flaps_per_day = json_get_int(in, "flaps_per_day", t->flaps_per_day);
     t->backoff_s = json_get_int(in, "backoff_s", t->backoff_s);
     t->battery_attribute = json_get_str(in, "battery_attribute", t->battery_attribute);
     t->signal_attribute = json_get_str(in, "signal_attribute", t->signal_attribute);

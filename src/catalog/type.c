@@ -15,6 +15,7 @@ const struct device_type device_type_defaults = {
     .verify_timeout_s = 3600,
     .attempts = 3,
     .attempts_per_day = 6,
+    .flaps_per_day = 3,
     .backoff_s = 600,
     .battery_attribute = "battery",
     .signal_attribute = "signal",
@@ -81,6 +82,7 @@ void device_type_row(struct db_stmt *s, struct arena *a, struct device_type *ret
         .reply_retries = db_int(s, 29),
         .offline_delay_s = db_int(s, 30),
         .gateway = db_int(s, 31) != 0,
+        .flaps_per_day = db_int(s, 32),
     };
 }
 
@@ -115,6 +117,7 @@ static int bind_type(struct db_stmt *q, int i, const struct device_type *t)
     db_bind_int(q, i++, t->reply_retries);
     db_bind_int(q, i++, t->offline_delay_s);
     db_bind_int(q, i++, t->gateway);
+    db_bind_int(q, i++, t->flaps_per_day);
     return i;
 }
 

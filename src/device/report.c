@@ -1,10 +1,8 @@
 /*
- * What a device said of itself: attributes, the versions of its modules, and how often updates
- * failed on it. A repeated report finds its own words stored and writes nothing.
+ * What a device said of itself: attributes and the versions of its modules. A repeated report
+ * finds its own words stored and writes nothing.
  */
 #include "device_priv.h"
-
-#define DAY_MS ((int64_t)24 * 3600 * 1000)
 
 /* ---- attributes ---- */
 int device_attributes(struct db *db, int64_t device_id, json_t **ret)
@@ -121,36 +119,4 @@ int device_versions(struct db *db, int64_t device_id,
             return rc;
     }
     return rc;
-}
-
-/* ---- failures and quarantine ---- */
-int device_failed(struct db *w, int64_t device_id, int64_t limit, int64_t now,
-                  bool *ret_quarantined)
-{
-    AUTO(db_reset) struct db_stmt *q = db_use(w, Q_DEVICE_FAILED);
-    int rc;
-
-    db_bind_int(q, 1, device_id);
-    db_bind_int(q, 2, now);
-    db_bind_int(q, 3, now - DAY_MS);
-    db_bind_int(q, 4, limit);
-    db_bind_int(q, 5, now + DAY_MS);
-    rc = db_row(q);
-    if (rc < 0)
-        return rc;
-    *ret_quarantined = db_int(q, 0) != 0;
-    return *ret_quarantined ? device_tell(w, device_id, "device.quarantined", now) : 0;
-}
-
-int device_release(struct db *w, int64_t device_id, int64_t now)
-{
-    AUTO(db_reset) struct db_stmt *q = db_use(w, Q_DEVICE_RELEASE);
-    int rc;
-
-    db_bind_int(q, 1, device_id);
-    db_bind_int(q, 2, now);
-    rc = db_run(q);
-    if (rc == 0 && db_changed(w) == 0)
-        return E_NOTFOUND;
-    return rc < 0 ? rc : device_tell(w, device_id, "device.released", now);
 }

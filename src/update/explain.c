@@ -144,6 +144,18 @@ static void explain_attempts(const struct decide_context *x, const struct verdic
     }
 }
 
+static void explain_quarantine(const struct device_quarantine *why, const char *until,
+                               struct reason_row *r)
+{
+    if (!why->cause[0]) {
+        params(r, json_pack("{s:s}", "until", until));
+        say(r, "too many updates failed on this device; it rests until %s", until);
+        return;
+    }
+    params(r, json_pack("{s:s,s:s}", "until", until, "cause", why->cause));
+    say(r, "it rests until %s: %s", until, why->text);
+}
+
 static void explain_device(const struct decide_context *x, const struct verdict *v,
                            struct reason_row *r)
 {
@@ -153,8 +165,7 @@ static void explain_device(const struct decide_context *x, const struct verdict 
         say(r, "the device is disabled");
     } else if (v->reason == REASON_QUARANTINED) {
         time_text(v->retry_at, at);
-        params(r, json_pack("{s:s}", "until", at));
-        say(r, "too many updates failed on this device; it rests until %s", at);
+        explain_quarantine(&x->facts->quarantine, at, r);
     } else {
         params(r, json_pack("{s:s}", "module", x->facts->module));
         say(r, "the device never reported the version of module %s", x->facts->module);

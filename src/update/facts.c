@@ -202,6 +202,8 @@ int facts_load(struct db *db, const struct device *d, const char *module, int64_
     if (rc == 0)
         ret->facts.version = arena_strdup(a, version);
     rc = load_active(db, d, module, a, ret);
+    if (rc == 0 && d->quarantined_until > now)
+        rc = device_quarantine_why(db, d->id, &ret->facts.quarantine);
     if (rc == 0)
         rc = d->gateway_id ? load_around(db, d, a, &ret->facts)
                            : load_beneath(db, d, a, &ret->facts);

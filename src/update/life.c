@@ -194,8 +194,9 @@ int life_count_failure(struct db *w, const struct device_type *type, const struc
 
 /* A failure report is an attempt, not the end: the next one waits as `planned`, unless attempts
  * are used up or the device is quarantined. */
-static int fail_attempt(struct db *w, const struct device_type *type, const struct device *d,
-                        struct update *u, const char *text, int64_t now, struct arena *a)
+int life_fail_attempt(struct db *w, const struct device_type *type, const struct device *d,
+                      struct update *u, const char *cause, const char *text, int64_t now,
+                      struct arena *a)
 {
     bool quarantined = false;
     const char *words;
@@ -212,14 +213,14 @@ static int fail_attempt(struct db *w, const struct device_type *type, const stru
     words = arena_printf(a, "attempt %" PRId64 " failed%s%s", u->attempt, text && *text ? ": " : "",
                          text ? text : "");
     if (u->attempt >= type->attempts || quarantined)
-        return life_move(w, type, u, UPDATE_FAILED, "reply", words, now);
+        return life_move(w, type, u, UPDATE_FAILED, cause, words, now);
     u->retry_at = now + backoff_ms(type, u->attempt);
     u->attempt++;
     u->percent = 0;
     /* The coverage starts again; bytes_served keeps what was ever served, for the zero-bytes
      * rule: a device may well install what an earlier attempt brought. */
     u->coverage = "";
-    return life_move(w, type, u, UPDATE_PLANNED, "reply", words, now);
+    return life_move(w, type, u, UPDATE_PLANNED, cause, words, now);
 }
 
 /* ---- the device's words ---- */
@@ -285,7 +286,7 @@ int update_moved(struct db *w, const struct catalog *c, const struct device *d, 
     if (to == u.state && word.to == to && !(word.by && to == UPDATE_DEFERRED))
         return note_percent(w, &u, percent, now);
     if (to == UPDATE_FAILED)
-        return fail_attempt(w, type, d, &u, text, now, a);
+        return life_fail_attempt(w, type, d, &u, "reply", text, now, a);
     if (to == UPDATE_ROLLED_BACK)
         return roll_back(w, type, d, &u, "reply", words, now);
     if (to == UPDATE_DOWNLOADING && percent > u.percent)
@@ -307,25 +308,6 @@ static bool is_beyond(const struct catalog *c, const struct device_type *type,
     return fw && target && fw->rank > target->rank;
 }
 
-/* Verified, and back again within a day: the device does not hold what it installs. Each time is a
- * failure, so that target, old, target … ends in quarantine and not in an endless loop. */
-static int note_fall_back(struct db *w, const struct device_type *type, const struct device *d,
-                          const char *module, const char *version, int64_t now)
-{
-    bool quarantined;
-    {
-        AUTO(db_reset) struct db_stmt *q = db_use(w, Q_UPDATE_FELL_BACK);
-        db_bind_int(q, 1, d->id);
-        db_bind_text(q, 2, module);
-        db_bind_text(q, 3, version);
-        db_bind_int(q, 4, now - DAY_MS);
-        int rc = db_row(q);
-        if (rc < 0)
-            return rc == E_NOTFOUND ? 0 : rc;
-    }
-    return life_count_failure(w, type, d, now, &quarantined);
-}
-
 int update_reported(struct db *w, const struct catalog *c, const struct device *d,
                     const char *module, const char *version, int64_t now, struct arena *a)
 {
@@ -341,7 +323,7 @@ int update_reported(struct db *w, const struct catalog *c, const struct device *
     if (rc == 0)
         rc = update_active_of(w, d->id, module, a, &u);
     if (rc == E_NOTFOUND)
-        return changed ? note_fall_back(w, type, d, module, version, now) : 0;
+        return changed ? flap_note(w, c, d, module, version, now, a) : 0;
     if (rc < 0)
         return rc;
     bool same = version_compare(type->scheme, version, u.from_version) == 0;
@@ -359,7 +341,8 @@ int update_reported(struct db *w, const struct catalog *c, const struct device *
             w, type, &u, UPDATE_CANCELED, "superseded",
             arena_printf(a, "the device reports %s, which is beyond %s", version, u.to_version),
             now);
-    return 0; /* before it has installed anything, the old version is no news */
+    /* Before it has installed anything, the old version is no news; unless it held a newer one. */
+    return changed ? flap_note(w, c, d, module, version, now, a) : 0;
 }
 
 /* ---- operators and deadlines ---- */

@@ -1,11 +1,14 @@
 /*
  * What downloads say of an update. Many devices never send progress: the bytes that left through
  * an update's own links are then all there is to know. First bytes: downloading; all bytes:
- * downloaded; from the start again after that: another attempt.
+ * downloaded; from the start again after that: another attempt. What leaves again and again
+ * without getting on is an attempt that failed, before it eats up somebody's data plan.
  */
 #include "update_priv.h"
 
 #include <inttypes.h>
+
+#define AGAIN_TIMES 10 /* so many times its size may leave again within an attempt */
 
 /* The device threw away what it had fetched. */
 static int begin_again(struct db *w, const struct device_type *type, const struct device *d,
@@ -26,21 +29,36 @@ static int begin_again(struct db *w, const struct device_type *type, const struc
     return life_move(w, type, u, UPDATE_DOWNLOADING, "download", words, now);
 }
 
-/* The bytes, clamped to the file's size; true when any is new. */
-static bool cover(const struct firmware *fw, struct update *u, int file_no, uint64_t from,
-                  uint64_t to, struct arena *a)
+/* The bytes, clamped to the file's size; how many of them are new. */
+static uint64_t cover(const struct firmware *fw, struct update *u, int file_no, uint64_t from,
+                      uint64_t to, struct arena *a)
 {
     struct coverage c;
-    uint64_t size = fw->files[file_no - 1].digests.size;
+    uint64_t size = fw->files[file_no - 1].digests.size, before, after;
 
     coverage_read(&c, u->coverage);
+    before = coverage_bytes(&c);
     if (!coverage_add(&c, file_no, from, to < size ? to : size))
-        return false;
+        return 0;
+    after = coverage_bytes(&c);
     u->coverage = coverage_text(&c, a);
-    u->bytes_served = (int64_t)coverage_bytes(&c);
-    return true;
+    u->bytes_served = (int64_t)after;
+    return after > before ? after - before : 1;
 }
 
+/* Adds up what left before, of this attempt; 1 = too much. */
+static int count_again(struct db *w, const struct update *u, uint64_t bytes)
+{
+    AUTO(db_reset) struct db_stmt *q = db_use(w, Q_UPDATE_AGAIN);
+
+    db_bind_int(q, 1, u->id);
+    db_bind_int(q, 2, (int64_t)bytes);
+    int rc = db_row(q);
+    return rc < 0 ? rc : db_int(q, 0) / AGAIN_TIMES > u->bytes_total;
+}
+
+static const char again_and_again[] =
+    "the same bytes were fetched again and again, ten times its size without getting on";
 static const char first_bytes[] = "first bytes were fetched";
 
 /* All in one go: history tells both steps, the row is stored once, with the second. */
@@ -87,7 +105,8 @@ static int note_bytes(struct db *w, const struct catalog *c, const struct device
 }
 
 int update_served(struct db *w, const struct catalog *c, int64_t update_id, int file_no,
-                  uint64_t from, uint64_t to, bool starts, int64_t now, struct arena *a)
+                  uint64_t from, uint64_t to, uint64_t sent, bool starts, int64_t now,
+                  struct arena *a)
 {
     const struct device_type *type;
     struct device_type own;
@@ -112,8 +131,14 @@ int update_served(struct db *w, const struct catalog *c, int64_t update_id, int 
         if (rc < 0 || update_is_final(u.state))
             return rc;
     }
-    if (!cover(fw, &u, file_no, from, to, a))
-        return 0;
+    uint64_t fresh = cover(fw, &u, file_no, from, to, a);
+    if (sent > fresh) {
+        rc = count_again(w, &u, sent - fresh);
+        if (rc == 1)
+            return life_fail_attempt(w, type, &d, &u, "download", again_and_again, now, a);
+    }
+    if (rc < 0 || fresh == 0)
+        return rc;
     if (u.bytes_total > 0 && u.state < UPDATE_DOWNLOADED) {
         int64_t percent = (int64_t)((double)u.bytes_served * 100 / (double)u.bytes_total);
 

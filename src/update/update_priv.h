@@ -191,12 +191,21 @@ const struct device_type *life_rules(const struct catalog *c, const struct devic
  * counted and returns E_CONFLICT; nothing is written then. */
 int life_move(struct db *w, const struct device_type *type, struct update *u, enum update_state to,
               const char *cause, const char *text, int64_t now) MUST_USE;
-/* Count an attempt that failed against the device; *ret_quarantined: it is, now or since. */
 /* The row of history of a move, and its event; u stands in the new state. */
 int life_record(struct db *w, const struct update *u, const char *from, const char *cause,
                 const char *text, int64_t now) MUST_USE;
+/* This attempt failed: the next one waits as planned, or it was the last. */
+int life_fail_attempt(struct db *w, const struct device_type *type, const struct device *d,
+                      struct update *u, const char *cause, const char *text, int64_t now,
+                      struct arena *a) MUST_USE;
+/* Count an attempt that failed against the device; *ret_quarantined: it is, now or since. */
 int life_count_failure(struct db *w, const struct device_type *type, const struct device *d,
                        int64_t now, bool *ret_quarantined) MUST_USE;
+
+/* ---- flap.c ---- */
+/* The device reports another version than before: it may have fallen back. */
+int flap_note(struct db *w, const struct catalog *c, const struct device *d, const char *module,
+              const char *version, int64_t now, struct arena *a) MUST_USE;
 
 /* ---- check.c ---- */
 /* update_check() for any cause; the attribute is not looked at. */

@@ -142,7 +142,7 @@ static struct update update(struct scene *s, int64_t id)
 
 static void fetched(struct scene *s, int64_t id, uint64_t bytes, int64_t now)
 {
-    MUST(update_served(s->d.w, s->d.catalog, id, 1, 0, bytes, true, now, &s->d.a));
+    MUST(update_served(s->d.w, s->d.catalog, id, 1, 0, bytes, bytes, true, now, &s->d.a));
 }
 
 static void goes_well(struct scene *s, int i, int64_t now)

@@ -131,7 +131,8 @@ static void live(struct overlap *w)
         HOLDS(w, rc == 0 || rc == E_CONFLICT);
         break;
     case 1:
-        MUST(update_served(w->d->w, w->d->catalog, u[m].id, 1, 0, 1000, true, w->now, &w->d->a));
+        MUST(update_served(w->d->w, w->d->catalog, u[m].id, 1, 0, 1000, 1000, true, w->now,
+                           &w->d->a));
         break;
     case 2: /* it is through, whatever was said before */
         w->runs[i][m] = u[m].firmware_id == w->firmwares[1] ? "3.0" : "2.0";

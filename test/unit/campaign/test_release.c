@@ -82,7 +82,7 @@ static enum reason why(struct release *r, int i, int64_t now)
 
 static int fetched(struct release *r, int64_t update, int64_t now)
 {
-    return update_served(r->d.w, r->d.catalog, update, 1, 0, 1000, true, now, &r->d.a);
+    return update_served(r->d.w, r->d.catalog, update, 1, 0, 1000, 1000, true, now, &r->d.a);
 }
 
 /* From the offer to the version, or to the failure. */

@@ -351,7 +351,7 @@ static void hear(struct world *w, const struct message *m)
         hear_ask(w, u, &dev);
         break;
     case FETCHED:
-        MUST(update_served(d->w, d->catalog, m->offer, 1, 0, 1000, true, w->now, &d->a));
+        MUST(update_served(d->w, d->catalog, m->offer, 1, 0, 1000, 1000, true, w->now, &d->a));
         break;
     case INSTALLED:
         rc =

@@ -152,25 +152,6 @@ static void after_a_kill_no_bytes_prove_nothing(void **state UNUSED)
     }
 }
 
-static void to_and_fro_ends_in_quarantine(void **state UNUSED)
-{
-    struct life l;
-
-    life_init(&l);
-    for (int i = 1; i <= 6; i++) {
-        assert_int_equal(the_device(&l.d, l.dev).quarantined_until, 0);
-        served(&l.d, l.u.id, 0, 1000, T0 + i);
-        report(&l.d, l.dev, "2.0", T0 + i);
-        assert_int_equal(state_of(&l), UPDATE_VERIFIED);
-        report(&l.d, l.dev, "1.0", T0 + i); /* it fell back by itself */
-        report(&l.d, l.dev, "1.0", T0 + i); /* said again, it is no news */
-        l.u = check(&l.d, l.dev, T0 + i, NULL);
-        assert_int_equal(l.u.id != 0, i < 6);
-    }
-    assert_true(the_device(&l.d, l.dev).quarantined_until > T0);
-    domain_done(&l.d);
-}
-
 static void an_earlier_attempts_bytes_count(void **state UNUSED)
 {
     struct life l;
@@ -526,7 +507,6 @@ int test_life(void)
         cmocka_unit_test(the_target_at_any_time_verifies),
         cmocka_unit_test(zero_bytes_are_suspect),
         cmocka_unit_test(after_a_kill_no_bytes_prove_nothing),
-        cmocka_unit_test(to_and_fro_ends_in_quarantine),
         cmocka_unit_test(an_earlier_attempts_bytes_count),
         cmocka_unit_test(the_old_version_again_is_rolled_back),
         cmocka_unit_test(beyond_the_target_is_superseded),

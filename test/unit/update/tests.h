@@ -17,6 +17,7 @@ int test_decide(void);
 int test_naive(void);
 int test_floor(void);
 int test_hop(void);
+int test_flap(void);
 int test_life(void);
 int test_check(void);
 int test_served(void);
@@ -69,5 +70,5 @@ static inline void report(struct domain *d, int64_t device, const char *version,
 
 static inline void served(struct domain *d, int64_t id, uint64_t from, uint64_t to, int64_t now)
 {
-    MUST(update_served(d->w, d->catalog, id, 1, from, to, from == 0, now, &d->a));
+    MUST(update_served(d->w, d->catalog, id, 1, from, to, to - from, from == 0, now, &d->a));
 }
