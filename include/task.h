@@ -150,6 +150,7 @@ struct task_env {
     int (*send)(void *arg, const struct task_message *m);
     void (*kept)(void *arg, int64_t device_id); /* a message waits for the device now */
     void *arg;
+    int64_t wait_ms; /* out: a run waits for its rate, for so long; 0 = none does */
 };
 /* Start what is due, and go on with what is under way, for at most max devices (0: only start) or
  * max_us. 1 = there is more to do at once, 0 = not; or an error. */

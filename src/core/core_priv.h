@@ -147,7 +147,7 @@ bool pushes_has(const struct pushes *p, int64_t device_id);
 void pushes_settle(struct pushes *p, bool committed);
 /* A sign of life: on the writer, in the message's savepoint. */
 int pushes_deliver(struct core *c, struct engine *x, int64_t device_id, struct answers *out);
-/* A slice of the tasks, in the transaction. Sets c->task_more. */
+/* A slice of the tasks, in the transaction. Sets c->task_wait_ms. */
 int pushes_tick(struct core *c);
 
 /* ---- topics.c: what otad subscribes ---- */
@@ -303,9 +303,10 @@ struct core {
     bool down_due;
     bool unsent; /* something could not be handed to the broker's session */
 
+    int64_t task_wait_ms; /* the tasks go on after so long; 0: with the tick */
     struct task_keep keep;
     bool sweep_more;
-    bool seen_due, expire_due, event_due, task_due, task_more, sweep_due, stopping;
+    bool seen_due, expire_due, event_due, task_due, sweep_due, stopping;
     int64_t next_seen_ms, next_expire_ms, next_reload_ms, stop_at_ms;
     void (*stopped)(void *arg);
     void *stopped_arg;

@@ -8,6 +8,8 @@
 
 #define SLICE         200  /* devices */
 #define SLICE_US      3000 /* … or so long */
+#define GAP_MS        5    /* between two slices: checks come first */
+#define PACE_MS       20   /* … of a run that waits for its rate, at least */
 #define IN_FLIGHT_MAX 5000 /* commands without PUBACK; beyond it tasks wait */
 
 /* ---- which devices ---- */
@@ -209,6 +211,14 @@ static int recover(struct core *c)
     return rc;
 }
 
+/* A run with a rate goes on evenly: what the tick would send at once holds up the broker. */
+static int64_t pause_after(int rc, int64_t wait_ms)
+{
+    if (rc != 0)
+        return rc == 1 ? GAP_MS : 0;
+    return wait_ms == 0 || wait_ms > PACE_MS ? wait_ms : PACE_MS;
+}
+
 static int tick(struct core *c, struct answers *out)
 {
     struct engine x = {
@@ -231,7 +241,9 @@ static int tick(struct core *c, struct answers *out)
         rc = consents = task_consents(&env, SLICE, SLICE_US);
     if (rc >= 0)
         rc = task_tick(&env, open ? SLICE : 0, SLICE_US);
-    return rc < 0 ? rc : rc | consents;
+    rc = rc < 0 ? rc : rc | consents;
+    c->task_wait_ms = pause_after(rc, env.wait_ms);
+    return rc;
 }
 
 int pushes_tick(struct core *c)
@@ -254,6 +266,5 @@ int pushes_tick(struct core *c)
         return 0;
     }
     answers_take(&c->tx_answers, &out);
-    c->task_more = rc == 1;
     return db_release(c->writer);
 }

@@ -16,7 +16,6 @@
 #define PATIENT_BATCH      64    /* of them in one savepoint */
 #define WRITE_ROUNDS_MAX   4     /* transactions that changed nothing, before others' turn */
 #define SEEN_SLICE         500
-#define TASK_GAP_MS        5 /* between two slices of tasks: checks come first */
 #define EXPIRE_SLICE       200
 #define EVENT_SLICE        500
 #define SWEEP_SLICE        500 /* rows */
@@ -315,9 +314,9 @@ static void finish(struct core *c, int rc)
         device_seen_flushed(c->seen, rc == 0);
     pushes_settle(&c->pushes, rc == 0);
     topics_settle(c, rc == 0);
-    if (c->task_more && !c->stopping)
-        loop_timer_start(c->task_gap, TASK_GAP_MS, 0);
-    c->task_more = false;
+    if (c->task_wait_ms > 0 && !c->stopping)
+        loop_timer_start(c->task_gap, (uint64_t)c->task_wait_ms, 0);
+    c->task_wait_ms = 0;
     c->seen_due = rc == 0 && c->seen_due && device_seen_pending(c->seen) > 0;
     if (rc == 0) {
         int64_t now_us = clock_mono_us();

@@ -274,6 +274,16 @@ static void refill(struct open_run *r, int64_t rate, int64_t now)
     r->allowance_at = now;
 }
 
+/* How long until the next message may leave. */
+static void wait_for_rate(struct task_env *env, const struct open_run *r, int64_t rate)
+{
+    int64_t per_ms = rate * (MESSAGE / 1000);
+    int64_t ms = ((MESSAGE - r->allowance) * 60 + per_ms - 1) / per_ms;
+
+    if (env->wait_ms == 0 || ms < env->wait_ms)
+        env->wait_ms = ms;
+}
+
 static int store_move(struct db *w, const struct open_run *r)
 {
     AUTO(db_reset) struct db_stmt *q = db_use(w, Q_TASK_RUN_MOVE);
@@ -317,7 +327,10 @@ static int walk(struct task_env *env, const struct task *t, const struct action 
     rc = store_move(env->db, r);
     if (rc == 0 && done == n && n < look)
         return run_end(env->db, r->id, "done", "", env->now);
-    return rc < 0 ? rc : !rate || r->allowance >= MESSAGE;
+    if (rc < 0 || !rate || r->allowance >= MESSAGE)
+        return rc < 0 ? rc : 1;
+    wait_for_rate(env, r, rate);
+    return 0;
 }
 
 static int go_on(struct task_env *env, struct open_run *r, const struct slice *s)
@@ -330,8 +343,10 @@ static int go_on(struct task_env *env, struct open_run *r, const struct slice *s
         return rc;
     if (t.rate_per_minute) {
         refill(r, t.rate_per_minute, env->now);
-        if (r->allowance < MESSAGE)
-            return 0; /* nothing is written: the allowance counts from where the row stands */
+        if (r->allowance < MESSAGE) { /* nothing is written: it counts from where the row stands */
+            wait_for_rate(env, r, t.rate_per_minute);
+            return 0;
+        }
     }
     rc = action_load(t.params, &act);
     if (rc < 0)
@@ -381,6 +396,7 @@ int task_tick(struct task_env *env, int max, int64_t max_us)
     size_t n;
     int rc = start_due(env), more = rc == 1;
 
+    env->wait_ms = 0;
     if (rc >= 0 && env->settled)
         rc = confirm(env->db);
     if (rc >= 0 && env->settled && !env->delivered)

@@ -193,6 +193,38 @@ static void the_rate_holds(void **state UNUSED)
     }
 }
 
+/* Not a millisecond longer or less, so that what may leave need not wait for others of its kind. */
+static void who_waits_for_its_rate_says_how_long(void **state UNUSED)
+{
+    static const int64_t rates[] = {1, 700, 3000, 60000};
+
+    for (size_t i = 0; i < ARRAY_LEN(rates); i++) {
+        struct world w;
+        world_init(&w);
+        struct task t = task_of(&w);
+        t.rate_per_minute = rates[i];
+        t.action = TASK_COMMAND_SEND;
+        t.params = "{\"kind\":\"command_send\",\"method\":\"ping\"}";
+        MUST(task_insert(w.d.w, &t, NULL, 0));
+        int64_t run = run_now(&w, &t);
+        MUST(task_tick(&w.env, 200, 1000000));
+        for (int k = 0; k < 20; k++) {
+            int64_t sent = w.sent, wait = w.env.wait_ms;
+            assert_in_range(wait, 1, 60000 / rates[i] + 1);
+            w.env.now += wait - 1;
+            all_seen(&w, w.env.now);
+            MUST(task_tick(&w.env, 200, 1000000));
+            assert_int_equal(w.sent, sent);
+            assert_in_range(w.env.wait_ms, 1, 2);
+            w.env.now++;
+            MUST(task_tick(&w.env, 200, 1000000));
+            assert_int_equal(w.sent, sent + 1);
+        }
+        assert_false(is_over(&w, t.id, run));
+        world_done(&w);
+    }
+}
+
 /* More runs than a slice takes, and the first ones all wait for their rate. */
 static void who_waits_keeps_nobody_out(void **state UNUSED)
 {
@@ -591,6 +623,7 @@ int test_task(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(each_device_once),
         cmocka_unit_test(the_rate_holds),
+        cmocka_unit_test(who_waits_for_its_rate_says_how_long),
         cmocka_unit_test(who_waits_keeps_nobody_out),
         cmocka_unit_test(what_was_missed),
         cmocka_unit_test(what_is_kept),
