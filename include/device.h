@@ -15,6 +15,7 @@
 #define DEVICE_DEPTH_MAX            8     /* how far devices may stand behind one another */
 #define DEVICE_ATTRIBUTES_MAX       256   /* names per device */
 #define DEVICE_ATTRIBUTES_BYTES_MAX 32768 /* their JSON text */
+#define DEVICE_VERSIONS_KEPT        20    /* that a module ran before */
 
 struct device {
     int64_t id, project_id, type_id, gateway_id, import_id; /* 0 = none */
@@ -137,6 +138,40 @@ int device_versions(struct db *db, int64_t device_id,
                     int (*row)(void *arg, const char *module, const char *version,
                                int64_t reported_at),
                     void *arg) MUST_USE;
+
+/* What a module ran before, the newest first: the last DEVICE_VERSIONS_KEPT. Each ended when the
+ * one after it began. */
+int device_version_past(struct db *db, int64_t device_id, const char *module,
+                        int (*row)(void *arg, const char *version, int64_t since),
+                        void *arg) MUST_USE;
+
+/* ---- how many devices of a type run which version (version.c, points.c) ---- */
+/* Modules of which some version was ever reported. */
+int device_fleet_modules(struct db *db, int64_t type_id, int (*row)(void *arg, const char *module),
+                         void *arg) MUST_USE;
+/* As it stands: the most first; version "" are all that have no counter of their own, and last. */
+int device_fleet(struct db *db, int64_t type_id, const char *module,
+                 int (*row)(void *arg, const char *version, int64_t enabled, int64_t disabled),
+                 void *arg) MUST_USE;
+/* As it stood at the beginning of each hour (of a week) and each day, UTC (of 400). */
+#define DEVICE_POINTS_HOUR 3600
+#define DEVICE_POINTS_DAY  86400
+#define DEVICE_POINTS_MAX  1000
+/* members: of a JSON object: "versions": {version: enabled devices}, "other", "disabled". */
+int device_points(struct db *db, int64_t type_id, const char *module, int64_t step_s, int64_t from,
+                  int64_t to, int (*row)(void *arg, int64_t at, const char *members),
+                  void *arg) MUST_USE;
+/* How far the writing of points has come. Zero at the start. */
+struct device_points_at {
+    int64_t hour; /* of these; 0 = none */
+    int64_t type_id;
+    char module[MODULE_MAX + 1];
+    bool done;
+};
+bool device_points_due(const struct device_points_at *at, int64_t now);
+/* Write points that are due, of max modules at most, from the counters; then remove old ones.
+ * 1 = there is more to do at once. */
+int device_points_tick(struct db *w, struct device_points_at *at, int64_t now, int max) MUST_USE;
 
 /* ---- failures and quarantine (domain: attempts per device and day) ---- */
 /* Count one failed attempt; with `limit` in a day the device is quarantined for a day:

@@ -251,8 +251,17 @@ CREATE TABLE device_module (
   device_id    INTEGER NOT NULL REFERENCES device (id) ON DELETE CASCADE,
   module       TEXT NOT NULL,
   version      TEXT NOT NULL,
-  reported_at  INTEGER NOT NULL,
+  reported_at  INTEGER NOT NULL, counted INTEGER NOT NULL DEFAULT 1 CHECK (counted IN (0, 1)),
   PRIMARY KEY (device_id, module)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE device_module_past (
+  device_id INTEGER NOT NULL REFERENCES device (id) ON DELETE CASCADE,
+  module    TEXT NOT NULL,
+  seq       INTEGER NOT NULL,
+  version   TEXT NOT NULL,
+  since     INTEGER NOT NULL,
+  PRIMARY KEY (device_id, module, seq)
 ) STRICT, WITHOUT ROWID;
 
 CREATE TABLE device_quarantine (
@@ -606,6 +615,26 @@ CREATE TABLE token (
 ) STRICT;
 
 CREATE INDEX token_project ON token (project_id, id);
+
+CREATE TABLE version_count (
+  type_id  INTEGER NOT NULL REFERENCES device_type (id) ON DELETE CASCADE,
+  module   TEXT NOT NULL,
+  version  TEXT NOT NULL,
+  enabled  INTEGER NOT NULL,
+  disabled INTEGER NOT NULL,
+  PRIMARY KEY (type_id, module, version)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE version_point (
+  type_id INTEGER NOT NULL REFERENCES device_type (id) ON DELETE CASCADE,
+  module  TEXT NOT NULL,
+  step    INTEGER NOT NULL,
+  at      INTEGER NOT NULL,
+  counts  TEXT NOT NULL,
+  PRIMARY KEY (type_id, module, step, at)
+) STRICT, WITHOUT ROWID;
+
+CREATE INDEX version_point_age ON version_point (step, at);
 
 CREATE TABLE webhook (
   id               INTEGER PRIMARY KEY,

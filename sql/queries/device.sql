@@ -241,10 +241,11 @@ WHERE coalesce(device_state.seen_at, 0) < excluded.seen_at;
 SELECT version, reported_at FROM device_module WHERE device_id = $1 AND module = $2;
 
 -- name: device_version_put :exec writer
--- in: device_id int, module text, version text, reported_at int
-INSERT INTO device_module (device_id, module, version, reported_at) VALUES ($1, $2, $3, $4)
-ON CONFLICT (device_id, module)
-DO UPDATE SET version = excluded.version, reported_at = excluded.reported_at;
+-- in: device_id int, module text, version text, reported_at int, counted int
+INSERT INTO device_module (device_id, module, version, reported_at, counted)
+VALUES ($1, $2, $3, $4, $5)
+ON CONFLICT (device_id, module) DO UPDATE SET version = excluded.version,
+  reported_at = excluded.reported_at, counted = excluded.counted;
 
 -- name: device_versions :many reader
 -- in: device_id int    out: module text, version text, reported_at int

@@ -29,6 +29,7 @@ const struct http_route *const api_tables[] = {
     eztcloud_routes,
     post_routes,
     consent_routes,
+    version_routes,
     NULL,
 };
 

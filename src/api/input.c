@@ -87,6 +87,16 @@ int input_query_int(struct http_request *r, const char *name, int64_t min, int64
     return E_PROTO;
 }
 
+int input_query_time(struct http_request *r, const char *name, int64_t dflt, int64_t *ret)
+{
+    const char *text = http_query(r, name);
+    *ret = dflt;
+    if (!text || time_parse(text, ret) == 0)
+        return 0;
+    bad_query(r, name, "a time such as 2024-08-08T09:37:20Z");
+    return E_PROTO;
+}
+
 int input_query_bool(struct http_request *r, const char *name, int *ret)
 {
     const char *text = http_query(r, name);

@@ -257,6 +257,8 @@ static json_t *components(void)
         &eztcloud_attrs_table,
         &connect_table,
         &certificate_table,
+        &type_versions_table,
+        &device_versions_table,
     };
     json_t *c = json_object(), *schemas = json_object(), *security = json_object(),
            *bearer = json_object();

@@ -47,12 +47,13 @@ extern const struct table project_table, token_table, type_table, device_table, 
     run_table, run_device_table, connect_table, certificate_table, audit_table, webhook_table,
     webhook_delivery_table, campaign_table, campaign_abort_table, campaign_approve_table,
     dry_run_request_table, dry_run_table, command_table, attributes_push_table, app_table,
-    eztcloud_login_table, eztcloud_attrs_table, consent_table, consent_answer_table;
+    eztcloud_login_table, eztcloud_attrs_table, consent_table, consent_answer_table,
+    type_versions_table, device_versions_table;
 extern const struct http_route project_routes[], token_routes[], type_routes[], device_routes[],
     rule_routes[], firmware_routes[], update_routes[], task_routes[], run_routes[], open_routes[],
     download_routes[], hook_routes[], connect_routes[], audit_routes[], event_routes[],
     webhook_routes[], campaign_routes[], command_routes[], app_routes[], eztcloud_routes[],
-    post_routes[], consent_routes[];
+    post_routes[], consent_routes[], version_routes[];
 extern const struct http_route *const api_tables[]; /* all of them, NULL-terminated */
 
 /* ---- state ---- */
@@ -137,6 +138,7 @@ int input_id(struct http_request *r, const char *param, int64_t *ret);
 int input_query_int(struct http_request *r, const char *name, int64_t min, int64_t max,
                     int64_t dflt, int64_t *ret);
 int input_query_bool(struct http_request *r, const char *name, int *ret); /* -1 = absent */
+int input_query_time(struct http_request *r, const char *name, int64_t dflt, int64_t *ret);
 void input_invalid(struct http_request *r, const struct json_errors *errs);
 void answer_not_found(struct http_request *r, const char *what);
 /* Pure checks; true when fine. */

@@ -161,6 +161,7 @@ static void on_tick(void *arg)
         down_wake(c, false);
         live_tick(c);
         c->sweep_due |= c->sweep_more; /* a slice per tick */
+        c->points_due = device_points_due(&c->points, clock_now_ms());
         if (c->catalog_stale && now_ms >= c->next_reload_ms) {
             c->next_reload_ms = now_ms + RELOAD_EVERY_MS;
             turn_reload(c);
@@ -323,7 +324,7 @@ void core_stop(struct core *c, void (*done)(void *arg), void *arg)
     c->stopped_arg = arg;
     c->seen_due = device_seen_pending(c->seen) > 0;
     c->expire_due = c->event_due = c->task_due = c->sweep_due = c->down_due = false;
-    c->topics_due = false;
+    c->topics_due = c->points_due = false;
     down_wake(c, true);
     c->stop_at_ms = clock_mono_us() / 1000 + STOP_MS;
     job_queue_close(&c->jobs);

@@ -306,6 +306,8 @@ struct core {
     int64_t task_wait_ms; /* the tasks go on after so long; 0: with the tick */
     struct task_keep keep;
     bool sweep_more;
+    struct device_points_at points;
+    bool points_due;
     bool seen_due, expire_due, event_due, task_due, sweep_due, stopping;
     int64_t next_seen_ms, next_expire_ms, next_reload_ms, stop_at_ms;
     void (*stopped)(void *arg);

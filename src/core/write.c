@@ -19,6 +19,7 @@
 #define EXPIRE_SLICE       200
 #define EVENT_SLICE        500
 #define SWEEP_SLICE        500 /* rows */
+#define POINTS_SLICE       32  /* modules of types */
 #define DAY_MS             INT64_C(86400000)
 
 static void waiting_free_all(struct core *c, struct waiting *w)
@@ -212,6 +213,10 @@ static int housekeeping(struct core *c)
         rc = task_sweep(c->writer, &c->keep, SWEEP_SLICE);
         c->sweep_more = rc == 1;
     }
+    if (rc >= 0 && c->points_due) {
+        c->points_due = false;
+        rc = device_points_tick(c->writer, &c->points, clock_now_ms(), POINTS_SLICE);
+    }
     /* From here on answers are left behind that leave with the commit: what can fail without a
      * savepoint of its own comes before. */
     if (rc >= 0 && c->task_due) {
@@ -229,7 +234,7 @@ static int housekeeping(struct core *c)
 static int write_housekeeping(struct core *c)
 {
     if (!c->expire_due && !c->event_due && !c->seen_due && !c->task_due && !c->sweep_due &&
-        !c->down_due && !c->topics_due)
+        !c->down_due && !c->topics_due && !c->points_due)
         return 0;
     int rc = db_save(c->writer);
     if (rc < 0)
@@ -243,6 +248,8 @@ static int write_housekeeping(struct core *c)
     if (c->tx_seen)
         device_seen_flushed(c->seen, false);
     /* it is due again soon */
+    c->points = (struct device_points_at){0};
+    c->points_due = false;
     c->tx_seen = c->seen_due = c->expire_due = c->event_due = c->sweep_due = c->down_due = false;
     c->topics_due = false;
     topics_settle(c, false);
@@ -262,7 +269,8 @@ static bool is_due(struct core *c)
     size_t patient = job_queue_count(&c->patient);
 
     return c->wait_first || c->seen_due || c->expire_due || c->event_due || c->task_due ||
-           c->sweep_due || c->down_due || c->topics_due || job_queue_count(&c->jobs) > 0 ||
+           c->sweep_due || c->down_due || c->topics_due || c->points_due ||
+           job_queue_count(&c->jobs) > 0 ||
            patient >= PATIENT_MAX || (patient > 0 && c->patient_due);
 }
 
@@ -330,6 +338,7 @@ static void finish(struct core *c, int rc)
     } else {
         LOG(LOG_ERROR, "core", "transaction lost", KV_RC(rc), KV("detail", db_error(c->writer)));
         c->downs.next_at = 0;
+        c->points = (struct device_points_at){0};
         c->unsent = true; /* what was recovered in it is not; doing it again is harmless */
         if (c->tx_messages)
             give_messages_back(c);

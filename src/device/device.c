@@ -309,6 +309,9 @@ int device_update(struct db *w, const struct device *d, struct fail *f)
         rc = check_gateway(w, d, f);
     if (rc < 0)
         return rc;
+    rc = version_count_device(w, d->id, -1); /* enabled and disabled ones are counted apart */
+    if (rc < 0)
+        return device_fail(w, rc, "cannot store the device", f);
     db_bind_int(q, 1, d->id);
     db_bind_text(q, 2, d->name ? d->name : "");
     db_bind_text(q, 3, d->sn ? d->sn : "");
@@ -329,7 +332,9 @@ int device_update(struct db *w, const struct device *d, struct fail *f)
         return device_fail(w, rc, "cannot store the device", f);
     if (!db_changed(w))
         return fail(f, E_NOTFOUND, "there is no such device");
-    return device_tell(w, d->id, "device.changed", d->updated_at);
+    rc = version_count_device(w, d->id, 1);
+    return rc < 0 ? device_fail(w, rc, "cannot store the device", f)
+                  : device_tell(w, d->id, "device.changed", d->updated_at);
 }
 
 /* What stands in the way of deleting a device: 0 when nothing. */
@@ -378,6 +383,11 @@ int device_delete(struct db *w, int64_t id, struct fail *f)
     rc = db_run(updates);
     if (rc < 0)
         return device_fail(w, rc, "cannot delete the device's updates", f);
+    rc = version_count_device(w, id, -1);
+    if (rc == 0)
+        rc = version_count_drop(w, id);
+    if (rc < 0)
+        return device_fail(w, rc, "cannot delete the device", f);
     db_bind_int(q, 1, id);
     rc = db_run(q);
     if (rc < 0)

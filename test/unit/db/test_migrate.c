@@ -204,6 +204,55 @@ static void a_connection_needs_the_right_schema(void **state)
     assert_int_equal(db_open(p->path, DB_WRITE, 64, &r, &f), E_UNSUPPORTED);
 }
 
+/* Devices that were there before versions were counted: a type with more versions than have a
+ * counter of their own, and one with few. */
+static const char before_versions[] =
+    "INSERT INTO project (id, key, name, created_at, updated_at) VALUES (1, 'p', '', 0, 0);"
+    "INSERT INTO device_type (id, project_id, key, name, version_scheme, accept_timeout_s,"
+    "  download_timeout_s, install_timeout_s, verify_timeout_s, attempts, attempts_per_day,"
+    "  backoff_s, created_at, updated_at)"
+    " SELECT value, 1, 't' || value, '', 'auto', 1, 1, 1, 1, 1, 1, 1, 0, 0"
+    " FROM (SELECT 1 AS value UNION SELECT 2);"
+    "INSERT INTO firmware (project_id, type_id, module, version, name, release, created_at,"
+    "  updated_at) VALUES (1, 1, 'main', 'v240', '', 'open', 0, 0);"
+    "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 400)"
+    "INSERT INTO device (id, project_id, type_id, key, enabled, created_at, updated_at)"
+    " SELECT i, 1, 1 + i / 300, 'd' || i, i % 10 <> 0, 0, 0 FROM n;"
+    "INSERT INTO device_module (device_id, module, version, reported_at)"
+    " SELECT id, 'main', CASE type_id WHEN 2 THEN '1.0'"
+    "   WHEN 1 THEN 'v' || CASE WHEN id > 250 THEN 1 ELSE 100 + id % 150 END END, 0 FROM device;";
+
+static void versions_are_counted_once(void **state)
+{
+    struct place *p = *state;
+    struct fail f = {0};
+    sqlite3 *h;
+
+    assert_int_equal(db_migrate_with(p->path, db_migration_defs, 11, &f), 0);
+    assert_int_equal(db_handle_open(p->path, SQLITE_OPEN_READWRITE, 64, &h, &f), 0);
+    assert_int_equal(db_exec(h, before_versions), SQLITE_OK);
+    sqlite3_close(h);
+    assert_int_equal(db_migrate_with(p->path, db_migration_defs, DB_MIGRATIONS, &f), 0);
+    static const char *const recounts[][2] = {
+        {"SELECT sum(enabled) FROM version_count",
+         "SELECT count(*) FROM device_module m JOIN device d ON d.id = m.device_id AND d.enabled"},
+        {"SELECT sum(disabled) FROM version_count",
+         "SELECT count(*) FROM device WHERE NOT enabled"},
+        {"SELECT enabled + disabled FROM version_count WHERE type_id = 2 AND version = '1.0'",
+         "SELECT count(*) FROM device WHERE type_id = 2"},
+        {"SELECT enabled + disabled FROM version_count WHERE type_id = 1 AND version = ''",
+         "SELECT count(*) FROM device_module WHERE counted = 0"},
+        {"SELECT count(*) FROM version_count WHERE type_id = 1 AND version = 'v240'", "SELECT 1"},
+        {"SELECT count(*) FROM version_count WHERE type_id = 1", "SELECT 102"},
+        {"SELECT count(*) FROM version_count c WHERE version <> '' AND enabled + disabled <>"
+         " (SELECT count(*) FROM device_module m JOIN device d ON d.id = m.device_id"
+         "  WHERE m.counted AND m.version = c.version AND d.type_id = c.type_id)",
+         "SELECT 0"},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(recounts); i++)
+        assert_int_equal(ask(p->path, recounts[i][0]), ask(p->path, recounts[i][1]));
+}
+
 int migrate_tests(void)
 {
     const struct CMUnitTest tests[] = {
@@ -215,6 +264,7 @@ int migrate_tests(void)
         cmocka_unit_test_setup_teardown(a_failing_migration_leaves_the_old_schema, setup, teardown),
         cmocka_unit_test_setup_teardown(other_files_are_refused, setup, teardown),
         cmocka_unit_test_setup_teardown(a_connection_needs_the_right_schema, setup, teardown),
+        cmocka_unit_test_setup_teardown(versions_are_counted_once, setup, teardown),
     };
 
     return cmocka_run_group_tests_name("migrate", tests, NULL, NULL);

@@ -18,3 +18,4 @@ int test_behind(void);
 int test_presence(void);
 int test_down(void);
 int test_topics(void);
+int test_version(void);

@@ -1,0 +1,89 @@
+-- Queries of the device room that count versions, and keep what was run before.
+
+-- name: version_count_module :exec writer
+-- in: device_id int, module text, n int (1 or -1): where its row says that it is counted
+INSERT INTO version_count (type_id, module, version, enabled, disabled)
+SELECT d.type_id, m.module, CASE m.counted WHEN 1 THEN m.version ELSE '' END,
+  $3 * d.enabled, $3 * (1 - d.enabled)
+FROM device d JOIN device_module m ON m.device_id = d.id
+WHERE d.id = $1 AND m.module = $2
+ON CONFLICT (type_id, module, version) DO UPDATE SET
+  enabled = version_count.enabled + excluded.enabled,
+  disabled = version_count.disabled + excluded.disabled;
+
+-- name: version_count_device :exec writer
+-- in: device_id int, n int (1 or -1): all of its modules
+INSERT INTO version_count (type_id, module, version, enabled, disabled)
+SELECT d.type_id, m.module, CASE m.counted WHEN 1 THEN m.version ELSE '' END,
+  $2 * d.enabled, $2 * (1 - d.enabled)
+FROM device d JOIN device_module m ON m.device_id = d.id
+WHERE d.id = $1
+ON CONFLICT (type_id, module, version) DO UPDATE SET
+  enabled = version_count.enabled + excluded.enabled,
+  disabled = version_count.disabled + excluded.disabled;
+
+-- name: version_count_drop :exec writer
+-- in: device_id int: of its type. What nobody runs any more makes room.
+DELETE FROM version_count WHERE type_id = (SELECT d.type_id FROM device d WHERE d.id = $1)
+  AND enabled = 0 AND disabled = 0;
+
+-- name: version_place :one reader
+-- in: device_id int, module text, version text, most int
+-- out: 1 when the version has a row of its own, or may have one
+SELECT CASE
+  WHEN EXISTS (SELECT 1 FROM version_count c
+    WHERE c.type_id = d.type_id AND c.module = $2 AND c.version = $3) THEN 1
+  WHEN (SELECT count(*) FROM version_count c
+    WHERE c.type_id = d.type_id AND c.module = $2 AND c.version <> '') < $4 THEN 1
+  ELSE EXISTS (SELECT 1 FROM firmware f WHERE f.type_id = d.type_id AND f.module = $2
+    AND f.version = $3 AND f.deleted_at IS NULL) END
+FROM device d WHERE d.id = $1;
+
+-- name: version_counts :many reader
+-- in: type_id int, module text    out: version text, enabled int, disabled int; the most first
+SELECT version, enabled, disabled FROM version_count
+WHERE type_id = $1 AND module = $2 AND enabled + disabled <> 0
+ORDER BY version = '', enabled + disabled DESC, version;
+
+-- name: version_modules :many reader
+-- in: type_id int    out: module text
+SELECT DISTINCT module FROM version_count WHERE type_id = $1 ORDER BY module;
+
+-- name: version_next :one reader
+-- in: type_id int, module text    out: type_id, module of what is counted next to it
+SELECT type_id, module FROM version_count WHERE (type_id, module) > ($1, $2)
+ORDER BY type_id, module LIMIT 1;
+
+-- name: version_past_add :exec writer
+-- in: device_id int, module text: what the row says is about to be the past
+INSERT INTO device_module_past (device_id, module, seq, version, since)
+SELECT device_id, module, (SELECT coalesce(max(p.seq), 0) + 1 FROM device_module_past p
+  WHERE p.device_id = $1 AND p.module = $2), version, reported_at
+FROM device_module WHERE device_id = $1 AND module = $2;
+
+-- name: version_past_cut :exec writer
+-- in: device_id int, module text, keep int
+DELETE FROM device_module_past WHERE device_id = $1 AND module = $2
+  AND seq <= (SELECT max(p.seq) FROM device_module_past p
+    WHERE p.device_id = $1 AND p.module = $2) - $3;
+
+-- name: version_past :many reader
+-- in: device_id int, module text    out: version text, since int; the newest first
+SELECT version, since FROM device_module_past WHERE device_id = $1 AND module = $2
+ORDER BY seq DESC;
+
+-- name: version_point_add :exec writer
+-- in: type_id, module, step, at, counts
+INSERT INTO version_point (type_id, module, step, at, counts) VALUES ($1, $2, $3, $4, $5)
+ON CONFLICT DO NOTHING;
+
+-- name: version_points :many reader
+-- in: type_id int, module text, step int, from int, to int, limit int    out: at int, counts text
+SELECT at, counts FROM version_point
+WHERE type_id = $1 AND module = $2 AND step = $3 AND at >= $4 AND at < $5 ORDER BY at LIMIT $6;
+
+-- name: version_point_forget :exec writer
+-- in: step int, before int, limit int
+DELETE FROM version_point WHERE (type_id, module, step, at) IN (
+  SELECT type_id, module, step, at FROM version_point INDEXED BY version_point_age
+  WHERE step = $1 AND at < $2 ORDER BY at LIMIT $3);

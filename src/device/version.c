@@ -1,0 +1,189 @@
+/*
+ * The versions of a device's modules: what it runs, what it ran before, and how many devices of
+ * its type run what. The counters are moved by atomic statements in the transaction that changes
+ * the version, the device's being enabled, or the device; so they are what a recount of the rows
+ * would find. A hundred versions of a module have a counter of their own, and those of firmwares;
+ * the rest is counted as one, so that a fleet that reports a serial number for a version costs
+ * nothing. A device's row says where it is counted.
+ */
+#include "device_priv.h"
+
+#define COUNTED_MAX 100 /* the migration that filled the counters says the same */
+
+/* ---- counters ---- */
+static int count_module(struct db *w, int64_t device_id, const char *module, int64_t n)
+{
+    AUTO(db_reset) struct db_stmt *q = db_use(w, Q_VERSION_COUNT_MODULE);
+
+    db_bind_int(q, 1, device_id);
+    db_bind_text(q, 2, module);
+    db_bind_int(q, 3, n);
+    return db_run(q);
+}
+
+int version_count_device(struct db *w, int64_t device_id, int64_t n)
+{
+    AUTO(db_reset) struct db_stmt *q = db_use(w, Q_VERSION_COUNT_DEVICE);
+
+    db_bind_int(q, 1, device_id);
+    db_bind_int(q, 2, n);
+    return db_run(q);
+}
+
+int version_count_drop(struct db *w, int64_t device_id)
+{
+    AUTO(db_reset) struct db_stmt *q = db_use(w, Q_VERSION_COUNT_DROP);
+
+    db_bind_int(q, 1, device_id);
+    return db_run(q);
+}
+
+/* Whether the version is counted by itself: 1 or 0. */
+static int find_place(struct db *w, int64_t device_id, const char *module, const char *version)
+{
+    AUTO(db_reset) struct db_stmt *q = db_use(w, Q_VERSION_PLACE);
+
+    db_bind_int(q, 1, device_id);
+    db_bind_text(q, 2, module);
+    db_bind_text(q, 3, version);
+    db_bind_int(q, 4, COUNTED_MAX);
+    int rc = db_row(q);
+    return rc < 0 ? rc : db_int(q, 0) != 0;
+}
+
+/* ---- one device ---- */
+int device_version(struct db *db, int64_t device_id, const char *module, char *ret,
+                   int64_t *ret_reported_at)
+{
+    AUTO(db_reset) struct db_stmt *q = db_use(db, Q_DEVICE_VERSION);
+    int rc;
+
+    db_bind_int(q, 1, device_id);
+    db_bind_text(q, 2, module);
+    rc = db_row(q);
+    if (rc < 0)
+        return rc;
+    if (!str_copy(ret, VERSION_MAX + 1, db_text(q, 0)))
+        return E_DB;
+    if (ret_reported_at)
+        *ret_reported_at = db_int(q, 1);
+    return 0;
+}
+
+/* What it runs now goes into its past, of which so many are kept. */
+static int leave(struct db *w, int64_t device_id, const char *module)
+{
+    AUTO(db_reset) struct db_stmt *add = db_use(w, Q_VERSION_PAST_ADD);
+    AUTO(db_reset) struct db_stmt *cut = db_use(w, Q_VERSION_PAST_CUT);
+
+    db_bind_int(add, 1, device_id);
+    db_bind_text(add, 2, module);
+    int rc = db_run(add);
+    db_bind_int(cut, 1, device_id);
+    db_bind_text(cut, 2, module);
+    db_bind_int(cut, 3, DEVICE_VERSIONS_KEPT);
+    if (rc == 0)
+        rc = db_run(cut);
+    if (rc == 0)
+        rc = count_module(w, device_id, module, -1);
+    return rc < 0 ? rc : version_count_drop(w, device_id);
+}
+
+static int put(struct db *w, int64_t device_id, const char *module, const char *version,
+               int64_t now, int counted)
+{
+    AUTO(db_reset) struct db_stmt *q = db_use(w, Q_DEVICE_VERSION_PUT);
+
+    db_bind_int(q, 1, device_id);
+    db_bind_text(q, 2, module);
+    db_bind_text(q, 3, version);
+    db_bind_int(q, 4, now);
+    db_bind_int(q, 5, counted);
+    int rc = db_run(q);
+    return rc < 0 ? rc : count_module(w, device_id, module, 1);
+}
+
+int device_version_set(struct db *w, int64_t device_id, const char *module, const char *version,
+                       int64_t now)
+{
+    char stored[VERSION_MAX + 1];
+
+    if (strlen(version) > VERSION_MAX)
+        return E_LIMIT;
+    int rc = device_version(w, device_id, module, stored, NULL);
+    bool runs = rc == 0;
+    if (runs && strcmp(stored, version) == 0)
+        return 0;
+    if (!runs && rc != E_NOTFOUND)
+        return rc;
+    rc = runs ? leave(w, device_id, module) : 0;
+    if (rc == 0)
+        rc = find_place(w, device_id, module, version);
+    return rc < 0 ? rc : put(w, device_id, module, version, now, rc);
+}
+
+int device_versions(struct db *db, int64_t device_id,
+                    int (*row)(void *arg, const char *module, const char *version,
+                               int64_t reported_at),
+                    void *arg)
+{
+    AUTO(db_reset) struct db_stmt *q = db_use(db, Q_DEVICE_VERSIONS);
+    int rc;
+
+    db_bind_int(q, 1, device_id);
+    while ((rc = db_step(q)) == 1) {
+        rc = row(arg, db_text(q, 0), db_text(q, 1), db_int(q, 2));
+        if (rc != 0)
+            return rc;
+    }
+    return rc;
+}
+
+int device_version_past(struct db *db, int64_t device_id, const char *module,
+                        int (*row)(void *arg, const char *version, int64_t since), void *arg)
+{
+    AUTO(db_reset) struct db_stmt *q = db_use(db, Q_VERSION_PAST);
+    int rc;
+
+    db_bind_int(q, 1, device_id);
+    db_bind_text(q, 2, module);
+    while ((rc = db_step(q)) == 1) {
+        rc = row(arg, db_text(q, 0), db_int(q, 1));
+        if (rc != 0)
+            return rc;
+    }
+    return rc;
+}
+
+/* ---- a fleet ---- */
+int device_fleet_modules(struct db *db, int64_t type_id, int (*row)(void *arg, const char *module),
+                         void *arg)
+{
+    AUTO(db_reset) struct db_stmt *q = db_use(db, Q_VERSION_MODULES);
+    int rc;
+
+    db_bind_int(q, 1, type_id);
+    while ((rc = db_step(q)) == 1) {
+        rc = row(arg, db_text(q, 0));
+        if (rc != 0)
+            return rc;
+    }
+    return rc;
+}
+
+int device_fleet(struct db *db, int64_t type_id, const char *module,
+                 int (*row)(void *arg, const char *version, int64_t enabled, int64_t disabled),
+                 void *arg)
+{
+    AUTO(db_reset) struct db_stmt *q = db_use(db, Q_VERSION_COUNTS);
+    int rc;
+
+    db_bind_int(q, 1, type_id);
+    db_bind_text(q, 2, module);
+    while ((rc = db_step(q)) == 1) {
+        rc = row(arg, db_text(q, 0), db_int(q, 1), db_int(q, 2));
+        if (rc != 0)
+            return rc;
+    }
+    return rc;
+}
