@@ -20,6 +20,7 @@
 #define CAMPAIGN_NOTES_MAX    4000
 #define CAMPAIGN_SHARE        10000 /* the whole: shares are hundredths of a percent */
 #define CAMPAIGN_VERIFICATION 0     /* phase number of the named test devices */
+#define CAMPAIGN_REASON_MAX   80    /* bytes of what a failure is counted as */
 #define CAMPAIGN_ROLLBACK     1000  /* phase number of updates that take the release back */
 
 /* ---- queries over attributes: a FIQL subset ---- */
@@ -255,6 +256,46 @@ int campaign_moved(struct db *w, int64_t id, int phase, const char *from, const 
 int campaign_offered(struct db *w, int64_t id) MUST_USE;
 /* The updates of a device are about to be deleted. */
 int campaign_forget_device(struct db *w, int64_t device_id) MUST_USE;
+
+/* An update failed, or an attempt of it did (state planned): counted by reason. Of the reasons of a
+ * campaign so many are told apart; the others become "other", also in reason. */
+int campaign_failed(struct db *w, int64_t id, int phase, const char *state,
+                    char reason[CAMPAIGN_REASON_MAX + 1], int64_t now) MUST_USE;
+/* So many bytes reached a device. */
+int campaign_served(struct db *w, int64_t id, int phase, int64_t bytes, int64_t now) MUST_USE;
+
+/* ---- how it gets on (stats.c) ---- */
+struct campaign_flow {
+    int64_t at; /* the beginning */
+    int64_t offered, verified, suspect, failed, rolled_back, timed_out, rejected, canceled;
+    int64_t attempts; /* that failed and are not the last */
+    int64_t bytes;
+};
+#define CAMPAIGN_FLOW_MINUTE  60   /* kept for CAMPAIGN_MINUTES_KEPT */
+#define CAMPAIGN_FLOW_HOUR    3600 /* for 400 days */
+#define CAMPAIGN_FLOW_DAY     86400
+#define CAMPAIGN_MINUTES_KEPT 180
+/* Ascending, of what began in [from,to); phase -1: of all but the rollback. */
+int campaign_flows(struct db *db, int64_t id, int64_t step_s, int64_t from, int64_t to, int phase,
+                   int (*row)(void *arg, const struct campaign_flow *f), void *arg) MUST_USE;
+/* Sums of all that is kept. */
+int campaign_flow_phases(struct db *db, int64_t id,
+                         int (*row)(void *arg, int phase, int64_t attempts, int64_t bytes),
+                         void *arg) MUST_USE;
+/* The most frequent first. state: of the update then; planned: an attempt failed; verified: a
+ * suspect success. */
+int campaign_reasons(struct db *db, int64_t id,
+                     int (*row)(void *arg, int phase, const char *state, const char *reason,
+                                int64_t n),
+                     void *arg) MUST_USE;
+/* How many devices are meant, by its lists or by those there were at its start, counted up to
+ * CAMPAIGN_COUNTED_MAX; E_NOTFOUND when neither says. denied: how many are denied. exact: nothing
+ * else narrows it down. */
+#define CAMPAIGN_COUNTED_MAX 100000
+int campaign_count_targets(struct db *db, const struct campaign *c, int64_t *ret_n,
+                           int64_t *ret_denied, bool *ret_exact) MUST_USE;
+/* Forget at most max flows of each step that are old; 1 = there may be more. */
+int campaign_flow_forget(struct db *w, int64_t now, int max) MUST_USE;
 
 /* ---- the clock ---- */
 /* Up to max campaigns whose time has come: begin, open phases, end. How many. */

@@ -165,6 +165,10 @@ struct update {
     int64_t attempt, bytes_total, bytes_served, percent;
     const char *coverage; /* per file, see coverage.c */
     bool suspect;
+    /* What its failure, or that of its last attempt, is counted as: "deadline:downloading",
+     * "reply:flash error"; "" = it did not fail. */
+    char reason[CAMPAIGN_REASON_MAX + 1];
+    const char *said;    /* the device's own words for the move under way; never stored */
     int64_t campaign_id; /* 0 = none */
     int phase;           /* of the campaign */
     int64_t link_until, retry_at, deadline_at, created_at, updated_at, ended_at; /* 0 = none */

@@ -86,6 +86,26 @@ CREATE TABLE campaign_device (
 
 CREATE INDEX campaign_device_device ON campaign_device (device_id);
 
+CREATE TABLE campaign_flow (
+  campaign_id INTEGER NOT NULL REFERENCES campaign (id) ON DELETE CASCADE,
+  step        INTEGER NOT NULL,
+  at          INTEGER NOT NULL,
+  phase       INTEGER NOT NULL,
+  offered     INTEGER NOT NULL DEFAULT 0,
+  verified    INTEGER NOT NULL DEFAULT 0,
+  suspect     INTEGER NOT NULL DEFAULT 0,
+  failed      INTEGER NOT NULL DEFAULT 0,
+  rolled_back INTEGER NOT NULL DEFAULT 0,
+  timed_out   INTEGER NOT NULL DEFAULT 0,
+  rejected    INTEGER NOT NULL DEFAULT 0,
+  canceled    INTEGER NOT NULL DEFAULT 0,
+  attempts    INTEGER NOT NULL DEFAULT 0,
+  bytes       INTEGER NOT NULL DEFAULT 0,
+  PRIMARY KEY (campaign_id, step, at, phase)
+) STRICT, WITHOUT ROWID;
+
+CREATE INDEX campaign_flow_age ON campaign_flow (step, at);
+
 CREATE TABLE campaign_pace (
   campaign_id INTEGER NOT NULL REFERENCES campaign (id) ON DELETE CASCADE,
   second      INTEGER NOT NULL,
@@ -111,6 +131,15 @@ CREATE TABLE campaign_phase (
   since_timed_out   INTEGER NOT NULL DEFAULT 0,
   since_rejected    INTEGER NOT NULL DEFAULT 0, asked INTEGER NOT NULL DEFAULT 0, since_refused INTEGER NOT NULL DEFAULT 0,
   PRIMARY KEY (campaign_id, no)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE campaign_reason (
+  campaign_id INTEGER NOT NULL REFERENCES campaign (id) ON DELETE CASCADE,
+  phase       INTEGER NOT NULL,
+  state       TEXT NOT NULL,
+  reason      TEXT NOT NULL,
+  n           INTEGER NOT NULL,
+  PRIMARY KEY (campaign_id, phase, state, reason)
 ) STRICT, WITHOUT ROWID;
 
 CREATE TABLE campaign_threshold (
@@ -399,7 +428,7 @@ CREATE TABLE ota_update (
   created_at   INTEGER NOT NULL,
   updated_at   INTEGER NOT NULL,
   ended_at     INTEGER
-, gateway_id INTEGER, campaign_id INTEGER REFERENCES campaign (id), phase INTEGER NOT NULL DEFAULT 0, bytes_again INTEGER NOT NULL DEFAULT 0) STRICT;
+, gateway_id INTEGER, campaign_id INTEGER REFERENCES campaign (id), phase INTEGER NOT NULL DEFAULT 0, bytes_again INTEGER NOT NULL DEFAULT 0, reason TEXT NOT NULL DEFAULT '') STRICT;
 
 CREATE UNIQUE INDEX ota_update_active ON ota_update (device_id, module) WHERE ended_at IS NULL;
 

@@ -167,8 +167,8 @@ SELECT phase, state, n FROM campaign_count WHERE campaign_id = $1 AND n <> 0 ORD
 UPDATE campaign SET active = active + $2 WHERE id = $1;
 
 -- name: campaign_of_device :many reader
--- in: device_id    out: campaign_id, phase, state, 1 while under way, of the device's updates
-SELECT campaign_id, phase, state, ended_at IS NULL FROM ota_update
+-- in: device_id    out: campaign_id, phase, state, 1 while under way, reason, of the device's updates
+SELECT campaign_id, phase, state, ended_at IS NULL, reason FROM ota_update
 WHERE device_id = $1 AND campaign_id IS NOT NULL;
 
 -- name: campaign_pace_add :exec writer
@@ -250,3 +250,69 @@ SELECT id FROM ota_update WHERE campaign_id = $1 AND state IN ('planned', 'offer
 -- name: campaign_swept :exec writer
 -- in: id
 UPDATE campaign SET sweep = 0 WHERE id = $1;
+
+-- ---- what it did when, and why what failed ----
+
+-- name: campaign_flow_add :exec writer
+-- in: campaign_id, phase, the beginnings of minute and hour (ms), and what to add: offered,
+--     verified, suspect, failed, rolled_back, timed_out, rejected, canceled, attempts, bytes
+INSERT INTO campaign_flow (campaign_id, phase, step, at, offered, verified, suspect, failed,
+  rolled_back, timed_out, rejected, canceled, attempts, bytes)
+VALUES ($1, $2, 60, $3, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14),
+  ($1, $2, 3600, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)
+ON CONFLICT (campaign_id, step, at, phase) DO UPDATE SET offered = offered + $5,
+  verified = verified + $6, suspect = suspect + $7, failed = failed + $8,
+  rolled_back = rolled_back + $9, timed_out = timed_out + $10, rejected = rejected + $11,
+  canceled = canceled + $12, attempts = attempts + $13, bytes = bytes + $14;
+
+-- name: campaign_flow_list :many reader
+-- in: campaign_id, step, from, to, phase (-1 = all but the rollback), ms that are one
+-- out: at, offered, verified, suspect, failed, rolled_back, timed_out, rejected, canceled,
+--      attempts, bytes
+SELECT at - at % $6, sum(offered), sum(verified), sum(suspect), sum(failed), sum(rolled_back),
+  sum(timed_out), sum(rejected), sum(canceled), sum(attempts), sum(bytes)
+FROM campaign_flow
+WHERE campaign_id = $1 AND step = $2 AND at >= $3 AND at < $4
+  AND (phase = $5 OR ($5 = -1 AND phase <> 1000))
+GROUP BY at - at % $6 ORDER BY at - at % $6;
+
+-- name: campaign_flow_phases :many reader
+-- in: campaign_id    out: phase, attempts, bytes; of all hours that are kept
+SELECT phase, sum(attempts), sum(bytes) FROM campaign_flow
+WHERE campaign_id = $1 AND step = 3600 GROUP BY phase;
+
+-- name: campaign_flow_forget :exec writer
+-- in: step, before, limit
+DELETE FROM campaign_flow WHERE (campaign_id, step, at, phase) IN (
+  SELECT campaign_id, step, at, phase FROM campaign_flow INDEXED BY campaign_flow_age
+  WHERE step = $1 AND at < $2 ORDER BY at LIMIT $3);
+
+-- name: campaign_reason_fits :one reader
+-- in: campaign_id, phase, state, reason, most    out: 1 when it has a row, or may have one
+SELECT CASE WHEN EXISTS (SELECT 1 FROM campaign_reason WHERE campaign_id = $1 AND phase = $2
+    AND state = $3 AND reason = $4) THEN 1
+  ELSE (SELECT count(*) FROM campaign_reason WHERE campaign_id = $1) < $5 END;
+
+-- name: campaign_reason_add :exec writer
+-- in: campaign_id, phase, state, reason, n
+INSERT INTO campaign_reason (campaign_id, phase, state, reason, n) VALUES ($1, $2, $3, $4, $5)
+ON CONFLICT (campaign_id, phase, state, reason) DO UPDATE SET n = n + $5;
+
+-- name: campaign_reasons :many reader
+-- in: campaign_id    out: phase, state, reason, n
+SELECT phase, state, reason, n FROM campaign_reason WHERE campaign_id = $1 AND n <> 0
+ORDER BY n DESC, phase, state, reason;
+
+-- ---- how many are meant ----
+
+-- name: campaign_listed :one reader
+-- in: campaign_id    out: how many devices are listed and not denied, how many are denied
+SELECT (SELECT count(*) FROM campaign_device l WHERE l.campaign_id = $1 AND l.list = 0
+    AND NOT EXISTS (SELECT 1 FROM campaign_device n
+      WHERE n.campaign_id = $1 AND n.list = -1 AND n.device_id = l.device_id)),
+  (SELECT count(*) FROM campaign_device n WHERE n.campaign_id = $1 AND n.list = -1);
+
+-- name: campaign_frozen :one reader
+-- in: campaign_id, most    out: how many devices of the type there were at its start, at most `most`
+SELECT count(*) FROM (SELECT 1 FROM campaign c CROSS JOIN device d
+  WHERE c.id = $1 AND d.type_id = c.type_id AND d.id <= c.device_max LIMIT $2);

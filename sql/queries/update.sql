@@ -21,7 +21,7 @@ SELECT value FROM counter WHERE name = 'killed_at';
 -- in: id int    out: update
 SELECT id, project_id, device_id, firmware_id, module, from_version, to_version, cause, state,
   attempt, bytes_total, bytes_served, percent, coverage, suspect, link_until, retry_at,
-  deadline_at, created_at, updated_at, ended_at, campaign_id, phase
+  deadline_at, created_at, updated_at, ended_at, campaign_id, phase, reason
 FROM ota_update WHERE id = $1;
 
 -- name: update_linked :one reader
@@ -35,7 +35,7 @@ WHERE u.id = $1;
 -- The bound on module keeps the planner to index ota_update_active: the others hold the ended too.
 SELECT id, project_id, device_id, firmware_id, module, from_version, to_version, cause, state,
   attempt, bytes_total, bytes_served, percent, coverage, suspect, link_until, retry_at,
-  deadline_at, created_at, updated_at, ended_at, campaign_id, phase
+  deadline_at, created_at, updated_at, ended_at, campaign_id, phase, reason
 FROM ota_update WHERE device_id IN ($1, $2) AND module >= '' AND ended_at IS NULL;
 
 -- name: update_around :many reader
@@ -74,7 +74,7 @@ WHERE gateway_id = $1 AND ended_at IS NULL
 -- in: device_id int, module text    out: update
 SELECT id, project_id, device_id, firmware_id, module, from_version, to_version, cause, state,
   attempt, bytes_total, bytes_served, percent, coverage, suspect, link_until, retry_at,
-  deadline_at, created_at, updated_at, ended_at, campaign_id, phase
+  deadline_at, created_at, updated_at, ended_at, campaign_id, phase, reason
 FROM ota_update WHERE device_id = $1 AND module = $2 AND ended_at IS NULL;
 
 -- name: update_verified_last :one reader
@@ -106,7 +106,7 @@ VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $13, $14, $15,
 -- in: id, and everything that the life of an update changes
 UPDATE ota_update SET state = $2, attempt = $3, bytes_served = $4, coverage = $5, percent = $6,
   suspect = $7, cause = $8, link_until = $9, retry_at = $10, deadline_at = $11, updated_at = $12,
-  ended_at = $13
+  reason = $13, ended_at = $14
 WHERE id = $1;
 
 -- name: update_store_open :exec writer
@@ -114,7 +114,8 @@ WHERE id = $1;
 -- it was, would make every index of the open ones anew. What left again counts per attempt.
 UPDATE ota_update SET state = $2, attempt = $3,
   bytes_again = CASE WHEN attempt = $3 THEN bytes_again ELSE 0 END, bytes_served = $4, coverage = $5, percent = $6,
-  suspect = $7, cause = $8, link_until = $9, retry_at = $10, deadline_at = $11, updated_at = $12
+  suspect = $7, cause = $8, link_until = $9, retry_at = $10, deadline_at = $11, updated_at = $12,
+  reason = $13
 WHERE id = $1;
 
 -- name: update_progress :exec writer
@@ -159,7 +160,7 @@ ORDER BY deadline_at LIMIT 1;
 -- name: update_list :many reader
 SELECT id, project_id, device_id, firmware_id, module, from_version, to_version, cause, state,
   attempt, bytes_total, bytes_served, percent, coverage, suspect, link_until, retry_at,
-  deadline_at, created_at, updated_at, ended_at, campaign_id, phase
+  deadline_at, created_at, updated_at, ended_at, campaign_id, phase, reason
 FROM ota_update
 WHERE project_id = $1 AND ($2 = 0 OR device_id = $2) AND ($3 = 0 OR firmware_id = $3)
   AND ($4 = '' OR state = $4) AND ($5 = 0 OR ended_at IS NULL) AND id < $6
@@ -168,7 +169,7 @@ ORDER BY id DESC LIMIT $7;
 -- name: update_list_device :many reader
 SELECT id, project_id, device_id, firmware_id, module, from_version, to_version, cause, state,
   attempt, bytes_total, bytes_served, percent, coverage, suspect, link_until, retry_at,
-  deadline_at, created_at, updated_at, ended_at, campaign_id, phase
+  deadline_at, created_at, updated_at, ended_at, campaign_id, phase, reason
 FROM ota_update
 WHERE +project_id = $1 AND device_id = $2 AND ($3 = 0 OR firmware_id = $3)
   AND ($4 = '' OR state = $4) AND ($5 = 0 OR ended_at IS NULL) AND id < $6
@@ -177,7 +178,7 @@ ORDER BY id DESC LIMIT $7;
 -- name: update_list_firmware :many reader
 SELECT id, project_id, device_id, firmware_id, module, from_version, to_version, cause, state,
   attempt, bytes_total, bytes_served, percent, coverage, suspect, link_until, retry_at,
-  deadline_at, created_at, updated_at, ended_at, campaign_id, phase
+  deadline_at, created_at, updated_at, ended_at, campaign_id, phase, reason
 FROM ota_update
 WHERE +project_id = $1 AND ($2 = 0 OR device_id = $2) AND firmware_id = $3
   AND ($4 = '' OR state = $4) AND ($5 = 0 OR ended_at IS NULL) AND id < $6
@@ -186,7 +187,7 @@ ORDER BY id DESC LIMIT $7;
 -- name: update_list_state :many reader
 SELECT id, project_id, device_id, firmware_id, module, from_version, to_version, cause, state,
   attempt, bytes_total, bytes_served, percent, coverage, suspect, link_until, retry_at,
-  deadline_at, created_at, updated_at, ended_at, campaign_id, phase
+  deadline_at, created_at, updated_at, ended_at, campaign_id, phase, reason
 FROM ota_update
 WHERE project_id = $1 AND ($2 = 0 OR device_id = $2) AND ($3 = 0 OR firmware_id = $3)
   AND state = $4 AND ($5 = 0 OR ended_at IS NULL) AND id < $6
@@ -195,7 +196,7 @@ ORDER BY id DESC LIMIT $7;
 -- name: update_list_open :many reader
 SELECT id, project_id, device_id, firmware_id, module, from_version, to_version, cause, state,
   attempt, bytes_total, bytes_served, percent, coverage, suspect, link_until, retry_at,
-  deadline_at, created_at, updated_at, ended_at, campaign_id, phase
+  deadline_at, created_at, updated_at, ended_at, campaign_id, phase, reason
 FROM ota_update
 WHERE project_id = $1 AND ($2 = 0 OR device_id = $2) AND ($3 = 0 OR firmware_id = $3)
   AND ($4 = '' OR state = $4) AND $5 = 1 AND ended_at IS NULL AND id < $6
@@ -206,7 +207,7 @@ ORDER BY id DESC LIMIT $7;
 -- name: update_list_campaign :many reader
 SELECT id, project_id, device_id, firmware_id, module, from_version, to_version, cause, state,
   attempt, bytes_total, bytes_served, percent, coverage, suspect, link_until, retry_at,
-  deadline_at, created_at, updated_at, ended_at, campaign_id, phase
+  deadline_at, created_at, updated_at, ended_at, campaign_id, phase, reason
 FROM ota_update
 WHERE +project_id = $1 AND campaign_id = $8 AND ($2 = 0 OR +device_id = $2) AND ($3 = 0 OR firmware_id = $3)
   AND ($4 = '' OR +state = $4) AND ($5 = 0 OR ended_at IS NULL) AND id < $6
@@ -215,7 +216,7 @@ ORDER BY id DESC LIMIT $7;
 -- name: update_list_campaign_state :many reader
 SELECT id, project_id, device_id, firmware_id, module, from_version, to_version, cause, state,
   attempt, bytes_total, bytes_served, percent, coverage, suspect, link_until, retry_at,
-  deadline_at, created_at, updated_at, ended_at, campaign_id, phase
+  deadline_at, created_at, updated_at, ended_at, campaign_id, phase, reason
 FROM ota_update
 WHERE +project_id = $1 AND campaign_id = $8 AND ($2 = 0 OR +device_id = $2) AND ($3 = 0 OR firmware_id = $3)
   AND state = $4 AND ($5 = 0 OR ended_at IS NULL) AND id < $6
@@ -224,7 +225,7 @@ ORDER BY id DESC LIMIT $7;
 -- name: update_list_campaign_device :many reader
 SELECT id, project_id, device_id, firmware_id, module, from_version, to_version, cause, state,
   attempt, bytes_total, bytes_served, percent, coverage, suspect, link_until, retry_at,
-  deadline_at, created_at, updated_at, ended_at, campaign_id, phase
+  deadline_at, created_at, updated_at, ended_at, campaign_id, phase, reason
 FROM ota_update
 WHERE +project_id = $1 AND campaign_id = $8 AND device_id = $2 AND ($3 = 0 OR firmware_id = $3)
   AND ($4 = '' OR +state = $4) AND ($5 = 0 OR ended_at IS NULL) AND id < $6
@@ -233,7 +234,7 @@ ORDER BY id DESC LIMIT $7;
 -- name: update_list_campaign_open :many reader
 SELECT id, project_id, device_id, firmware_id, module, from_version, to_version, cause, state,
   attempt, bytes_total, bytes_served, percent, coverage, suspect, link_until, retry_at,
-  deadline_at, created_at, updated_at, ended_at, campaign_id, phase
+  deadline_at, created_at, updated_at, ended_at, campaign_id, phase, reason
 FROM ota_update
 WHERE project_id = $1 AND +campaign_id = $8 AND ($2 = 0 OR +device_id = $2)
   AND ($3 = 0 OR firmware_id = $3) AND ($4 = '' OR +state = $4) AND $5 = 1 AND ended_at IS NULL

@@ -30,6 +30,8 @@ const struct http_route *const api_tables[] = {
     post_routes,
     consent_routes,
     version_routes,
+    progress_routes,
+    timeline_routes,
     NULL,
 };
 

@@ -69,7 +69,7 @@ static void add_query(json_t *list, const char *words)
         size_t n = strcspn(words, "|");
         (void)str_fmt(name, sizeof(name), "%.*s", (int)n, words);
         bool number = strcmp(name, "limit") == 0 || strcmp(name, "firmware") == 0 ||
-                      strcmp(name, "campaign") == 0;
+                      strcmp(name, "campaign") == 0 || strcmp(name, "phase") == 0;
         bool flag = strcmp(name, "total") == 0 || strcmp(name, "enabled") == 0 ||
                     strcmp(name, "partial") == 0 || strcmp(name, "all") == 0;
         json_array_append_new(list, parameter(name, "query", false,
@@ -259,6 +259,8 @@ static json_t *components(void)
         &certificate_table,
         &type_versions_table,
         &device_versions_table,
+        &campaign_progress_table,
+        &campaign_timeline_table,
     };
     json_t *c = json_object(), *schemas = json_object(), *security = json_object(),
            *bearer = json_object();

@@ -48,12 +48,12 @@ extern const struct table project_table, token_table, type_table, device_table, 
     webhook_delivery_table, campaign_table, campaign_abort_table, campaign_approve_table,
     dry_run_request_table, dry_run_table, command_table, attributes_push_table, app_table,
     eztcloud_login_table, eztcloud_attrs_table, consent_table, consent_answer_table,
-    type_versions_table, device_versions_table;
+    type_versions_table, device_versions_table, campaign_progress_table, campaign_timeline_table;
 extern const struct http_route project_routes[], token_routes[], type_routes[], device_routes[],
     rule_routes[], firmware_routes[], update_routes[], task_routes[], run_routes[], open_routes[],
     download_routes[], hook_routes[], connect_routes[], audit_routes[], event_routes[],
     webhook_routes[], campaign_routes[], command_routes[], app_routes[], eztcloud_routes[],
-    post_routes[], consent_routes[], version_routes[];
+    post_routes[], consent_routes[], version_routes[], progress_routes[], timeline_routes[];
 extern const struct http_route *const api_tables[]; /* all of them, NULL-terminated */
 
 /* ---- state ---- */
@@ -182,6 +182,10 @@ bool list_row(struct list *l, int64_t id);
 bool list_wants_total(const struct list *l);
 /* Answers. rc is what the room's list function returned; total < 0 = not asked. Frees. */
 void list_end(struct list *l, int rc, int64_t total);
+
+/* ---- flows of campaigns (timeline.c) ---- */
+void flow_write(struct obj *o, const struct campaign_flow *f); /* its members, without `at` */
+int64_t flow_ends(const struct campaign_flow *f);              /* but canceled ones */
 
 /* ---- changes (write.c) ---- */
 struct write {

@@ -15,6 +15,8 @@ static const struct json_field fields[] = {
     {"to_version", JK_STRING, JF_READ_ONLY, 0, 0, NULL, NULL, "What it is to run."},
     {"state", JK_STRING, JF_READ_ONLY, 0, 0, NULL, NULL, "Where it stands."},
     {"cause", JK_STRING, JF_READ_ONLY, 0, 0, NULL, NULL, "Why it stands there."},
+    {"reason", JK_STRING, JF_READ_ONLY | JF_NULLABLE, 0, 0, NULL, NULL,
+     "What its failure, or that of its last attempt, is counted as; null: it did not fail."},
     {"percent", JK_INT, JF_READ_ONLY, 0, 0, NULL, NULL, "Of the download."},
     {"attempt", JK_INT, JF_READ_ONLY, 0, 0, NULL, NULL, "Counts from 1."},
     {"bytes_total", JK_INT, JF_READ_ONLY, 0, 0, NULL, NULL, "Size of all files."},
@@ -57,6 +59,7 @@ static void write_members(struct obj *o, struct db *db, const struct update *u)
     obj_str(o, "to_version", u->to_version);
     obj_str(o, "state", update_state_name(u->state));
     obj_str(o, "cause", u->cause);
+    obj_str(o, "reason", *u->reason ? u->reason : NULL);
     obj_int(o, "percent", u->percent);
     obj_int(o, "attempt", u->attempt);
     obj_int(o, "bytes_total", u->bytes_total);

@@ -29,6 +29,12 @@ int count_refused(struct db *w, int64_t id, int phase, int64_t now) MUST_USE;
 /* Its part of campaign_forget_device(). */
 int consent_forget_device(struct db *w, int64_t device_id) MUST_USE;
 
+/* ---- stats.c ---- */
+int campaign_flow_moved(struct db *w, int64_t id, int phase, bool begins, enum campaign_end end,
+                        int64_t now) MUST_USE;
+int campaign_reason_count(struct db *w, int64_t id, int phase, const char *state,
+                          const char *reason, int64_t n) MUST_USE;
+
 /* ---- row.c ---- */
 int campaign_state_parse(const char *name, enum campaign_state *ret) MUST_USE;
 /* The row alone, unparsed. */

@@ -131,6 +131,8 @@ int campaign_moved(struct db *w, int64_t id, int phase, const char *from, const 
         rc = count_offered(w, id, phase);
     if (rc == 0 && more)
         rc = count_active(w, id, more);
+    if (rc == 0)
+        rc = campaign_flow_moved(w, id, phase, !from, end, now);
     if (rc < 0 || end == CAMPAIGN_END_NONE || end == CAMPAIGN_END_CANCELED ||
         phase == CAMPAIGN_ROLLBACK)
         return rc;
@@ -148,6 +150,9 @@ int campaign_forget_device(struct db *w, int64_t device_id)
         rc = count_state(w, db_int(q, 0), (int)db_int(q, 1), db_text(q, 2), -1);
         if (rc == 0 && db_int(q, 3) && is_active(db_text(q, 2), CAMPAIGN_END_NONE))
             rc = count_active(w, db_int(q, 0), -1);
+        else if (rc == 0 && *db_text(q, 4))
+            rc = campaign_reason_count(w, db_int(q, 0), (int)db_int(q, 1), db_text(q, 2),
+                                       db_text(q, 4), -1);
         if (rc < 0)
             return rc;
     }

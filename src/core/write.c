@@ -212,6 +212,9 @@ static int housekeeping(struct core *c)
         c->keep.before = clock_now_ms() - c->conf->task_keep_days * DAY_MS;
         rc = task_sweep(c->writer, &c->keep, SWEEP_SLICE);
         c->sweep_more = rc == 1;
+        if (rc >= 0)
+            rc = campaign_flow_forget(c->writer, clock_now_ms(), SWEEP_SLICE);
+        c->sweep_more |= rc == 1;
     }
     if (rc >= 0 && c->points_due) {
         c->points_due = false;

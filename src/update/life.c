@@ -120,6 +120,20 @@ int update_killed(struct db *w, int64_t now)
     return db_run(q);
 }
 
+/* What it is counted as when it fails; planned: when an attempt did. */
+static int judge_failure(struct db *w, struct update *u, enum update_state from, int64_t now)
+{
+    bool failed = u->state == UPDATE_PLANNED && u->said;
+
+    if (!failed && !update_is_final(u->state))
+        return 0;
+    reason_of(u, from, u->reason);
+    return !u->campaign_id || !*u->reason
+               ? 0
+               : campaign_failed(w, u->campaign_id, u->phase, update_state_name(u->state),
+                                 u->reason, now);
+}
+
 int life_record(struct db *w, const struct update *u, const char *from, const char *cause,
                 const char *text, int64_t now)
 {
@@ -166,6 +180,8 @@ int life_move(struct db *w, const struct device_type *type, struct update *u, en
     u->deadline_at = deadline_of(type, u, now);
     u->ended_at = update_is_final(to) ? now : 0;
     rc = judge_success(w, u, to);
+    if (rc == 0)
+        rc = judge_failure(w, u, from, now);
     if (rc == 0)
         rc = update_store(w, u);
     if (rc == 0)
@@ -272,6 +288,7 @@ int update_moved(struct db *w, const struct catalog *c, const struct device *d, 
     if (u.device_id != d->id)
         return E_NOTFOUND;
     type = life_rules(c, type, &u, &own);
+    u.said = text ? text : "";
     percent = percent > 100 ? 100 : percent;
     if (update_is_final(u.state) || !may_say(to))
         return illegal();

@@ -34,6 +34,7 @@ void update_row(struct db_stmt *s, struct arena *a, struct update *ret)
         .campaign_id = db_int(s, 21),
         .phase = (int)db_int(s, 22),
     };
+    (void)str_copy(ret->reason, sizeof(ret->reason), db_text(s, 23));
 }
 
 int update_by_id(struct db *db, int64_t id, struct arena *a, struct update *ret)
@@ -270,8 +271,9 @@ int update_store(struct db *w, const struct update *u)
     bind_time(q, 10, u->retry_at);
     bind_time(q, 11, u->deadline_at);
     db_bind_int(q, 12, u->updated_at);
+    db_bind_text(q, 13, u->reason);
     if (u->ended_at)
-        db_bind_int(q, 13, u->ended_at);
+        db_bind_int(q, 14, u->ended_at);
     return db_run(q);
 }
 

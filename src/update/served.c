@@ -134,9 +134,12 @@ int update_served(struct db *w, const struct catalog *c, int64_t update_id, int 
     uint64_t fresh = cover(fw, &u, file_no, from, to, a);
     if (sent > fresh) {
         rc = count_again(w, &u, sent - fresh);
+        u.said = ""; /* should that end the attempt: no word of the device's does */
         if (rc == 1)
             return life_fail_attempt(w, type, &d, &u, "download", again_and_again, now, a);
     }
+    if (rc == 0 && fresh > 0 && u.campaign_id)
+        rc = campaign_served(w, u.campaign_id, u.phase, (int64_t)fresh, now);
     if (rc < 0 || fresh == 0)
         return rc;
     if (u.bytes_total > 0 && u.state < UPDATE_DOWNLOADED) {

@@ -171,6 +171,11 @@ char *coverage_text(const struct coverage *c, struct arena *a);
 bool coverage_add(struct coverage *c, int no, uint64_t from, uint64_t to);
 uint64_t coverage_bytes(const struct coverage *c);
 
+/* ---- reason.c: what a failure is counted as ---- */
+/* Of an update that has just ended, or whose attempt has just failed, by its cause and the device's
+ * words; "" when that is no failure. Pure. */
+void reason_of(const struct update *u, enum update_state from, char ret[CAMPAIGN_REASON_MAX + 1]);
+
 /* ---- row.c ---- */
 void update_row(struct db_stmt *s, struct arena *a, struct update *ret);
 /* E_NOTFOUND when none. */

@@ -75,8 +75,16 @@ static uint64_t dice(struct world *w, uint64_t n)
     } while (0)
 
 /* ---- what must hold ---- */
+struct tally {
+    int phase;
+    char state[16], reason[CAMPAIGN_REASON_MAX + 1];
+    int64_t n;
+};
 struct recount {
     struct world *w;
+    struct tally tallies[64];
+    int n_tallies;
+    int64_t begun, ends, served, attempts;
     int64_t n[PHASES + 2][UPDATE__COUNT], active;
     int64_t ended[PHASES + 2], verified[PHASES + 2];
     int64_t waiting[PHASES + 2], confirmed[PHASES + 2], refused[PHASES + 2]; /* without an offer */
@@ -86,6 +94,61 @@ struct recount {
 static bool is_refusal(const struct update *u)
 {
     return u->state == UPDATE_REJECTED && strcmp(u->cause, "consent_refused") == 0;
+}
+
+static struct tally *tally_of(struct recount *r, int phase, const char *state, const char *reason)
+{
+    struct tally *t = r->tallies;
+
+    for (; t < r->tallies + r->n_tallies; t++)
+        if (t->phase == phase && strcmp(t->state, state) == 0 && strcmp(t->reason, reason) == 0)
+            return t;
+    HOLDS(r->w, r->n_tallies < (int)ARRAY_LEN(r->tallies));
+    *t = (struct tally){.phase = phase};
+    (void)str_copy(t->state, sizeof(t->state), state);
+    (void)str_copy(t->reason, sizeof(t->reason), reason);
+    r->n_tallies++;
+    return t;
+}
+
+static int reason_one(void *arg, int phase, const char *state, const char *reason, int64_t n)
+{
+    struct recount *r = arg;
+
+    if (strcmp(state, "planned") == 0)
+        r->attempts -= n; /* the flows have them, too */
+    else
+        tally_of(r, phase, state, reason)->n -= n;
+    return 0;
+}
+
+static int flow_one(void *arg, const struct campaign_flow *f)
+{
+    struct recount *r = arg;
+
+    r->begun -= f->offered;
+    r->ends -= f->verified + f->suspect + f->failed + f->rolled_back + f->timed_out + f->rejected +
+               f->canceled;
+    r->served += f->bytes;
+    r->attempts += f->attempts;
+    return 0;
+}
+
+/* Reasons and flows say what the rows do. */
+static void judge_stats(struct recount *r)
+{
+    struct db *db = r->w->d->w;
+
+    MUST(campaign_reasons(db, r->w->campaign, reason_one, r));
+    for (int i = 0; i < r->n_tallies; i++)
+        HOLDS(r->w, r->tallies[i].n == 0);
+    MUST(campaign_flows(db, r->w->campaign, CAMPAIGN_FLOW_DAY, 0, INT64_MAX, -1, flow_one, r));
+    MUST(campaign_flows(db, r->w->campaign, CAMPAIGN_FLOW_HOUR, 0, INT64_MAX, CAMPAIGN_ROLLBACK,
+                        flow_one, r));
+    HOLDS(r->w, r->begun == 0);
+    HOLDS(r->w, r->ends == 0);
+    HOLDS(r->w, r->served >= 0);
+    HOLDS(r->w, r->attempts == 0);
 }
 
 static int recount_one(void *arg, const struct update *u)
@@ -98,6 +161,13 @@ static int recount_one(void *arg, const struct update *u)
     HOLDS(r->w, phase == PHASES + 1 || u->firmware_id == r->w->bad);
     HOLDS(r->w, phase != PHASES + 1 || u->firmware_id == r->w->good);
     r->n[phase][u->state]++;
+    r->begun++;
+    r->ends += update_is_final(u->state);
+    r->served -= u->bytes_served; /* of the last attempt alone */
+    if (update_is_final(u->state) && *u->reason)
+        tally_of(r, u->phase, update_state_name(u->state), u->reason)->n++;
+    HOLDS(r->w, !*u->reason || u->state != UPDATE_VERIFIED || u->suspect);
+    HOLDS(r->w, *u->reason || u->state < UPDATE_REJECTED || u->state == UPDATE_CANCELED);
     r->active += !update_is_final(u->state) && u->state != UPDATE_DEFERRED;
     r->ended[phase] += update_is_final(u->state) && u->state != UPDATE_CANCELED && !is_refusal(u);
     r->verified[phase] += u->state == UPDATE_VERIFIED && !u->suspect;
@@ -179,6 +249,7 @@ static void judge(struct world *w, bool all)
         for (int s = 0; s < UPDATE__COUNT; s++)
             HOLDS(w, r.n[p][s] == 0); /* nothing that the counters do not know */
     MUST(campaign_phases(d->w, w->campaign, compare_phase, &r));
+    judge_stats(&r);
     w->verified = r.verified[1] + r.verified[2] + r.verified[3];
     w->rolled_back = r.verified[PHASES + 1];
 }
@@ -340,6 +411,7 @@ static int hear_word(struct world *w, struct unit *u, const struct device *dev, 
 /* 0, or what a refused word is: that the update has gone on without it. */
 static void hear(struct world *w, const struct message *m)
 {
+    static const char *const words[] = {"", "Flash error 5 at 0x00123456", "checksum"};
     struct domain *d = w->d;
     struct unit *u = &w->units[m->unit];
     struct device dev;
@@ -358,7 +430,8 @@ static void hear(struct world *w, const struct message *m)
             update_moved(d->w, d->catalog, &dev, m->offer, UPDATE_INSTALLED, -1, "", w->now, &d->a);
         break;
     case FAILED:
-        rc = update_moved(d->w, d->catalog, &dev, m->offer, UPDATE_FAILED, -1, "", w->now, &d->a);
+        rc = update_moved(d->w, d->catalog, &dev, m->offer, UPDATE_FAILED, -1, words[m->unit % 3],
+                          w->now, &d->a);
         break;
     case REFUSED:
         rc = hear_word(w, u, &dev, m->offer, UPDATE_REJECTED);

@@ -18,6 +18,7 @@ int test_simulation(void);
 int test_overlap(void);
 int test_consent(void);
 int test_floors(void);
+int test_stats(void);
 
 #define LIFETIME (48 * HOUR)
 

@@ -22,6 +22,7 @@ int test_life(void);
 int test_check(void);
 int test_served(void);
 int test_walk(void);
+int test_reason(void);
 
 #define LIFETIME (48 * HOUR)
 
