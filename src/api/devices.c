@@ -168,72 +168,6 @@ static void handle_get(struct http_request *r, void *arg)
     sbuf_done(&b);
 }
 
-/* ---- lists ---- */
-struct page {
-    struct list l;
-    struct api *api;
-    struct db *db;
-    struct catalog *catalog;
-};
-
-static int list_one(void *arg, const struct device *d)
-{
-    struct page *p = arg;
-    if (!list_row(&p->l, d->id))
-        return 1;
-    return device_write_json(&p->l.b, p->db, p->catalog, d, p->api);
-}
-
-/* The filter's words become ids: 1 = fine, 0 = nothing can match, < 0 = answered. */
-static int read_filter(struct http_request *r, struct device_filter *flt)
-{
-    const struct call *c = call_of(r);
-    const char *type = http_query(r, "device_type"), *gateway = http_query(r, "gateway");
-    const char *module = http_query(r, "module");
-    struct device_type t;
-    struct device g;
-
-    *flt = (struct device_filter){.project_id = c->who.project_id,
-                                  .tag = http_query(r, "tag"),
-                                  .sn = http_query(r, "sn"),
-                                  .version = http_query(r, "version")};
-    if (flt->version || module)
-        flt->version_module = module ? module : "main";
-    if (input_query_bool(r, "enabled", &flt->enabled) < 0)
-        return E_PROTO;
-    if (type) {
-        int rc = device_type_by_key(c->db, flt->project_id, type, http_arena(r), &t);
-        if (rc < 0)
-            return rc == E_NOTFOUND ? 0 : (http_fail(r, rc, NULL), rc);
-        flt->type_id = t.id;
-    }
-    if (gateway) {
-        int rc = device_by_key(c->db, flt->project_id, gateway, http_arena(r), &g);
-        if (rc < 0)
-            return rc == E_NOTFOUND ? 0 : (http_fail(r, rc, NULL), rc);
-        flt->gateway_id = g.id;
-    }
-    return 1;
-}
-
-static void handle_list(struct http_request *r, void *arg)
-{
-    const struct call *c = call_of(r);
-    struct page p = {.api = c->api, .db = c->db};
-    struct device_filter flt;
-    int64_t total = -1;
-    (void)arg;
-    int some = read_filter(r, &flt);
-    if (some < 0 || list_begin(r, &p.l) < 0)
-        return;
-    p.catalog = catalog_cell_get(c->api->env.catalog);
-    int rc = some ? device_list(c->db, &flt, p.l.after, p.l.limit + 1, list_one, &p) : 0;
-    catalog_unref(p.catalog);
-    if (list_wants_total(&p.l))
-        total = some ? device_count(c->db, &flt) : 0;
-    list_end(&p.l, rc, total);
-}
-
 /* ---- changes ---- */
 int device_check_text(const char *key, const char *service, struct fail *f)
 {
@@ -476,9 +410,10 @@ static void handle_claim(struct http_request *r, void *arg)
 static const struct op op_list = {.summary = "List devices; `version` is of `module`, main if "
                                              "absent",
                                   .out = &device_table,
-                                  .query = LIST_QUERY "|device_type|gateway|tag|sn|enabled|module|"
-                                                      "version",
+                                  .query = LIST_QUERY EXPORT_QUERY
+                                  "|device_type|gateway|tag|sn|enabled|module|version",
                                   .status = 200,
+                                  .answer = EXPORT_TYPES,
                                   .list = true};
 static const struct op op_get = {.summary = "One device", .out = &device_table, .status = 200};
 static const struct op op_create = {
@@ -515,7 +450,7 @@ static const struct op op_explain = {
 
 #define PATH "/api/v1/devices"
 const struct http_route device_routes[] = {
-    {"GET", PATH, HTTP_BODY_NONE, 0, handle_list, OP(op_list), VIEWER},
+    {"GET", PATH, HTTP_BODY_NONE, 0, device_list_handle, OP(op_list), VIEWER},
     {"POST", PATH, HTTP_BODY_WHOLE, 65536, handle_create, OP(op_create), OPERATOR},
     {"POST", PATH "/import", HTTP_BODY_STREAM, 0, device_import_handle, OP(op_import), OPERATOR},
     {"GET", PATH "/:key", HTTP_BODY_NONE, 0, handle_get, OP(op_get), VIEWER},

@@ -23,12 +23,32 @@ static json_t *schema_ref(const struct table *t, const char *suffix)
     return ref(t->name, suffix);
 }
 
+static json_t *media_of(json_t *schema)
+{
+    json_t *media = json_object();
+    set(media, "schema", schema);
+    return media;
+}
+
 static json_t *content(const char *type, json_t *schema)
 {
-    json_t *media = json_object(), *c = json_object();
-    set(media, "schema", schema);
-    set(c, type, media);
+    json_t *c = json_object();
+    set(c, type, media_of(schema));
     return c;
+}
+
+/* "a|b": each of them text. */
+static void add_texts(json_t *types, const char *words)
+{
+    char type[64];
+    while (*words) {
+        size_t n = strcspn(words, "|");
+        json_t *schema = json_object();
+        (void)str_fmt(type, sizeof(type), "%.*s", (int)n, words);
+        set(schema, "type", json_string("string"));
+        set(types, type, media_of(schema));
+        words += n + (words[n] == '|');
+    }
 }
 
 static json_t *parameter(const char *name, const char *in, bool required, const char *type)
@@ -110,16 +130,7 @@ static json_t *request_body(const struct op *op)
         set(body, "content", content(op->body, schema));
     } else if (op->body) {
         json_t *all = json_object();
-        for (const char *p = op->body; *p;) {
-            char type[64];
-            size_t n = strcspn(p, "|");
-            json_t *schema = json_object(), *media = json_object();
-            (void)str_fmt(type, sizeof(type), "%.*s", (int)n, p);
-            set(schema, "type", json_string("string"));
-            set(media, "schema", schema);
-            set(all, type, media);
-            p += n + (p[n] == '|');
-        }
+        add_texts(all, op->body);
         set(body, "content", all);
     } else {
         set(body, "content",
@@ -149,17 +160,18 @@ static json_t *page_schema(const struct op *op)
 static json_t *responses(const struct op *op)
 {
     json_t *all = json_object(), *fine = json_object(), *problem = json_object();
+    json_t *types = json_object();
     char status[8];
     (void)str_fmt(status, sizeof(status), "%d", op->status);
     set(fine, "description", json_string("Success"));
     if (op->out)
-        set(fine, "content",
-            content("application/json", op->list ? page_schema(op) : schema_ref(op->out, "")));
-    if (op->answer) {
-        json_t *text = json_object();
-        set(text, "type", json_string("string"));
-        set(fine, "content", content(op->answer, text));
-    }
+        set(types, "application/json",
+            media_of(op->list ? page_schema(op) : schema_ref(op->out, "")));
+    if (op->answer)
+        add_texts(types, op->answer);
+    if (json_object_size(types))
+        json_object_set(fine, "content", types);
+    json_decref(types);
     set(all, status, fine);
     set(problem, "description", json_string("A problem (RFC 9457)"));
     set(problem, "content", content("application/problem+json", ref("Problem", "")));

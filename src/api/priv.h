@@ -37,7 +37,7 @@ struct op {
     int (*run)(struct write *w, struct db *db);
     bool catalog;
     const char *body;   /* content types of a body that is no JSON of `in`, "a|b" */
-    const char *answer; /* content type of an answer that is no JSON */
+    const char *answer; /* content types of an answer that is no JSON, "a|b" */
 };
 #define LIST_QUERY "limit|after|total"
 #define OP(o)      ((void *)(uintptr_t) & (o)) /* http_route.arg is not const */
@@ -187,6 +187,36 @@ void list_end(struct list *l, int rc, int64_t total);
 void flow_write(struct obj *o, const struct campaign_flow *f); /* its members, without `at` */
 int64_t flow_ends(const struct campaign_flow *f);              /* but canceled ones */
 
+/* ---- lists as a whole (export.c) ---- */
+#define EXPORT_QUERY "|format"
+#define EXPORT_TYPES "text/csv|application/x-ndjson"
+enum export_format { EXPORT_NONE, EXPORT_CSV, EXPORT_NDJSON };
+/* < 0: answered. */
+int export_wanted(struct http_request *r, enum export_format *ret);
+struct export
+{
+    struct api *api;
+    struct db *db;
+    struct arena a; /* for what its filter points at */
+    enum export_format format;
+    const struct table *table;
+    /* Read up to limit rows behind `at` (0 = from the start). For each: write the object into row,
+     * then return what export_row() says from the row callback. */
+    int (*page)(struct export * x, int limit);
+    void *filter;
+    bool none; /* nothing can match */
+    struct sbuf row;
+    int64_t at;
+    struct sbuf *out;
+    int n;
+    bool begun;
+};
+struct export *export_new(struct http_request *r, enum export_format format,
+                          const struct table *table, int (*page)(struct export *x, int limit));
+int export_row(struct export *x, int64_t id);
+/* Answers; x is the answer's. name: of the file, without its ending. */
+void export_go(struct export *x, struct http_request *r, const char *name);
+
 /* ---- changes (write.c) ---- */
 struct write {
     struct db_job job;
@@ -285,6 +315,7 @@ struct down_ask {
     bool eztcloud;      /* answer as EZtCloud does */
 };
 void down_go(struct http_request *r, const struct down_ask *ask);
+void device_list_handle(struct http_request *r, void *arg);
 void device_import_handle(struct http_request *r, void *arg);
 void device_explain_handle(struct http_request *r, void *arg);
 void campaign_dry_run_handle(struct http_request *r, void *arg);

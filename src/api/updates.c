@@ -144,28 +144,70 @@ static int read_state(struct http_request *r, int *ret)
     return E_PROTO;
 }
 
+static int export_one(void *arg, const struct update *u)
+{
+    struct export *x = arg;
+    struct obj o = obj_begin(&x->row);
+    write_members(&o, x->db, u);
+    obj_end(&o);
+    return export_row(x, u->id);
+}
+
+static int export_page(struct export *x, int limit)
+{
+    return update_list(x->db, x->filter, x->at, limit, export_one, x);
+}
+
+static void export_all(struct http_request *r, enum export_format format,
+                       const struct update_filter *flt, bool some)
+{
+    struct export *x = export_new(r, format, &update_table, export_page);
+    struct update_filter *own = arena_alloc(&x->a, sizeof(*own));
+    *own = *flt;
+    x->filter = own;
+    x->none = !some;
+    export_go(x, r, "updates");
+}
+
+/* The filter's words become ids: 1 = fine, 0 = nothing can match, < 0 = answered. */
+static int read_filter(struct http_request *r, struct update_filter *flt)
+{
+    const struct call *c = call_of(r);
+    const char *device = http_query(r, "device");
+    struct device d;
+
+    *flt = (struct update_filter){.project_id = c->who.project_id};
+    if (read_state(r, &flt->state) < 0 ||
+        input_query_int(r, "campaign", 1, INT64_MAX, 0, &flt->campaign_id) < 0 ||
+        input_query_int(r, "firmware", 1, INT64_MAX, 0, &flt->firmware_id) < 0)
+        return E_PROTO;
+    if (!device)
+        return 1;
+    int rc = device_by_key(c->db, flt->project_id, device, http_arena(r), &d);
+    if (rc < 0)
+        return rc == E_NOTFOUND ? 0 : (http_fail(r, rc, NULL), rc);
+    flt->device_id = d.id;
+    return 1;
+}
+
 static void handle_list(struct http_request *r, void *arg)
 {
     const struct call *c = call_of(r);
-    struct update_filter flt = {.project_id = c->who.project_id};
-    const char *device = http_query(r, "device");
     struct page p = {.db = c->db};
-    struct device d;
+    enum export_format format;
+    struct update_filter flt;
     int64_t total = -1;
     int rc = 0;
     (void)arg;
-    if (read_state(r, &flt.state) < 0 ||
-        input_query_int(r, "campaign", 1, INT64_MAX, 0, &flt.campaign_id) < 0 ||
-        input_query_int(r, "firmware", 1, INT64_MAX, 0, &flt.firmware_id) < 0 ||
-        list_begin(r, &p.l) < 0)
+    int some = read_filter(r, &flt);
+    if (some < 0 || export_wanted(r, &format) < 0)
         return;
-    if (device) {
-        rc = device_by_key(c->db, flt.project_id, device, http_arena(r), &d);
-        flt.device_id = rc == 0 ? d.id : 0;
+    if (format != EXPORT_NONE) {
+        export_all(r, format, &flt, some);
+        return;
     }
-    bool some = rc == 0;
-    if (rc == E_NOTFOUND)
-        rc = 0;
+    if (list_begin(r, &p.l) < 0)
+        return;
     if (some)
         rc = update_list(c->db, &flt, p.l.after, p.l.limit + 1, list_one, &p);
     if (list_wants_total(&p.l))
@@ -240,8 +282,9 @@ static void handle_cancel(struct http_request *r, void *arg)
 static const struct op op_list = {
     .summary = "List updates, newest first; state=active: all that are under way",
     .out = &update_table,
-    .query = LIST_QUERY "|device|state|firmware|campaign",
+    .query = LIST_QUERY EXPORT_QUERY "|device|state|firmware|campaign",
     .status = 200,
+    .answer = EXPORT_TYPES,
     .list = true};
 static const struct op op_get = {
     .summary = "One update with its history", .out = &update_table, .status = 200};

@@ -1,5 +1,10 @@
 """Monitoring: versions of a fleet, how a campaign gets on, what devices log, exports."""
-from otalib import fetch, noise, wait
+import csv
+import io
+import json
+import socket
+
+from otalib import ADMIN, PATIENCE, fetch, noise, rss_kib, wait
 
 
 def test_versions_of_a_type(make_site):
@@ -94,3 +99,91 @@ def test_a_campaign_gets_on(site):
     assert got["targets"] == {"devices": 1, "basis": "counted"}
     assert got["forecast"]["why"] == "not_running" and got["forecast"]["ends_at"] is None
     assert site.otad.rest("GET", "/campaigns/9999/progress").status == 404
+
+
+def export(site, path, **headers):
+    answer = site.otad.rest("GET", path, headers=headers)
+    assert answer.status == 200, answer
+    return answer
+
+
+def test_exports(site):
+    kind = site.type(attempts=1)
+    firmware = site.otad.firmware(kind, "2.0.0", ("a.bin", noise("x")), release="campaign")
+    odd = site.device(kind, version="1.0.0", name='=cmd|"x"!A1, or so', tags=["b", "a"])
+    plain = site.device(kind, version="1.0.0", name="@home", sn="-1")
+    number = campaign(site, kind, firmware)
+    fail(odd, odd.offer())
+    site.otad.wait_state(odd.key, "failed")
+    plain.offer()
+    answer = export(site, f"/updates?campaign={number}&format=csv")
+    assert answer.headers["Content-Type"].startswith("text/csv")
+    assert answer.headers["X-Content-Type-Options"] == "nosniff"
+    assert 'filename="updates.csv"' in answer.headers["Content-Disposition"]
+    assert answer.body.count(b"\r\n") == 3
+    rows = list(csv.DictReader(io.StringIO(answer.body.decode(), newline="")))
+    assert [r["device"] for r in rows] == [plain.key, odd.key]  # newest first, as in the list
+    assert rows[1]["reason"] == "reply:ota_result 1: connecting failed"
+    assert rows[1]["state"] == "failed" and rows[0]["ended_at"] == ""
+    got = export(site, f"/updates?campaign={number}&state=failed", Accept="application/x-ndjson, */*")
+    lines = [json.loads(line) for line in got.body.splitlines()]
+    listed = site.otad.ok("GET", f"/updates?campaign={number}&state=failed")["items"]
+    assert lines == listed and got.headers["Content-Type"] == "application/x-ndjson"
+    # Formulas are none, in a spreadsheet.
+    rows = list(csv.DictReader(io.StringIO(
+        export(site, f"/devices?device_type={kind}&format=csv").body.decode(), newline="")))  # fmt: skip
+    assert [r["name"] for r in rows] == ["'=cmd|\"x\"!A1, or so", "'@home"]
+    assert rows[0]["tags"] == "b,a" and rows[1]["sn"] == "'-1"
+    assert json.loads(rows[0]["versions"])["main"]["version"] == "1.0.0"
+    assert "password" not in rows[0]
+    lines = export(site, f"/devices?device_type={kind}&format=ndjson").body.splitlines()
+    assert [json.loads(line)["name"] for line in lines][1] == "@home"
+    # Nothing, and what can't be.
+    assert export(site, "/devices?device_type=none&format=ndjson").body == b""
+    assert export(site, "/updates?device=none&format=csv").body.count(b"\r\n") == 1
+    assert site.otad.rest("GET", "/devices?format=xml").status == 400
+    assert site.otad.rest("GET", "/devices?format=csv&limit=5").status == 400
+    assert "items" in export(site, "/devices?format=json&limit=1").json()
+    api = site.otad.ok("GET", "/openapi.json")
+    fine = api["paths"]["/api/v1/updates"]["get"]["responses"]["200"]["content"]
+    assert set(fine) == {"application/json", "text/csv", "application/x-ndjson"}
+
+
+def test_a_large_export_is_streamed(make_site):
+    """100,000 devices: memory stays flat, and a client that does not read pins nothing."""
+    site = make_site()
+    otad, kind = site.otad, site.type()
+
+    def rows(stem, n):
+        text = "key,device_type,name\n" + "".join(f"{stem}{i},{kind},lamp number {i}\n" for i in range(n))  # fmt: skip
+        otad.ok("POST", "/devices/import", text, headers={"Content-Type": "text/csv"}, timeout=4 * PATIENCE)  # fmt: skip
+
+    rows("DU_x", 100000)
+    answer = otad.rest("GET", "/devices?format=ndjson&tag=none", timeout=4 * PATIENCE)
+    assert answer.status == 200 and answer.body == b""
+    before = rss_kib(otad.process.pid)
+    peak = n = reads = 0
+    wal = otad.data / "otad.db-wal"
+    with socket.create_connection(("127.0.0.1", otad.port), timeout=4 * PATIENCE) as s:
+        s.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 18)
+        s.sendall(f"GET /api/v1/devices?format=csv HTTP/1.0\r\nAuthorization: Bearer {ADMIN}\r\n\r\n".encode())  # fmt: skip
+        got = s.recv(1000)
+        assert got.startswith(b"HTTP/1.") and b" 200 " in got
+        # While it stands still others write: a log that is held back only ever grows.
+        sizes = [wal.stat().st_size]
+        for i in range(12):
+            rows(f"DU_y{i}-", 10000)
+            sizes.append(wal.stat().st_size)
+            if sizes[-1] <= sizes[-2]:
+                break
+        assert sizes[-1] <= sizes[-2], sizes
+        while True:
+            piece = s.recv(1 << 16)
+            if not piece:
+                break
+            n += piece.count(b"\n")
+            if reads % 32 == 0:
+                peak = max(peak, rss_kib(otad.process.pid))
+            reads += 1
+    assert n >= 100000
+    assert peak - before < 16 * 1024, f"{before} KiB, then {peak}"
