@@ -87,7 +87,7 @@ struct progress {
     const char *attribute, *event; /* where it is told; one of them is NULL */
     /* Names of members; NULL = none. Of the event's params; of the attribute's object; and without
      * state_field the attribute is the state itself and the others are attributes beside it. */
-    const char *state_field, *percent_field, *text_field, *id_field, *module_field;
+    const char *state_field, *percent_field, *text_field, *id_field, *module_field, *log_field;
     const struct progress_word *words;
     size_t n_words;
 };

@@ -51,6 +51,8 @@ struct conf {
     int64_t webhooks_timeout_s;
     const char *webhooks_ca; /* "" = the system's authorities */
 
+    int64_t logs_keep, logs_keep_days; /* of devices, about updates */
+
     int64_t events_keep, events_keep_hours; /* rows at most, and how long */
 
     enum log_level log_level;

@@ -267,6 +267,26 @@ int update_killed(struct db *w, int64_t now) MUST_USE;
  * to max updates. 1 = there may be more at once. */
 int update_campaigns(struct db *w, int64_t now, int max) MUST_USE;
 
+/* ---- what devices log about an update (log.c) ---- */
+#define UPDATE_LOG_BYTES_MAX 65536
+#define UPDATE_LOGS_MAX      8 /* of an update */
+struct update_log {
+    int64_t id, at, size;
+    const char *source; /* "http", "mqtt" */
+};
+/* May the update have one more? 0, E_LIMIT, E_AUTH (its device is disabled), E_NOTFOUND. */
+int update_log_room(struct db *db, int64_t update_id) MUST_USE;
+/* Store n bytes (1 … UPDATE_LOG_BYTES_MAX) as they are; what update_log_room() says. */
+int update_log_add(struct db *w, int64_t update_id, const char *source, const void *p, size_t n,
+                   int64_t now) MUST_USE;
+int update_logs(struct db *db, int64_t update_id, int (*row)(void *arg, const struct update_log *l),
+                void *arg) MUST_USE;
+/* Appends its bytes; E_NOTFOUND. */
+int update_log_body(struct db *db, int64_t update_id, int64_t id, struct sbuf *out) MUST_USE;
+/* Remove at most max of the oldest, beyond the newest `keep` or of before `before`; 1 = there may
+ * be more. */
+int update_log_forget(struct db *w, int64_t keep, int64_t before, int max) MUST_USE;
+
 /* ---- download links ---- */
 #define LINK_TOKEN_MAX 48
 /* base64url of {update id, file number, deadline, truncated HMAC-SHA256}: names one update, can't

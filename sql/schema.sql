@@ -645,6 +645,18 @@ CREATE TABLE token (
 
 CREATE INDEX token_project ON token (project_id, id);
 
+CREATE TABLE update_log (
+  id        INTEGER PRIMARY KEY AUTOINCREMENT,
+  update_id INTEGER NOT NULL REFERENCES ota_update (id) ON DELETE CASCADE,
+  at        INTEGER NOT NULL,
+  source    TEXT NOT NULL CHECK (source IN ('http', 'mqtt')),
+  body      BLOB NOT NULL
+) STRICT;
+
+CREATE INDEX update_log_at ON update_log (at);
+
+CREATE INDEX update_log_update ON update_log (update_id, id);
+
 CREATE TABLE version_count (
   type_id  INTEGER NOT NULL REFERENCES device_type (id) ON DELETE CASCADE,
   module   TEXT NOT NULL,

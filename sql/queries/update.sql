@@ -301,3 +301,39 @@ WHERE +project_id = $1 AND campaign_id = $6 AND ($2 = 0 OR +device_id = $2)
 SELECT count(*) FROM ota_update
 WHERE project_id = $1 AND +campaign_id = $6 AND ($2 = 0 OR +device_id = $2)
   AND ($3 = 0 OR firmware_id = $3) AND ($4 = '' OR +state = $4) AND $5 = 1 AND ended_at IS NULL;
+
+-- What devices log.
+
+-- name: update_log_add :exec writer
+-- in: update_id int, at int, source text, body blob
+INSERT INTO update_log (update_id, at, source, body) VALUES ($1, $2, $3, $4);
+
+-- name: update_log_room :one reader
+-- in: update_id int    out: how many logs it has, 1 when its device is enabled
+SELECT (SELECT count(*) FROM update_log l WHERE l.update_id = u.id), d.enabled
+FROM ota_update u JOIN device d ON d.id = u.device_id WHERE u.id = $1;
+
+-- name: update_logs :many reader
+-- in: update_id int    out: id int, at int, source text, size int
+SELECT id, at, source, length(body) FROM update_log WHERE update_id = $1 ORDER BY id;
+
+-- name: update_log :one reader
+-- in: update_id int, id int    out: body blob
+SELECT body FROM update_log WHERE id = $2 AND update_id = $1;
+
+-- name: update_log_of :one reader
+-- in: device_id int, module text (NULL = any), since int
+-- out: id of its last update, when that is under way or ended since
+SELECT id FROM (SELECT id, ended_at FROM ota_update
+  WHERE device_id = $1 AND ($2 IS NULL OR module = $2) ORDER BY id DESC LIMIT 1)
+WHERE ended_at IS NULL OR ended_at > $3;
+
+-- name: update_log_forget :exec writer
+-- in: keep int, before int, limit int: the oldest, beyond so many or of before
+DELETE FROM update_log WHERE id IN (
+  SELECT id FROM update_log WHERE id <= (SELECT max(b.bound) FROM (
+      SELECT (SELECT n.id FROM update_log n WHERE n.id > 0 ORDER BY n.id DESC LIMIT 1) - $1 AS bound
+      UNION ALL
+      SELECT (SELECT o.id FROM update_log o INDEXED BY update_log_at WHERE o.at < $2
+        ORDER BY o.at DESC, o.id DESC LIMIT 1)) b)
+  ORDER BY id LIMIT $3);

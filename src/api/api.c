@@ -7,32 +7,12 @@
 enum { READER_CACHE_KIB = 4096, TICK_MS = 1000 };
 
 const struct http_route *const api_tables[] = {
-    open_routes,
-    hook_routes,
-    download_routes,
-    device_routes,
-    update_routes,
-    campaign_routes,
-    task_routes,
-    run_routes,
-    firmware_routes,
-    type_routes,
-    rule_routes,
-    token_routes,
-    project_routes,
-    connect_routes,
-    audit_routes,
-    event_routes,
-    webhook_routes,
-    command_routes,
-    app_routes,
-    eztcloud_routes,
-    post_routes,
-    consent_routes,
-    version_routes,
-    progress_routes,
-    timeline_routes,
-    NULL,
+    open_routes,     hook_routes,    download_routes, device_routes,   update_routes,
+    campaign_routes, task_routes,    run_routes,      firmware_routes, type_routes,
+    rule_routes,     token_routes,   project_routes,  connect_routes,  audit_routes,
+    event_routes,    webhook_routes, command_routes,  app_routes,      eztcloud_routes,
+    post_routes,     consent_routes, version_routes,  progress_routes, timeline_routes,
+    log_routes,      NULL,
 };
 
 /* ---- is the core there? ---- */
@@ -133,6 +113,7 @@ int api_open(const struct api_env *env, struct api **ret, struct fail *f)
     pthread_mutex_init(&api->openapi_lock, NULL);
     api->limit = limit_new(env->conf->http_auth_failures_per_minute, 60);
     api->connects = limit_new(env->conf->connect_per_hour, 3600);
+    api->logs = log_limit_new();
     api->busy = busy_new();
     rc = find_default(api, f);
     if (rc < 0) {
@@ -150,6 +131,7 @@ void api_close(struct api *api)
     served_drop(api);
     limit_free(api->limit);
     limit_free(api->connects);
+    limit_free(api->logs);
     busy_free(api->busy);
     db_close(api->bytes_db);
     pthread_mutex_destroy(&api->bytes_lock);

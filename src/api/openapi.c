@@ -273,6 +273,7 @@ static json_t *components(void)
         &device_versions_table,
         &campaign_progress_table,
         &campaign_timeline_table,
+        &update_log_table,
     };
     json_t *c = json_object(), *schemas = json_object(), *security = json_object(),
            *bearer = json_object();

@@ -48,12 +48,14 @@ extern const struct table project_table, token_table, type_table, device_table, 
     webhook_delivery_table, campaign_table, campaign_abort_table, campaign_approve_table,
     dry_run_request_table, dry_run_table, command_table, attributes_push_table, app_table,
     eztcloud_login_table, eztcloud_attrs_table, consent_table, consent_answer_table,
-    type_versions_table, device_versions_table, campaign_progress_table, campaign_timeline_table;
+    type_versions_table, device_versions_table, campaign_progress_table, campaign_timeline_table,
+    update_log_table;
 extern const struct http_route project_routes[], token_routes[], type_routes[], device_routes[],
     rule_routes[], firmware_routes[], update_routes[], task_routes[], run_routes[], open_routes[],
     download_routes[], hook_routes[], connect_routes[], audit_routes[], event_routes[],
     webhook_routes[], campaign_routes[], command_routes[], app_routes[], eztcloud_routes[],
-    post_routes[], consent_routes[], version_routes[], progress_routes[], timeline_routes[];
+    post_routes[], consent_routes[], version_routes[], progress_routes[], timeline_routes[],
+    log_routes[];
 extern const struct http_route *const api_tables[]; /* all of them, NULL-terminated */
 
 /* ---- state ---- */
@@ -67,7 +69,7 @@ struct api {
     struct api_env env;
     int64_t default_project;
     _Atomic uint64_t tokens_changed; /* counts commits that changed tokens */
-    struct limit *limit, *connects;
+    struct limit *limit, *connects, *logs;
     struct busy *busy; /* idempotency keys whose request is under way */
     /* Making bytes permanent and removing unused ones exclude each other; so no upload is
      * answered whose bytes a deletion of the same content has just taken away. */
@@ -126,6 +128,7 @@ int64_t limit_wait(struct limit *l, const char *address, int64_t now_us);
 void limit_failed(struct limit *l, const char *address, int64_t now_us);
 /* Tokens that were right lately: their clients go on although others at the same address fail. */
 void limit_good(struct limit *l, const uint8_t hash[SHA256_SIZE]);
+struct limit *log_limit_new(void); /* log.c: logs of an update */
 bool limit_is_good(struct limit *l, const uint8_t hash[SHA256_SIZE]);
 
 /* ---- input (input.c): each answers the request itself when it returns < 0 or NULL ---- */

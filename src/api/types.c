@@ -40,7 +40,8 @@ static const struct json_field fields[] = {
      "minutes, at a time."},
     {"progress", JK_OBJECT, JF_NULLABLE, 0, 0, NULL, NULL,
      "How its devices tell in words of their own how an update goes: {attribute or event, "
-     "state_field, percent_field, text_field, id_field, module_field, states: {WORD: state, …}}. "
+     "state_field, percent_field, text_field, id_field, module_field, log_field, states: {WORD: "
+     "state, …}}. "
      "Fields name members of the event's params (state_field: `state` unless told), or of the "
      "attribute's object; without state_field the attribute is the state, and the others are "
      "attributes beside it. A state is deferred, accepted, downloading, downloaded, installing, "

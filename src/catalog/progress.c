@@ -16,6 +16,7 @@ static const struct json_field fields[] = {
     {"text_field", JK_STRING, 0, 1, 64, NULL, NULL, "The member with a text, of a failure."},
     {"id_field", JK_STRING, 0, 1, 64, NULL, NULL, "The member with the command's id."},
     {"module_field", JK_STRING, 0, 1, 64, NULL, NULL, "The member with the module."},
+    {"log_field", JK_STRING, 0, 1, 64, NULL, NULL, "The member with a log, kept as it is."},
     {"states", JK_OBJECT, 0, 0, 0, NULL, NULL, "What the words mean."},
 };
 
@@ -101,9 +102,10 @@ int progress_check(const json_t *in, const char *at, struct json_errors *errs)
         check_word(word, state, at, errs);
     }
     if (errs->count == before && json_object_size(words) == 0 &&
-        !json_object_get(in, "percent_field"))
+        !json_object_get(in, "percent_field") && !json_object_get(in, "log_field"))
         json_error_add(errs, at, "required",
-                       "Without a word in `states` and without a `percent_field` nothing is told.");
+                       "Without a word in `states`, a `percent_field` and a `log_field` nothing is "
+                       "told.");
     return errs->count > before ? E_PROTO : 0;
 }
 
@@ -131,6 +133,7 @@ const struct progress *progress_parse(const char *text, struct arena *a)
         .text_field = name_of(in, "text_field", NULL, a),
         .id_field = name_of(in, "id_field", NULL, a),
         .module_field = name_of(in, "module_field", NULL, a),
+        .log_field = name_of(in, "log_field", NULL, a),
     };
     p->state_field = name_of(in, "state_field", p->event ? "state" : NULL, a);
     words = arena_alloc(a, (json_object_size(json_object_get(in, "states")) + 1) * sizeof(*words));

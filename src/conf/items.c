@@ -120,6 +120,10 @@ const struct item conf_items[] = {
     INT("events", "keep_hours", events_keep_hours, "72", 1, 8760,
         "Hours after which an event is removed."),
 
+    INT("logs", "keep", logs_keep, "10000", 10, 1000000,
+        "Logs of devices about updates that are kept at most, of up to 64 KiB each."),
+    INT("logs", "keep_days", logs_keep_days, "30", 1, 3650, "Days after which one is removed."),
+
     INT("webhooks", "allow_private", webhooks_allow_private, "0", 0, 1,
         "1: webhooks may go to loopback and private addresses, and over plain http://. 0: only to "
         "the public internet, over https://."),

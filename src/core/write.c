@@ -19,6 +19,7 @@
 #define EXPIRE_SLICE       200
 #define EVENT_SLICE        500
 #define SWEEP_SLICE        500 /* rows */
+#define LOG_SLICE          50  /* of up to 64 KiB */
 #define POINTS_SLICE       32  /* modules of types */
 #define DAY_MS             INT64_C(86400000)
 
@@ -214,6 +215,10 @@ static int housekeeping(struct core *c)
         c->sweep_more = rc == 1;
         if (rc >= 0)
             rc = campaign_flow_forget(c->writer, clock_now_ms(), SWEEP_SLICE);
+        c->sweep_more |= rc == 1;
+        if (rc >= 0)
+            rc = update_log_forget(c->writer, c->conf->logs_keep,
+                                   clock_now_ms() - c->conf->logs_keep_days * DAY_MS, LOG_SLICE);
         c->sweep_more |= rc == 1;
     }
     if (rc >= 0 && c->points_due) {

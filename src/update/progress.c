@@ -94,7 +94,8 @@ bool update_progress_in(const struct progress *p, const json_t *attributes)
     if (!p->attribute)
         return false;
     return json_object_get(attributes, p->attribute) ||
-           (!p->state_field && p->percent_field && json_object_get(attributes, p->percent_field));
+           (!p->state_field && p->percent_field && json_object_get(attributes, p->percent_field)) ||
+           (!p->state_field && p->log_field && json_object_get(attributes, p->log_field));
 }
 
 /* What a report left out stands as it was. */
@@ -198,28 +199,41 @@ static const char *state_of(const struct progress *p, const char *word)
     return NULL;
 }
 
+static int move(const struct applying *x, const struct progress *p)
+{
+    const struct said *said = x->said;
+    struct update u;
+    int rc;
+
+    const char *state = said->word ? state_of(p, said->word) : NULL;
+    if (said->word && !state && said->percent < 0)
+        return E_PROTO; /* a word that nobody explained */
+    if (!state && said->percent < 0)
+        return 0;
+    rc = find(x->w, x->device, said, x->arena, &u);
+    if (rc == E_NOTFOUND)
+        return 0; /* none under way: it speaks of the past */
+    if (rc == 0)
+        rc = state ? apply_state(x, &u, state) : apply_percent(x, &u);
+    return rc == E_CONFLICT ? 0 : rc; /* counted where the table of moves is */
+}
+
+/* The move first: a log that comes with the end of an update is of that one. */
 int update_progress(struct db *w, const struct catalog *c, const struct device *d,
                     const struct progress *p, const json_t *said, const json_t *before, int64_t now,
                     struct arena *a)
 {
     struct said s = read_said(p, said, a);
     struct applying x = {w, c, d, &s, now, a};
-    struct update u;
-    int rc;
 
     if (before) {
         struct said old = read_said(p, before, a);
         leave_repeated(&s, &old);
     }
-    const char *state = s.word ? state_of(p, s.word) : NULL;
-    if (s.word && !state && s.percent < 0)
-        return E_PROTO; /* a word that nobody explained */
-    if (!state && s.percent < 0)
-        return 0;
-    rc = find(w, d, &s, a, &u);
-    if (rc == E_NOTFOUND)
-        return 0; /* none under way: it speaks of the past */
-    if (rc == 0)
-        rc = state ? apply_state(&x, &u, state) : apply_percent(&x, &u);
-    return rc == E_CONFLICT ? 0 : rc; /* counted where the table of moves is */
+    int rc = move(&x, p);
+    if (rc < 0 || !p->log_field || s.bad_id)
+        return rc;
+    return log_said(w, d, json_object_get(source_of(p, said), p->log_field),
+                    before ? json_object_get(source_of(p, before), p->log_field) : NULL, s.id,
+                    s.module, now, a);
 }

@@ -176,6 +176,12 @@ uint64_t coverage_bytes(const struct coverage *c);
  * words; "" when that is no failure. Pure. */
 void reason_of(const struct update *u, enum update_state from, char ret[CAMPAIGN_REASON_MAX + 1]);
 
+/* ---- log.c ---- */
+/* What a message of the device holds as its log, for the update that it names (0: its last one,
+ * under way or of the last day). Too many are dropped, and counted. */
+int log_said(struct db *w, const struct device *d, const json_t *log, const json_t *before,
+             int64_t update_id, const char *module, int64_t now, struct arena *a) MUST_USE;
+
 /* ---- row.c ---- */
 void update_row(struct db_stmt *s, struct arena *a, struct update *ret);
 /* E_NOTFOUND when none. */

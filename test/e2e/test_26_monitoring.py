@@ -4,7 +4,7 @@ import io
 import json
 import socket
 
-from otalib import ADMIN, PATIENCE, fetch, noise, rss_kib, wait
+from otalib import ADMIN, PATIENCE, fetch, noise, path_of, request, rss_kib, wait
 
 
 def test_versions_of_a_type(make_site):
@@ -187,3 +187,45 @@ def test_a_large_export_is_streamed(make_site):
             reads += 1
     assert n >= 100000
     assert peak - before < 16 * 1024, f"{before} KiB, then {peak}"
+
+
+def test_device_logs(site):
+    progress = {"event": "otaProgress", "log_field": "log", "states": {"failed": "failed"}}
+    kind = site.type(attempts=1, progress=progress)
+    site.otad.firmware(kind, "2.0.0", ("a.bin", noise("log")))
+    device = site.device(kind, version="1.0.0")
+    offer = device.offer()
+    base = path_of(offer["params"]["url"]).rsplit("/", 1)[0]
+    number = offer["id"]
+
+    def post(body, path=f"{base}/log"):
+        return request(site.otad.port, "POST", path, body).status
+
+    raw_log = bytes(range(256)) + b"<script>alert(1)</script>"
+    assert post(raw_log) == 204
+    device.publish("event_report", {"method": "otaProgress", "params": {"log": "over\nMQTT"}})
+    logs = lambda: site.otad.ok("GET", f"/updates/{number}/logs")["items"]  # noqa: E731
+    wait(lambda: len(logs()) == 2, "both are there")
+    assert [(x["source"], x["size"]) for x in logs()] == [("http", len(raw_log)), ("mqtt", 9)]
+    got = site.otad.rest("GET", f"/updates/{number}/logs/{logs()[0]['id']}")
+    assert got.body == raw_log
+    assert got.headers["Content-Type"].startswith("text/plain")
+    assert got.headers["X-Content-Type-Options"] == "nosniff"
+    assert got.headers["Content-Disposition"].startswith("attachment")
+    # When it has ended there is most to tell.
+    device.publish("event_report", {"method": "otaProgress", "params": {"state": "failed"}})
+    site.otad.wait_state(device.key, "failed")
+    assert post(b"x" * 65536) == 204
+    assert post(b"x" * 65537) == 413
+    assert post(b"") == 400
+    forged = base[:-1] + ("A" if base[-1] != "A" else "B")
+    assert post(b"x", f"{forged}/log") == 403
+    assert request(site.otad.port, "GET", f"{base}/log").status == 410  # a download, and it ended
+    status = [post(b"more") for _ in range(9)]
+    assert 429 in status and set(status) <= {204, 429, 409}
+    assert len(logs()) <= 8
+    assert site.otad.rest("GET", f"/updates/{number}/logs/{2**40}").status == 404
+    assert site.otad.rest("GET", "/updates/1/logs").status == 404
+    assert site.otad.rest("GET", f"/updates/{number}/logs", token=False).status == 401
+    site.otad.ok("PATCH", f"/devices/{device.key}", {"enabled": False})
+    assert post(b"disabled") in (403, 429)

@@ -5,5 +5,5 @@ int main(void)
 {
     return test_state() + test_coverage() + test_link() + test_decide() + test_naive() +
            test_floor() + test_hop() + test_flap() + test_life() + test_check() + test_served() +
-           test_walk() + test_reason();
+           test_walk() + test_reason() + test_log();
 }

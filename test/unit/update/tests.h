@@ -23,6 +23,7 @@ int test_check(void);
 int test_served(void);
 int test_walk(void);
 int test_reason(void);
+int test_log(void);
 
 #define LIFETIME (48 * HOUR)
 
