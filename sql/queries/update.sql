@@ -243,11 +243,6 @@ ORDER BY id DESC LIMIT $7;
 
 -- Counts: the first five parameters; $6 is the campaign.
 
--- name: update_count :one reader
-SELECT count(*) FROM ota_update
-WHERE project_id = $1 AND ($2 = 0 OR device_id = $2) AND ($3 = 0 OR firmware_id = $3)
-  AND ($4 = '' OR state = $4) AND ($5 = 0 OR ended_at IS NULL);
-
 -- name: update_count_device :one reader
 SELECT count(*) FROM ota_update
 WHERE +project_id = $1 AND device_id = $2 AND ($3 = 0 OR firmware_id = $3)
@@ -257,11 +252,6 @@ WHERE +project_id = $1 AND device_id = $2 AND ($3 = 0 OR firmware_id = $3)
 SELECT count(*) FROM ota_update
 WHERE +project_id = $1 AND ($2 = 0 OR device_id = $2) AND firmware_id = $3
   AND ($4 = '' OR state = $4) AND ($5 = 0 OR ended_at IS NULL);
-
--- name: update_count_state :one reader
-SELECT count(*) FROM ota_update
-WHERE project_id = $1 AND ($2 = 0 OR device_id = $2) AND ($3 = 0 OR firmware_id = $3)
-  AND state = $4 AND ($5 = 0 OR ended_at IS NULL);
 
 -- name: update_count_open :one reader
 SELECT count(*) FROM ota_update
@@ -301,6 +291,21 @@ WHERE +project_id = $1 AND campaign_id = $6 AND ($2 = 0 OR +device_id = $2)
 SELECT count(*) FROM ota_update
 WHERE project_id = $1 AND +campaign_id = $6 AND ($2 = 0 OR +device_id = $2)
   AND ($3 = 0 OR firmware_id = $3) AND ($4 = '' OR +state = $4) AND $5 = 1 AND ended_at IS NULL;
+
+-- Totals of one filter alone, by an index that holds all they need.
+
+-- name: update_total :one reader
+-- in: project_id int
+SELECT count(*) FROM ota_update INDEXED BY ota_update_project WHERE project_id = $1;
+
+-- name: update_total_state :one reader
+-- in: project_id int, state text
+SELECT count(*) FROM ota_update INDEXED BY ota_update_state WHERE project_id = $1 AND state = $2;
+
+-- name: update_total_firmware :one reader
+-- in: project_id int, firmware_id int
+SELECT count(*) FROM ota_update INDEXED BY ota_update_firmware WHERE firmware_id = $2
+  AND EXISTS (SELECT 1 FROM firmware f WHERE f.id = $2 AND f.project_id = $1);
 
 -- What devices log.
 

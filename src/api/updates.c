@@ -32,7 +32,7 @@ static const struct json_field fields[] = {
     {"updated_at", JK_TIME, JF_READ_ONLY, 0, 0, NULL, NULL, "When it last moved."},
     {"ended_at", JK_TIME, JF_READ_ONLY | JF_NULLABLE, 0, 0, NULL, NULL, "null while under way."},
     {"history", JK_ARRAY, JF_READ_ONLY, 0, 0, NULL, NULL,
-     "{at, from, to, cause, text} for each move; not in lists."},
+     "{at, from, to, cause, text} for each move; not in lists, but in a device's history."},
 };
 const struct table update_table = {"Update", fields, ARRAY_LEN(fields)};
 
@@ -122,6 +122,36 @@ static int list_one(void *arg, const struct update *u)
     write_members(&o, p->db, u);
     obj_end(&o);
     return 0;
+}
+
+/* ---- of one device, with all their moves ---- */
+static int history_list_one(void *arg, const struct update *u)
+{
+    struct page *p = arg;
+    return list_row(&p->l, u->id) ? update_json(&p->l.b, p->db, u) : 1;
+}
+
+static void handle_history(struct http_request *r, void *arg)
+{
+    const struct call *c = call_of(r);
+    struct update_filter flt = {.project_id = c->who.project_id, .state = -1};
+    struct page p = {.db = c->db};
+    struct device d;
+    (void)arg;
+    int rc = device_by_key(c->db, flt.project_id, http_param(r, "key"), http_arena(r), &d);
+    if (rc == E_NOTFOUND) {
+        answer_not_found(r, "device");
+        return;
+    }
+    if (rc < 0) {
+        http_fail(r, rc, NULL);
+        return;
+    }
+    flt.device_id = d.id;
+    if (list_begin(r, &p.l) < 0)
+        return;
+    rc = update_list(c->db, &flt, p.l.after, p.l.limit + 1, history_list_one, &p);
+    list_end(&p.l, rc, list_wants_total(&p.l) ? update_count(c->db, &flt) : -1);
 }
 
 static int read_state(struct http_request *r, int *ret)
@@ -286,6 +316,12 @@ static const struct op op_list = {
     .status = 200,
     .answer = EXPORT_TYPES,
     .list = true};
+static const struct op op_history = {
+    .summary = "A device's updates over all campaigns, newest first, each with all its moves",
+    .out = &update_table,
+    .query = LIST_QUERY,
+    .status = 200,
+    .list = true};
 static const struct op op_get = {
     .summary = "One update with its history", .out = &update_table, .status = 200};
 static const struct op op_cancel = {
@@ -294,6 +330,8 @@ static const struct op op_cancel = {
 #define PATH "/api/v1/updates"
 const struct http_route update_routes[] = {
     {"GET", PATH, HTTP_BODY_NONE, 0, handle_list, OP(op_list), VIEWER},
+    {"GET", "/api/v1/devices/:key/history", HTTP_BODY_NONE, 0, handle_history, OP(op_history),
+     VIEWER},
     {"GET", PATH "/:id", HTTP_BODY_NONE, 0, handle_get, OP(op_get), VIEWER},
     {"POST", PATH "/:id/cancel", HTTP_BODY_WHOLE, 65536, handle_cancel, OP(op_cancel), OPERATOR},
     {.method = NULL},

@@ -196,27 +196,45 @@ static int64_t count_kept(struct db *db, const struct update_filter *flt)
     return rc < 0 ? rc : db_int(q, 0);
 }
 
+/* With one filter alone. */
+static int64_t count_plain(struct db *db, const struct update_filter *flt)
+{
+    bool one = flt->state >= 0 && flt->state < UPDATE__COUNT;
+    AUTO(db_reset)
+    struct db_stmt *q = db_use(db, flt->firmware_id ? Q_UPDATE_TOTAL_FIRMWARE
+                                   : one            ? Q_UPDATE_TOTAL_STATE
+                                                    : Q_UPDATE_TOTAL);
+
+    db_bind_int(q, 1, flt->project_id);
+    if (flt->firmware_id)
+        db_bind_int(q, 2, flt->firmware_id);
+    else if (one)
+        db_bind_text(q, 2, update_state_name((enum update_state)flt->state));
+    int rc = db_row(q);
+    return rc < 0 ? rc : db_int(q, 0);
+}
+
 int64_t update_count(struct db *db, const struct update_filter *flt)
 {
-    static const struct by_filter queries = {Q_UPDATE_COUNT,
-                                             Q_UPDATE_COUNT_DEVICE,
-                                             Q_UPDATE_COUNT_FIRMWARE,
-                                             Q_UPDATE_COUNT_STATE,
-                                             Q_UPDATE_COUNT_OPEN,
-                                             Q_UPDATE_COUNT_CAMPAIGN,
-                                             Q_UPDATE_COUNT_CAMPAIGN_DEVICE,
-                                             Q_UPDATE_COUNT_CAMPAIGN_STATE,
-                                             Q_UPDATE_COUNT_CAMPAIGN_OPEN};
-
+    static const struct by_filter of_campaign = {.campaign = Q_UPDATE_COUNT_CAMPAIGN,
+                                                 .campaign_device = Q_UPDATE_COUNT_CAMPAIGN_DEVICE,
+                                                 .campaign_state = Q_UPDATE_COUNT_CAMPAIGN_STATE,
+                                                 .campaign_open = Q_UPDATE_COUNT_CAMPAIGN_OPEN};
     if (flt->campaign_id && !flt->device_id && !flt->firmware_id)
         return count_kept(db, flt);
-    AUTO(db_reset) struct db_stmt *q = db_use(db, choose(&queries, flt));
-    int rc;
+    if (!flt->campaign_id && !flt->device_id && flt->state != -2 &&
+        (!flt->firmware_id || flt->state == -1))
+        return count_plain(db, flt);
+    AUTO(db_reset)
+    struct db_stmt *q = db_use(db, flt->campaign_id   ? choose_of_campaign(&of_campaign, flt)
+                                   : flt->device_id   ? Q_UPDATE_COUNT_DEVICE
+                                   : flt->state == -2 ? Q_UPDATE_COUNT_OPEN
+                                                      : Q_UPDATE_COUNT_FIRMWARE);
 
     bind_filter(q, flt);
     if (flt->campaign_id)
         db_bind_int(q, 6, flt->campaign_id);
-    rc = db_row(q);
+    int rc = db_row(q);
     return rc < 0 ? rc : db_int(q, 0);
 }
 

@@ -92,6 +92,13 @@ def test_a_campaign_gets_on(site):
     assert sum(p["offered"] for p in minutes) == 3
     assert site.otad.ok("GET", f"/campaigns/{number}/timeline?phase=1000")["points"] == []
     assert site.otad.rest("GET", f"/campaigns/{number}/timeline?step=year").status == 400
+    # What happened to one device, over all campaigns.
+    past = site.otad.ok("GET", f"/devices/{good.key}/history?total=1")
+    assert past["total"] == 1 and past["items"][0]["campaign"] == number
+    assert [m["to"] for m in past["items"][0]["history"]][-1] == "verified"
+    assert site.otad.rest("GET", "/devices/none/history").status == 404
+    for query, n in (("", 3), ("&state=verified", 2), ("&state=active", 0)):
+        assert site.otad.ok("GET", f"/updates?campaign={number}&total=1{query}")["total"] == n
     # A listed one is counted; paused, it has no forecast.
     number = campaign(site, kind, firmware, targets={"devices": [good.key, bad.key], "deny": [bad.key]})  # fmt: skip
     site.otad.ok("POST", f"/campaigns/{number}/pause")

@@ -221,6 +221,32 @@ static int compare_phase(void *arg, const struct campaign_phase_status *p)
     return 0;
 }
 
+static int list_one(void *arg, const struct update *u UNUSED)
+{
+    ++*(int64_t *)arg;
+    return 0;
+}
+
+/* What is counted by counters and indexes is what a list finds. */
+static void judge_totals(struct world *w, struct update_filter flt)
+{
+    for (int by = 0; by < 3; by++) {
+        flt.campaign_id = by == 0 ? w->campaign : 0;
+        flt.firmware_id = by == 1 ? w->bad : 0;
+        for (flt.state = -2; flt.state < UPDATE__COUNT; flt.state++) {
+            int64_t n = 0;
+            MUST(update_list(w->d->w, &flt, 0, 1000000, list_one, &n));
+            HOLDS(w, update_count(w->d->w, &flt) == n);
+        }
+    }
+    flt = (struct update_filter){.project_id = w->d->project + 1, .state = -1};
+    flt.campaign_id = w->campaign;
+    HOLDS(w, update_count(w->d->w, &flt) == 0);
+    flt.campaign_id = 0;
+    flt.firmware_id = w->bad;
+    HOLDS(w, update_count(w->d->w, &flt) == 0);
+}
+
 static void judge(struct world *w, bool all)
 {
     struct domain *d = w->d;
@@ -250,6 +276,7 @@ static void judge(struct world *w, bool all)
             HOLDS(w, r.n[p][s] == 0); /* nothing that the counters do not know */
     MUST(campaign_phases(d->w, w->campaign, compare_phase, &r));
     judge_stats(&r);
+    judge_totals(w, flt);
     w->verified = r.verified[1] + r.verified[2] + r.verified[3];
     w->rolled_back = r.verified[PHASES + 1];
 }
