@@ -278,8 +278,8 @@ static bool is_due(struct core *c)
 
     return c->wait_first || c->seen_due || c->expire_due || c->event_due || c->task_due ||
            c->sweep_due || c->down_due || c->topics_due || c->points_due ||
-           job_queue_count(&c->jobs) > 0 ||
-           patient >= PATIENT_MAX || (patient > 0 && c->patient_due);
+           job_queue_count(&c->jobs) > 0 || patient >= PATIENT_MAX ||
+           (patient > 0 && c->patient_due);
 }
 
 /* Until it works the one before is in use: on_tick tries again. */

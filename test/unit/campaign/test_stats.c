@@ -218,12 +218,12 @@ static void bytes_are_those_that_were_new(void **state UNUSED)
     int64_t id = some_campaign(&d, "{}", NULL), a = old_device(&d, "a");
     MUST(device_by_id(d.w, a, &d.a, &dev));
     MUST(update_check(d.w, d.catalog, &dev, "main", T0, LIFETIME, &d.a, &u, &repeated, &why));
-    MUST(update_served(d.w, d.catalog, u.id, 1, 0, 600, true, T0, &d.a));
-    MUST(update_served(d.w, d.catalog, u.id, 1, 100, 600, false, T0, &d.a));
-    MUST(update_served(d.w, d.catalog, u.id, 1, 500, 1000, false, T0, &d.a));
+    MUST(update_served(d.w, d.catalog, u.id, 1, 0, 600, 600, true, T0, &d.a));
+    MUST(update_served(d.w, d.catalog, u.id, 1, 100, 600, 500, false, T0, &d.a));
+    MUST(update_served(d.w, d.catalog, u.id, 1, 500, 1000, 500, false, T0, &d.a));
     MUST(campaign_flow_phases(d.w, id, served_one, &bytes));
     assert_int_equal(bytes, 1000);
-    MUST(update_served(d.w, d.catalog, u.id, 1, 0, 400, true, T0 + MIN, &d.a));
+    MUST(update_served(d.w, d.catalog, u.id, 1, 0, 400, 400, true, T0 + MIN, &d.a));
     bytes = 0;
     MUST(campaign_flow_phases(d.w, id, served_one, &bytes));
     assert_int_equal(bytes, 1400);
