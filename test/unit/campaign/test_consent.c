@@ -166,6 +166,15 @@ static void assert_counts(struct scene *s, const char *expected)
     sbuf_done(&b);
 }
 
+/* Its updates, by the counters; -1 = in any state, -2 = that have not ended. */
+static int64_t updates(struct scene *s, int state)
+{
+    const struct update_filter flt = {
+        .project_id = s->d.project, .state = state, .campaign_id = s->campaign};
+
+    return update_count(s->d.w, &flt);
+}
+
 static int add_told(void *arg, const struct event_row *r)
 {
     enum json_fault fault;
@@ -236,6 +245,7 @@ static void nothing_is_sent_before_a_yes(void **state UNUSED)
     assert_null(says(&s, 0, CONSENT_CONFIRM, 0, T0 + 2));
     assert_null(says(&s, 0, CONSENT_CONFIRM, 0, T0 + 3)); /* once more is the same */
     assert_counts(&s, "1 consent_confirmed 1|");
+    assert_int_equal(updates(&s, -1), 0); /* a question is no update */
     assert_true(consent(&s, 0).push && consent(&s, 0).due_at == T0 + 2);
     int64_t id = offer(&s, 0, T0 + 4);
     assert_counts(&s, "1 offered 1|");
@@ -474,6 +484,7 @@ static void the_device_asks(void **state UNUSED)
     assert_int_equal(update(&s, id).deadline_at,
                      T0 + HOUR + device_type_defaults.accept_timeout_s * 1000);
     assert_int_equal(status_of(&s.d, s.campaign).active, 0);
+    assert_int_equal(updates(&s, -2), 1);
     int64_t other = offer(&s, 1, T0 + 1); /* its turn is another's meanwhile */
     assert_int_equal(why(&s, 0, T0 + HOUR), REASON_PACED);
     MUST(said(&s, 1, other, UPDATE_REJECTED, T0 + 1));
