@@ -13,12 +13,9 @@
 static const struct addrinfo *nth_of(const struct addrinfo *list, unsigned nth)
 {
     const struct addrinfo *at = list;
-    unsigned n = 0;
 
-    for (; at; at = at->ai_next)
-        n++;
-    for (nth %= n, at = list; nth > 0; nth--)
-        at = at->ai_next;
+    while (nth-- > 0)
+        at = at->ai_next ? at->ai_next : list;
     return at;
 }
 

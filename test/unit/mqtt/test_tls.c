@@ -66,6 +66,12 @@ static void test_tls_by_name(void **state UNUSED)
     broker_stop(&b);
 }
 
+/* By what was there; a name may have an address where nobody is. */
+static bool is_refused(const struct peer *p)
+{
+    return p->downs > 0 && !strstr(p->why, "cannot connect");
+}
+
 static void check_refused(const char *host, const char *ca_name, const char *expect)
 {
     struct broker b;
@@ -77,7 +83,7 @@ static void check_refused(const char *host, const char *ca_name, const char *exp
     if (ca_name)
         o.ca = ca_name;
     peer_open(&p, &o);
-    until(&p, is_down);
+    until(&p, is_refused);
     assert_int_equal(p.ups, 0);
     if (!strstr(p.why, expect))
         fail_msg("'%s' does not say '%s'", p.why, expect);
@@ -93,7 +99,9 @@ static void test_tls_wrong_name(void **state UNUSED)
 
 static void test_tls_unknown_authority(void **state UNUSED)
 {
+    localhost_is_v6_first = true;
     check_refused("localhost", "", "certificate verify failed");
+    localhost_is_v6_first = false;
 }
 
 const struct CMUnitTest tls_tests[] = {
