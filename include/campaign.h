@@ -108,6 +108,8 @@ struct campaign {
     struct campaign_consent consent;
     struct campaign_text *texts;
     size_t n_texts;
+
+    bool push; /* offers are sent to those that are there, without being asked */
     int64_t accept_s, download_s, install_s, verify_s, attempts; /* 0 = the type's */
     /* where it stood when this was read; what decides is struct campaign_now */
     enum campaign_state state;
@@ -255,6 +257,26 @@ int campaign_moved(struct db *w, int64_t id, int phase, const char *from, const 
 int campaign_offered(struct db *w, int64_t id) MUST_USE;
 /* The updates of a device are about to be deleted. */
 int campaign_forget_device(struct db *w, int64_t device_id) MUST_USE;
+
+/* ---- walks through the devices, by ascending number ---- */
+enum campaign_walk_kind { CAMPAIGN_WALK_PUSH, CAMPAIGN_WALK_END };
+struct campaign_walk {
+    int64_t campaign_id, cursor; /* devices up to there were looked at */
+};
+/* Those that go on, of campaigns behind `after`; how many. */
+int campaign_walk_list(struct db *db, enum campaign_walk_kind kind, int64_t after,
+                       struct campaign_walk *ret, int cap) MUST_USE;
+/* Store how far it is; going: there is more to do. */
+int campaign_walk_put(struct db *w, enum campaign_walk_kind kind, const struct campaign_walk *at,
+                      bool going) MUST_USE;
+/* Look again at what comes behind cursor, if there is such a walk. */
+int campaign_walk_back(struct db *w, enum campaign_walk_kind kind, int64_t id,
+                       int64_t cursor) MUST_USE;
+/* All that push go through their devices once more. */
+int campaign_walk_again(struct db *w) MUST_USE;
+/* The devices that come behind cursor: those of the campaign, or more; how many. */
+int campaign_walk_next(struct db *db, const struct campaign *c, const struct campaign_now *now,
+                       int64_t cursor, int64_t *ret, int cap) MUST_USE;
 
 /* ---- the clock ---- */
 /* Up to max campaigns whose time has come: begin, open phases, end. How many. */

@@ -291,6 +291,9 @@ const struct campaign *catalog_campaign(const struct catalog *c, int64_t campaig
  * rollback. */
 size_t catalog_campaigns(const struct catalog *c, int64_t firmware_id, bool rollback,
                          const struct campaign *const **ret);
+/* Those that push to devices of the type and had not ended when this was read, newest first. */
+size_t catalog_pushes(const struct catalog *c, int64_t type_id, const struct campaign *const **ret);
+bool catalog_any_push(const struct catalog *c); /* to some type */
 /* A campaign may offer what is not newer, for this type and module. */
 bool catalog_goes_back(const struct catalog *c, int64_t type_id, const char *module);
 /* The foreign topics that devices publish, of all types; how many. */

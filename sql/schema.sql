@@ -122,6 +122,16 @@ CREATE TABLE campaign_threshold (
   PRIMARY KEY (campaign_id, kind)
 ) STRICT, WITHOUT ROWID;
 
+CREATE TABLE campaign_walk (
+  campaign_id INTEGER NOT NULL REFERENCES campaign (id) ON DELETE CASCADE,
+  kind        TEXT NOT NULL CHECK (kind IN ('push', 'end')),
+  cursor      INTEGER NOT NULL DEFAULT 0,
+  going       INTEGER NOT NULL CHECK (going IN (0, 1)),
+  PRIMARY KEY (campaign_id, kind)
+) STRICT, WITHOUT ROWID;
+
+CREATE INDEX campaign_walk_going ON campaign_walk (kind, campaign_id) WHERE going = 1;
+
 CREATE TABLE consent (
   id          INTEGER PRIMARY KEY AUTOINCREMENT,
   campaign_id INTEGER NOT NULL REFERENCES campaign (id) ON DELETE CASCADE,
@@ -403,6 +413,9 @@ CREATE INDEX ota_update_open_firmware ON ota_update (firmware_id) WHERE ended_at
 
 CREATE INDEX ota_update_project ON ota_update (project_id, id);
 
+CREATE INDEX ota_update_retry ON ota_update (retry_at, id)
+  WHERE state = 'planned' AND campaign_id IS NOT NULL;
+
 CREATE INDEX ota_update_state ON ota_update (project_id, state, id);
 
 CREATE INDEX ota_update_unsuccessful ON ota_update (device_id, ended_at)
@@ -440,6 +453,14 @@ CREATE TABLE project_app (
   rotated_at  INTEGER NOT NULL,
   revision    INTEGER NOT NULL DEFAULT 1
 ) STRICT;
+
+CREATE TABLE push_unsent (
+  id        INTEGER PRIMARY KEY,
+  update_id INTEGER NOT NULL,
+  device_id INTEGER NOT NULL
+) STRICT;
+
+CREATE INDEX push_unsent_device ON push_unsent (device_id);
 
 CREATE TABLE rule (
   id                INTEGER PRIMARY KEY,

@@ -250,3 +250,42 @@ SELECT id FROM ota_update WHERE campaign_id = $1 AND state IN ('planned', 'offer
 -- name: campaign_swept :exec writer
 -- in: id
 UPDATE campaign SET sweep = 0 WHERE id = $1;
+
+-- ---- walks through devices ----
+
+-- name: campaign_walk_put :exec writer
+-- in: campaign_id, kind, cursor, going
+INSERT INTO campaign_walk (campaign_id, kind, cursor, going) VALUES ($1, $2, $3, $4)
+ON CONFLICT (campaign_id, kind) DO UPDATE SET cursor = $3, going = $4;
+
+-- name: campaign_walk_back :exec writer
+-- in: campaign_id, kind, cursor: it goes on from there at the latest, if there is such a walk
+UPDATE campaign_walk SET going = 1, cursor = CASE WHEN going = 1 AND cursor < $3 THEN cursor ELSE $3 END
+WHERE campaign_id = $1 AND kind = $2;
+
+-- name: campaign_walk_halt :exec writer
+-- in: campaign_id
+UPDATE campaign_walk SET going = 0 WHERE campaign_id = $1;
+
+-- name: campaign_walk_drop :exec writer
+-- in: campaign_id, kind
+DELETE FROM campaign_walk WHERE campaign_id = $1 AND kind = $2;
+
+-- name: campaign_walk_list :many reader
+-- in: kind, after int (campaign_id), limit int    out: campaign_id, cursor of those that go on
+SELECT campaign_id, cursor FROM campaign_walk INDEXED BY campaign_walk_going
+WHERE kind = $1 AND going = 1 AND campaign_id > $2 ORDER BY campaign_id LIMIT $3;
+
+-- name: campaign_walk_again :exec writer scan
+-- All that push, from the first device on.
+UPDATE campaign_walk SET cursor = 0, going = 1 WHERE kind = 'push' AND campaign_id IN
+  (SELECT id FROM campaign WHERE state = 'running' OR rolling_back = 1);
+
+-- name: campaign_walk_type :many reader
+-- in: type_id int, after int, limit int    out: device id
+SELECT id FROM device WHERE type_id = $1 AND id > $2 ORDER BY id LIMIT $3;
+
+-- name: campaign_walk_takers :many reader
+-- in: campaign_id int, after int, limit int    out: device id of those that had an update of it
+SELECT DISTINCT device_id FROM ota_update WHERE campaign_id = $1 AND device_id > $2
+ORDER BY device_id LIMIT $3;

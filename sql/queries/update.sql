@@ -293,3 +293,34 @@ WHERE +project_id = $1 AND campaign_id = $6 AND ($2 = 0 OR +device_id = $2)
 SELECT count(*) FROM ota_update
 WHERE project_id = $1 AND +campaign_id = $6 AND ($2 = 0 OR +device_id = $2)
   AND ($3 = 0 OR firmware_id = $3) AND ($4 = '' OR +state = $4) AND $5 = 1 AND ended_at IS NULL;
+
+-- name: update_retries :many reader
+-- in: retry_at int, id int (after these), now int, limit int
+-- out: retry_at, id, campaign_id, device_id of attempts of campaigns that are due
+SELECT retry_at, id, campaign_id, device_id FROM ota_update INDEXED BY ota_update_retry
+WHERE state = 'planned' AND campaign_id IS NOT NULL AND (retry_at, id) > ($1, $2)
+  AND retry_at <= $3
+ORDER BY retry_at, id LIMIT $4;
+
+-- ---- offers that were sent unasked, and may not have reached the broker ----
+
+-- name: push_unsent_add :exec writer
+-- in: id, update_id, device_id
+INSERT INTO push_unsent (id, update_id, device_id) VALUES ($1, $2, $3);
+
+-- name: push_unsent_drop :exec writer
+-- in: id
+DELETE FROM push_unsent WHERE id = $1;
+
+-- name: push_unsent_reached :exec writer
+-- in: after int, upto int (of id): these have
+DELETE FROM push_unsent WHERE id > $1 AND id <= $2;
+
+-- name: push_unsent_list :many reader
+-- in: after int, upto int, limit int    out: id, update_id, device_id
+SELECT id, update_id, device_id FROM push_unsent WHERE id > $1 AND id <= $2 ORDER BY id LIMIT $3;
+
+-- name: push_unsent_of :many reader
+-- in: after int, upto int, limit int, device_id int    out: id, update_id, device_id
+SELECT id, update_id, device_id FROM push_unsent
+WHERE device_id = $4 AND id > $1 AND id <= $2 ORDER BY id LIMIT $3;

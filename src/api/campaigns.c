@@ -37,6 +37,9 @@ static const struct json_field fields[] = {
     {"texts", JK_OBJECT, JF_NULLABLE, 0, 0, NULL, "null",
      "{language tag: {title, notes}} for users, up to 20 languages; consent by app needs one at "
      "least. Not in lists."},
+    {"delivery", JK_ENUM, 0, 0, 0, "offer|push", "offer",
+     "offer: to devices that ask; push: sent at once to those that are there, and to the others at "
+     "their next sign of life. Not in lists."},
     {"allow_downgrade", JK_BOOL, 0, 0, 0, NULL, "false", "Offered to what runs a newer version."},
     {"allow_reinstall", JK_BOOL, 0, 0, 0, NULL, "false", "Offered to what runs this version."},
     {"starts_at", JK_TIME, JF_NULLABLE, 0, 0, NULL, "null", "When it begins, once started."},
@@ -98,6 +101,8 @@ static int add_definition(struct obj *o, struct db *db, const struct campaign *c
                        "devices");
     for (size_t i = 0; rc == 0 && i < json_array_size(phases); i++)
         rc = show_keys(db, c->id, (int)i + 1, json_array_get(phases, i), "devices");
+    obj_str(o, "delivery", json_get_str(d, "delivery", "offer"));
+    json_object_del(d, "delivery");
     json_object_foreach(d, name, v)
     {
         AUTO(free) char *text = json_is_boolean(v) ? NULL : json_text(v);
@@ -391,8 +396,8 @@ static int find(struct write *w, struct db *db, struct campaign *c, struct campa
 /* Once started, only what makes it tamer or wilder may change: not what it is. */
 static int check_changes(struct write *w, enum campaign_state state)
 {
-    static const char *const tunable[] = {"name",       "ends_at", "pacing",
-                                          "thresholds", "windows", "texts"};
+    static const char *const tunable[] = {"name",    "ends_at", "pacing",  "thresholds",
+                                          "windows", "texts",   "delivery"};
     size_t n = state == CAMPAIGN_COMPLETED || state == CAMPAIGN_ABORTED ? 1 : ARRAY_LEN(tunable);
     const char *name;
     json_t *v;
@@ -490,7 +495,7 @@ static const struct op op_create = {.summary = "Draft a campaign",
                                     .catalog = true};
 static const struct op op_patch = {
     .summary = "Change a draft; of a started one: name, ends_at, pacing, thresholds, windows, "
-               "texts",
+               "texts, delivery",
     .in = &campaign_table,
     .out = &campaign_table,
     .status = 200,

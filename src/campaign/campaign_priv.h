@@ -29,6 +29,10 @@ int count_refused(struct db *w, int64_t id, int phase, int64_t now) MUST_USE;
 /* Its part of campaign_forget_device(). */
 int consent_forget_device(struct db *w, int64_t device_id) MUST_USE;
 
+/* ---- walk.c ---- */
+/* It stands elsewhere now, or was declared anew: what goes through its devices follows. */
+int campaign_walks_follow(struct db *w, int64_t id) MUST_USE;
+
 /* ---- row.c ---- */
 int campaign_state_parse(const char *name, enum campaign_state *ret) MUST_USE;
 /* The row alone, unparsed. */

@@ -242,7 +242,7 @@ const char *campaign_definition(const json_t *in, struct arena *a)
 {
     static const char *const names[] = {
         "targets",   "phases",          "verification",    "windows", "pacing", "thresholds",
-        "deadlines", "allow_downgrade", "allow_reinstall", "consent", "texts"};
+        "deadlines", "allow_downgrade", "allow_reinstall", "consent", "texts",  "delivery"};
     AUTO(json_free) json_t *out = json_object();
 
     for (size_t i = 0; i < ARRAY_LEN(names); i++) {
@@ -353,6 +353,7 @@ int campaign_parse(struct campaign *c, struct arena *a)
     c->in_progress = json_get_int(pacing, "in_progress", 0);
     c->allow_downgrade = json_get_bool(in, "allow_downgrade", false);
     c->allow_reinstall = json_get_bool(in, "allow_reinstall", false);
+    c->push = strcmp(json_get_str(in, "delivery", "offer"), "push") == 0;
     c->accept_s = json_get_int(d, "accept_s", 0);
     c->download_s = json_get_int(d, "download_s", 0);
     c->install_s = json_get_int(d, "install_s", 0);

@@ -75,6 +75,8 @@ static int move(struct db *w, int64_t id, const char *state, const char *reason,
     char type[32];
 
     (void)str_fmt(type, sizeof(type), "campaign.%s", state);
+    if (rc == 0)
+        rc = campaign_walks_follow(w, id);
     return rc < 0 ? rc : tell(w, id, type, reason, now);
 }
 
@@ -117,6 +119,8 @@ static int open_next(struct db *w, const struct campaign *c, int phase, const ch
 
     if (rc == 0)
         rc = phase_set(w, c, phase + 1, false, now);
+    if (rc == 0)
+        rc = campaign_walks_follow(w, c->id);
     return rc < 0 ? rc : tell(w, c->id, "campaign.phase_opened", reason, now);
 }
 
@@ -226,6 +230,8 @@ static int run(struct db *w, const struct campaign *c, const char *reason, int64
 
     if (rc == 0)
         rc = phase_opened(w, c->id, first, now);
+    if (rc == 0)
+        rc = campaign_walks_follow(w, c->id);
     return rc < 0 ? rc : tell(w, c->id, "campaign.started", reason, now);
 }
 
@@ -285,6 +291,8 @@ int campaign_resume(struct db *w, int64_t id, int64_t now, struct fail *f)
         rc = db_run(q);
         if (rc == 0)
             rc = move_row(w, id, "running", "", false, false, now, now);
+        if (rc == 0)
+            rc = campaign_walks_follow(w, id);
         if (rc == 0)
             rc = tell(w, id, "campaign.resumed", "operator", now);
     }

@@ -120,6 +120,18 @@ int push_command(struct engine *x, const struct device *d, struct device_command
     return rc < 0 ? rc : engine_answer(dialect, cmd, out);
 }
 
+int push_offer(struct engine *x, const struct device *d, const struct update *u,
+               struct answers *out)
+{
+    struct device_command cmd = {.id = u->id, .now_ms = x->now};
+    const struct dialect *dialect;
+    int rc = address(x, d, &cmd, &dialect);
+
+    if (rc == 0)
+        rc = offer_command(x, u, &cmd);
+    return rc < 0 ? rc : engine_answer(dialect, &cmd, out);
+}
+
 struct sending {
     struct core *c;
     struct engine *x;
@@ -131,14 +143,11 @@ static int send_message(void *arg, const struct task_message *m)
     struct sending *s = arg;
     struct device_command cmd = {.id = m->id, .now_ms = s->x->now};
     const struct dialect *dialect;
-    int rc = address(s->x, m->device, &cmd, &dialect);
+    int rc = 0;
 
-    if (rc < 0)
-        return rc;
     switch (m->action) {
     case TASK_OTA_PUSH:
-        rc = offer_command(s->x, m->update, &cmd);
-        break;
+        return push_offer(s->x, m->device, m->update, s->out);
     case TASK_COMMAND_SEND:
         cmd.kind = COMMAND_SEND;
         cmd.method = m->method;
@@ -151,6 +160,7 @@ static int send_message(void *arg, const struct task_message *m)
     case TASK_ACTION__COUNT:
         return E_UNSUPPORTED;
     }
+    rc = address(s->x, m->device, &cmd, &dialect);
     return rc < 0 ? rc : engine_answer(dialect, &cmd, s->out);
 }
 
@@ -205,6 +215,8 @@ static int recover(struct core *c)
         rc = consent_recover(c->writer);
     if (rc == 0)
         rc = task_kept_devices(c->writer, load_one, &c->pushes);
+    if (rc == 0)
+        rc = drives_recover(&c->drives, c->writer);
     c->unsent = rc < 0;
     return rc;
 }
@@ -254,6 +266,6 @@ int pushes_tick(struct core *c)
         return 0;
     }
     answers_take(&c->tx_answers, &out);
-    c->task_more = rc == 1;
+    c->task_more |= rc == 1;
     return db_release(c->writer);
 }

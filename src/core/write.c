@@ -94,7 +94,8 @@ static int write_job(struct core *c, struct db_job *job)
 }
 
 /* What downloads served comes before what their devices say next: first the bytes, then success.
- * Many jobs share a savepoint, which is cheaper by far; when one of them fails, each has its own. */
+ * Many jobs share a savepoint, which is cheaper by far; when one of them fails, each has its own.
+ */
 static int write_patient_batch(struct core *c)
 {
     struct db_job *first = NULL, *job;
@@ -213,6 +214,8 @@ static int housekeeping(struct core *c)
     if (rc >= 0 && c->task_due) {
         c->task_due = false;
         rc = pushes_tick(c);
+        if (rc >= 0)
+            rc = drive_tick(c);
     }
     if (rc >= 0 && c->down_due) {
         c->down_due = false;
@@ -307,6 +310,7 @@ static void finish(struct core *c, int rc)
     if (c->tx_seen)
         device_seen_flushed(c->seen, rc == 0);
     pushes_settle(&c->pushes, rc == 0);
+    drives_settle(&c->drives, rc == 0);
     if (c->task_more && !c->stopping)
         loop_timer_start(c->task_gap, TASK_GAP_MS, 0);
     c->task_more = false;

@@ -83,11 +83,43 @@ static struct verdict by_phase(const struct decide_context *x, const struct camp
     return of(next ? REASON_AWAITING_APPROVAL : REASON_PHASE_NOT_OPEN, c, 0);
 }
 
+/* What does not depend on the device. zone: its own, for windows without one. */
+static struct verdict by_pace(const struct campaign *c, const struct campaign_now *now,
+                              const char *zone, int64_t at)
+{
+    int64_t opens;
+
+    if (!campaign_window_open(c, zone, at, &opens))
+        return of(REASON_WINDOW_CLOSED, c, opens);
+    if (c->in_progress && now->active >= c->in_progress)
+        return of(REASON_PACED, c, 0);
+    if (now->wait_ms > 0)
+        return of(REASON_PACED, c, at + now->wait_ms);
+    return of(REASON_ELIGIBLE, c, 0);
+}
+
+struct verdict govern_any(const struct campaign *c, const struct campaign_now *now, int64_t at)
+{
+    struct campaign always = *c;
+
+    if (now->rolling_back)
+        return of(REASON_ELIGIBLE, c, 0);
+    if (now->state != CAMPAIGN_RUNNING)
+        return of(now->state == CAMPAIGN_PAUSED ? REASON_CAMPAIGN_PAUSED : REASON_CAMPAIGN_ENDED, c,
+                  0);
+    if (c->ends_at && c->ends_at <= at)
+        return of(REASON_CAMPAIGN_ENDED, c, 0);
+    if (!c->timezone)
+        always.n_windows = 0;
+    struct verdict v = by_pace(&always, now, "UTC", at);
+    v.campaign = c;
+    return v;
+}
+
 static struct verdict admit(const struct decide_context *x, const struct campaign *c,
                             const struct campaign_now *now, const struct firmware *fw)
 {
     enum campaign_match match = match_of(x, c, now);
-    int64_t opens;
 
     if (match != CAMPAIGN_TARGET)
         return of(match == CAMPAIGN_DENIED ? REASON_DENIED : REASON_NOT_IN_DEVICE_LIST, c, 0);
@@ -100,13 +132,8 @@ static struct verdict admit(const struct decide_context *x, const struct campaig
         v = consent_admits(x, c, now, v);
     if (v.reason != REASON_ELIGIBLE)
         return v;
-    if (!campaign_window_open(c, zone_of(x), x->now, &opens))
-        return of(REASON_WINDOW_CLOSED, c, opens);
-    if (c->in_progress && now->active >= c->in_progress)
-        return of(REASON_PACED, c, 0);
-    if (now->wait_ms > 0)
-        return of(REASON_PACED, c, x->now + now->wait_ms);
-    return v;
+    struct verdict pace = by_pace(c, now, zone_of(x), x->now);
+    return pace.reason == REASON_ELIGIBLE ? v : pace;
 }
 
 /* Taken back: the device runs the bad version, and has it from this campaign. */

@@ -255,8 +255,8 @@ int update_insert(struct db *w, const struct update *u)
 
 int update_store(struct db *w, const struct update *u)
 {
-    AUTO(db_reset) struct db_stmt *q =
-        db_use(w, u->ended_at ? Q_UPDATE_STORE : Q_UPDATE_STORE_OPEN);
+    AUTO(db_reset)
+    struct db_stmt *q = db_use(w, u->ended_at ? Q_UPDATE_STORE : Q_UPDATE_STORE_OPEN);
 
     db_bind_int(q, 1, u->id);
     db_bind_text(q, 2, update_state_name(u->state));

@@ -1,8 +1,8 @@
 /*
- * A seeded world: devices that ask, fetch, fail, fall silent; messages that are lost, repeated and
- * overtaken; transactions that are lost; clocks that jump; users who are asked, and answer whatever
- * they like. After each step what must always hold is
- * compared with a model that knows nothing of counters. A seed that fails is printed.
+ * A seeded world: devices that ask or are told, fetch, fail, fall silent; messages that are lost,
+ * repeated and overtaken; transactions that are lost; clocks that jump; users who are asked, and
+ * answer whatever they like. After each step what must always hold is compared with a model that
+ * knows nothing of counters. A seed that fails is printed.
  */
 #include "tests.h"
 
@@ -27,7 +27,9 @@ enum habit { GOOD, FAILS, ROLLS_BACK, REFUSES, SILENT };
 struct unit {
     int64_t id, offer;
     int64_t counted, attempt; /* the last offer that was counted: what it repeats is none */
-    int version;              /* 1 runs 1.0, 2 runs 2.0 */
+    int64_t pushed, pushed_attempt;
+    bool there;  /* connected */
+    int version; /* 1 runs 1.0, 2 runs 2.0 */
     enum habit habit;
     bool had_bad; /* 2.0 from the campaign */
     bool yes, no; /* what its user said last, and was heard */
@@ -54,6 +56,8 @@ struct world {
     int64_t campaign, good, bad;
     struct campaign c;
     struct campaign_status s;
+    struct update_walks walks;
+    int64_t pushes;
     bool resumed;                  /* by an operator: the thresholds count from there */
     int64_t verified, rolled_back; /* what came of it */
     int64_t asked, lifted, after_yes;
@@ -250,17 +254,10 @@ static bool in_window(const struct world *w)
            zone_offset(z, at) != zone_offset(z, at + 7200);
 }
 
-static void hear_ask(struct world *w, struct unit *u, const struct device *dev)
+static void offered(struct world *w, struct unit *u, const struct device *dev, struct update got)
 {
     const struct campaign_status before = w->s;
-    struct decision why;
-    struct update got;
-    bool repeated;
 
-    MUST(update_check(w->d->w, w->d->catalog, dev, "main", w->now, LIFETIME, &w->d->a, &got,
-                      &repeated, &why));
-    if (got.id == 0)
-        return;
     u->offer = got.id;
     if (got.phase == CAMPAIGN_ROLLBACK) {
         HOLDS(w, before.rolling_back);
@@ -284,6 +281,64 @@ static void hear_ask(struct world *w, struct unit *u, const struct device *dev)
     }
     u->counted = got.id;
     u->attempt = got.attempt;
+}
+
+static void hear_ask(struct world *w, struct unit *u, const struct device *dev)
+{
+    struct decision why;
+    struct update got;
+    bool repeated;
+
+    MUST(update_check(w->d->w, w->d->catalog, dev, "main", w->now, LIFETIME, &w->d->a, &got,
+                      &repeated, &why));
+    if (got.id != 0)
+        offered(w, u, dev, got);
+}
+
+/* ---- what campaigns send ---- */
+static int is_there(void *arg, const struct device *dev, bool *ret)
+{
+    struct world *w = arg;
+
+    *ret = w->units[dev->id - w->units[0].id].there;
+    return 0;
+}
+
+/* Each attempt of each update leaves once, and never for what was offered to a question. */
+static int send_one(void *arg, const struct device *dev, const struct update *got)
+{
+    struct world *w = arg;
+    struct unit *u = &w->units[dev->id - w->units[0].id];
+
+    HOLDS(w, u->id == dev->id);
+    HOLDS(w, got->campaign_id == w->campaign && got->state == UPDATE_OFFERED);
+    HOLDS(w, w->c.push);
+    HOLDS(w, u->pushed != got->id || u->pushed_attempt < got->attempt);
+    HOLDS(w, u->counted != got->id || u->attempt < got->attempt);
+    u->pushed = got->id;
+    u->pushed_attempt = got->attempt;
+    w->pushes++;
+    offered(w, u, dev, *got);
+    return 0;
+}
+
+static struct update_push_env env_of(struct world *w)
+{
+    return (struct update_push_env){.db = w->d->w,
+                                    .catalog = w->d->catalog,
+                                    .now = w->now,
+                                    .link_lifetime_ms = LIFETIME,
+                                    .arena = &w->d->a,
+                                    .there = is_there,
+                                    .send = send_one,
+                                    .arg = w};
+}
+
+static void go_through(struct world *w)
+{
+    struct update_push_env env = env_of(w);
+
+    MUST(update_push_walk(&env, &w->walks, 1 + (int)dice(w, 10), 1000000));
 }
 
 /* The user by way of an application, whether it was asked or not. */
@@ -357,6 +412,13 @@ static void hear(struct world *w, const struct message *m)
         break;
     }
     HOLDS(w, rc == 0 || rc == E_CONFLICT);
+    if (u->there) { /* whatever it says is a sign of life */
+        struct update_push_env env = env_of(w);
+
+        MUST(device_by_id(w->d->w, u->id, &d->a, &dev));
+        MUST(campaign_by_id(w->d->w, 0, w->campaign, &d->a, &w->c, &w->s));
+        MUST(update_push_seen(&env, &dev));
+    }
 }
 
 /* The threshold by the model: until the first resume the rows alone tell when it was crossed. */
@@ -412,6 +474,8 @@ static void deliver(struct world *w)
     db_undo(w->d->w);
     w->units[m.unit] = was;
     w->n_offers = offers;
+    update_walks_done(&w->walks);
+    w->walks = (struct update_walks){.after = 0};
     MUST(campaign_recover(w->d->w));
     MUST(consent_recover(w->d->w));
     domain_reload(w->d);
@@ -477,13 +541,41 @@ static void tick(struct world *w)
     MUST(update_expire(w->d->w, w->d->catalog, w->now, 100, &next));
     while (update_campaigns(w->d->w, w->now, 50) == 1)
         ;
+    MUST(campaign_by_id(w->d->w, 0, w->campaign, &w->d->a, &w->c, &w->s));
+}
+
+/* One transaction, like any other. */
+static void push_some(struct world *w)
+{
+    static struct unit was[DEVICES_MAX];
+    int offers = w->n_offers;
+    bool crash = w->n < 100 && dice(w, 25) == 0;
+
+    if (crash)
+        memcpy(was, w->units, (size_t)w->n * sizeof(*was));
+    MUST(db_save(w->d->w));
+    go_through(w);
+    if (!crash) {
+        MUST(db_release(w->d->w));
+        return;
+    }
+    db_undo(w->d->w);
+    memcpy(w->units, was, (size_t)w->n * sizeof(*was));
+    w->n_offers = offers;
+    update_walks_done(&w->walks);
+    w->walks = (struct update_walks){.after = 0};
+    MUST(campaign_recover(w->d->w));
 }
 
 static void step(struct world *w)
 {
     uint64_t what = dice(w, 100);
 
-    if (what < 32 || (what < 85 && w->n_queue == 0))
+    if (what < 10)
+        push_some(w);
+    else if (what < 12)
+        w->units[dice(w, (uint64_t)w->n)].there ^= true;
+    else if (what < 36 || (what < 85 && w->n_queue == 0))
         live(w, (int)dice(w, (uint64_t)w->n));
     else if (what < 85)
         deliver(w);
@@ -514,7 +606,7 @@ static void declare_some(struct world *w)
                   "{'phases':[{'percent':50,'min_sample':%d,'success_percent':50,'soak_s':%d},"
                   "{%s,'approval':%s,'success_percent':50},{'percent':100}],'targets':{'deny':[]},"
                   "'pacing':{'offers_per_minute':%d,'in_progress':%d}%s%s,"
-                  "'deadlines':{'accept_s':3600,'attempts':2},'thresholds':{"
+                  "'delivery':'%s','deadlines':{'accept_s':3600,'attempts':2},'thresholds':{"
                   "'failed':{'percent':%d,'min_sample':%d,'action':'%s'},"
                   "'rolled_back':{'percent':60,'min_sample':3,'action':'pause'}}}",
                   1 + (int)dice(w, 3), (int)dice(w, 2) * 600, second, dice(w, 2) ? "true" : "false",
@@ -523,8 +615,8 @@ static void declare_some(struct world *w)
                       ? ""
                       : ",'windows':{'timezone':'America/New_York','slots':[{'from':'01:00','to':"
                         "'24:00'}]}",
-                  consents[dice(w, ARRAY_LEN(consents))], 10 + (int)dice(w, 40),
-                  2 + (int)dice(w, 4), actions[dice(w, 4)]);
+                  consents[dice(w, ARRAY_LEN(consents))], dice(w, 2) ? "push" : "offer",
+                  10 + (int)dice(w, 40), 2 + (int)dice(w, 4), actions[dice(w, 4)]);
     const struct campaign_lists lists = {.denied = {(int64_t[]){w->units[0].id}, 1}};
     w->campaign = declare(w->d, w->bad, w->good, text, &lists);
     MUST(campaign_start(w->d->w, w->campaign, w->now, NULL));
@@ -532,6 +624,7 @@ static void declare_some(struct world *w)
 }
 
 /* Over all seeds: a world in which nothing happens proves nothing. */
+static int64_t all_pushes;
 static int64_t all_verified, all_offers, all_phases, all_rolled_back, all_asked, all_yes;
 
 static void run_seed(struct domain *d, uint64_t seed, int n, int steps, int each)
@@ -552,7 +645,7 @@ static void run_seed(struct domain *d, uint64_t seed, int n, int steps, int each
     int trouble = (int)dice(w, 5);
     for (int i = 0; i < n; i++) {
         (void)str_fmt(key, sizeof(key), "s%llu-%d", (unsigned long long)seed, i);
-        w->units[i] = (struct unit){.id = domain_device(d, key), .version = 1};
+        w->units[i] = (struct unit){.id = domain_device(d, key), .version = 1, .there = dice(w, 2)};
         if ((int)dice(w, 10) < trouble)
             w->units[i].habit = FAILS + (enum habit)dice(w, 4);
         say(w, i, REPORTS);
@@ -571,6 +664,8 @@ static void run_seed(struct domain *d, uint64_t seed, int n, int steps, int each
             judge_threshold(w);
     }
     judge(w, true);
+    update_walks_done(&w->walks);
+    all_pushes += w->pushes;
     all_verified += w->verified;
     all_offers += w->n_offers;
     all_phases += w->s.phase;
@@ -597,11 +692,13 @@ static void whatever_happens(void **state UNUSED)
     db_undo(d.w);
     clock_fake_steady_ms(0);
     domain_done(&d);
-    print_message(
-        "%lld offers, %lld verified, %lld phases, %lld taken back, %lld asked, %lld yes\n",
-        (long long)all_offers, (long long)all_verified, (long long)all_phases,
-        (long long)all_rolled_back, (long long)all_asked, (long long)all_yes);
+    print_message("%lld offers, %lld of them pushed, %lld verified, %lld phases, %lld taken back, "
+                  "%lld asked, %lld yes\n",
+                  (long long)all_offers, (long long)all_pushes, (long long)all_verified,
+                  (long long)all_phases, (long long)all_rolled_back, (long long)all_asked,
+                  (long long)all_yes);
     assert_true(all_offers > SEEDS * 3);
+    assert_true(all_pushes > SEEDS);
     assert_true(all_verified > SEEDS);
     assert_true(all_phases > SEEDS * 5 / 4);
     assert_true(all_rolled_back > 0);
@@ -629,7 +726,7 @@ static void killed_and_started(void **state UNUSED)
             char key[32];
 
             (void)str_fmt(key, sizeof(key), "k%d", i);
-            w->units[i] = (struct unit){.id = domain_device(&d, key), .version = 1};
+            w->units[i] = (struct unit){.id = domain_device(&d, key), .version = 1, .there = true};
             MUST(device_version_set(d.w, w->units[i].id, "main", "1.0", T0));
         }
         declare_some(w);
@@ -640,6 +737,8 @@ static void killed_and_started(void **state UNUSED)
             judge(w, true);
             if (i % 30 != 0)
                 continue;
+            update_walks_done(&w->walks);
+            w->walks = (struct update_walks){.after = 0};
             MUST(db_commit(d.w));
             db_fixture_reopen(&d.fx);
             d.w = d.fx.w;
@@ -648,6 +747,7 @@ static void killed_and_started(void **state UNUSED)
             domain_reload(&d);
             judge(w, true);
         }
+        update_walks_done(&w->walks);
         free(w);
         domain_done(&d);
     }

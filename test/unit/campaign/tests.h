@@ -18,6 +18,8 @@ int test_simulation(void);
 int test_overlap(void);
 int test_consent(void);
 
+int test_push(void);
+
 #define LIFETIME (48 * HOUR)
 
 /* A campaign of the firmware, as a request declares it ('…' for quotes); started. */
