@@ -262,6 +262,7 @@ int campaign_forget_device(struct db *w, int64_t device_id) MUST_USE;
 enum campaign_walk_kind { CAMPAIGN_WALK_PUSH, CAMPAIGN_WALK_END };
 struct campaign_walk {
     int64_t campaign_id, cursor; /* devices up to there were looked at */
+    int64_t held_by;             /* END: the device that has not ended; 0 = none */
 };
 /* Those that go on, of campaigns behind `after`; how many. */
 int campaign_walk_list(struct db *db, enum campaign_walk_kind kind, int64_t after,
@@ -272,6 +273,14 @@ int campaign_walk_put(struct db *w, enum campaign_walk_kind kind, const struct c
 /* Look again at what comes behind cursor, if there is such a walk. */
 int campaign_walk_back(struct db *w, enum campaign_walk_kind kind, int64_t id,
                        int64_t cursor) MUST_USE;
+/* Its targets are listed or frozen: it is over when all have ended. Pure. */
+bool campaign_ends_itself(const struct campaign *c);
+/* An update of it has come to its end on the device. 1, 0 or an error. */
+int campaign_device_ended(struct db *db, int64_t id, int64_t device_id) MUST_USE;
+/* All have ended: a running campaign is completed, and the audit log has it. */
+int campaign_finish(struct db *w, const struct campaign *c, int64_t now) MUST_USE;
+/* The key of the device that a campaign waits for, to end by itself; NULL. */
+int campaign_walk_held(struct db *db, int64_t id, struct arena *a, const char **ret_key) MUST_USE;
 /* All that push go through their devices once more. */
 int campaign_walk_again(struct db *w) MUST_USE;
 /* The devices that come behind cursor: those of the campaign, or more; how many. */

@@ -275,15 +275,20 @@ int update_push(struct update_push_env *env, const struct campaign *c, const str
 int update_push_seen(struct update_push_env *env, const struct device *d) MUST_USE;
 /* What going through devices keeps in memory, for as long as the process lives. {0} at first. */
 struct update_walks {
-    struct map waits;           /* campaign id -> struct, those that have to wait */
-    int64_t after;              /* the campaign whose turn it was */
-    int64_t retry_at, retry_id; /* attempts that were due by then were looked at */
+    struct map waits;             /* campaign id -> struct, those that have to wait */
+    int64_t after;                /* the campaign whose turn it was */
+    int64_t end_after, end_at_ms; /* the same for those that end, and not before (monotonic) */
+    int64_t retry_at, retry_id;   /* attempts that were due by then were looked at */
 };
 void update_walks_done(struct update_walks *k);
 /* Go on with pushing, for at most max devices or max_us. 1 = there is more to do at once, 0 = not;
  * or an error. */
 int update_push_walk(struct update_push_env *env, struct update_walks *k, int max,
                      int64_t max_us) MUST_USE;
+
+/* Complete the campaigns whose targets have all ended; env needs no there and no send. As above. */
+int update_end_walk(struct update_push_env *env, struct update_walks *k, int max,
+                    int64_t max_us) MUST_USE;
 
 /* Offers that were sent unasked and may not have reached the broker. no: the caller's, ascending.
  */

@@ -126,7 +126,7 @@ CREATE TABLE campaign_walk (
   campaign_id INTEGER NOT NULL REFERENCES campaign (id) ON DELETE CASCADE,
   kind        TEXT NOT NULL CHECK (kind IN ('push', 'end')),
   cursor      INTEGER NOT NULL DEFAULT 0,
-  going       INTEGER NOT NULL CHECK (going IN (0, 1)),
+  going       INTEGER NOT NULL CHECK (going IN (0, 1)), held_by INTEGER,
   PRIMARY KEY (campaign_id, kind)
 ) STRICT, WITHOUT ROWID;
 

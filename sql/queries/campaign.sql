@@ -209,6 +209,11 @@ SELECT no, offered, asked FROM campaign_phase WHERE campaign_id = $1;
 SELECT count(*), coalesce(sum(state = $3), 0) FROM ota_update
 WHERE campaign_id = $1 AND device_id = $2;
 
+-- name: campaign_device_ended :one reader
+-- in: campaign_id, device_id    out: 1 when an update of it has come to its end there
+SELECT 1 FROM ota_update WHERE campaign_id = $1 AND device_id = $2 AND ended_at IS NOT NULL
+  AND (state <> 'canceled' OR cause = 'operator') LIMIT 1;
+
 -- name: campaign_begin :exec writer
 -- in: id, state, now, phase, started_at (NULL: it stays), next_at. Devices of now are those of a
 --     frozen one.
@@ -254,9 +259,19 @@ UPDATE campaign SET sweep = 0 WHERE id = $1;
 -- ---- walks through devices ----
 
 -- name: campaign_walk_put :exec writer
--- in: campaign_id, kind, cursor, going
-INSERT INTO campaign_walk (campaign_id, kind, cursor, going) VALUES ($1, $2, $3, $4)
-ON CONFLICT (campaign_id, kind) DO UPDATE SET cursor = $3, going = $4;
+-- in: campaign_id, kind, cursor, going, held_by (NULL = nobody)
+INSERT INTO campaign_walk (campaign_id, kind, cursor, going, held_by) VALUES ($1, $2, $3, $4, $5)
+ON CONFLICT (campaign_id, kind) DO UPDATE SET cursor = $3, going = $4, held_by = $5;
+
+-- name: campaign_walk_go :exec writer
+-- in: campaign_id, kind: it goes on where it stands, or begins
+INSERT INTO campaign_walk (campaign_id, kind, going) VALUES ($1, $2, 1)
+ON CONFLICT (campaign_id, kind) DO UPDATE SET going = 1;
+
+-- name: campaign_walk_held :one reader
+-- in: campaign_id    out: key of the device that keeps it from ending
+SELECT d.key FROM campaign_walk k JOIN device d ON d.id = k.held_by
+WHERE k.campaign_id = $1 AND k.kind = 'end';
 
 -- name: campaign_walk_back :exec writer
 -- in: campaign_id, kind, cursor: it goes on from there at the latest, if there is such a walk
@@ -272,8 +287,8 @@ UPDATE campaign_walk SET going = 0 WHERE campaign_id = $1;
 DELETE FROM campaign_walk WHERE campaign_id = $1 AND kind = $2;
 
 -- name: campaign_walk_list :many reader
--- in: kind, after int (campaign_id), limit int    out: campaign_id, cursor of those that go on
-SELECT campaign_id, cursor FROM campaign_walk INDEXED BY campaign_walk_going
+-- in: kind, after int (campaign_id), limit int    out: campaign_id, cursor, held_by of those that go on
+SELECT campaign_id, cursor, held_by FROM campaign_walk INDEXED BY campaign_walk_going
 WHERE kind = $1 AND going = 1 AND campaign_id > $2 ORDER BY campaign_id LIMIT $3;
 
 -- name: campaign_walk_again :exec writer scan

@@ -47,7 +47,10 @@ static const struct json_field fields[] = {
     {"state", JK_STRING, JF_READ_ONLY, 0, 0, NULL, NULL,
      "draft, scheduled, running, paused, completed or aborted."},
     {"reason", JK_STRING, JF_READ_ONLY, 0, 0, NULL, NULL,
-     "Why it is paused or ended: operator, ends_at, threshold_failed, …"},
+     "Why it is paused or ended: operator, ends_at, all_ended, threshold_failed, …"},
+    {"waits_for", JK_STRING, JF_READ_ONLY | JF_NULLABLE, 0, 0, NULL, NULL,
+     "Key of a device that has not ended yet, of a campaign that ends with its last one (listed or "
+     "frozen). Not in lists."},
     {"phase", JK_INT, JF_READ_ONLY, 0, 0, NULL, NULL, "The open one; 0 is verification."},
     {"awaiting_approval", JK_BOOL, JF_READ_ONLY, 0, 0, NULL, NULL,
      "The next phase opens with an operator's approval."},
@@ -186,12 +189,27 @@ static void add_row(struct obj *o, const struct campaign *c, const struct campai
     obj_int(o, "revision", c->revision);
 }
 
+/* While updates are under way, nobody is looked for. */
+static int add_waits_for(struct obj *o, struct db *db, const struct campaign *c,
+                         const struct campaign_status *s)
+{
+    const char *key = NULL;
+    struct arena a;
+    arena_init(&a);
+    int rc = s->state == CAMPAIGN_RUNNING ? campaign_walk_held(db, c->id, &a, &key) : 0;
+    obj_str(o, "waits_for", key);
+    arena_done(&a);
+    return rc;
+}
+
 static int campaign_json(struct sbuf *b, struct db *db, const struct campaign *c,
                          const struct campaign_status *s)
 {
     struct obj o = obj_begin(b);
     add_row(&o, c, s);
     int rc = add_definition(&o, db, c);
+    if (rc == 0)
+        rc = add_waits_for(&o, db, c, s);
     if (rc == 0)
         rc = add_counters(&o, db, c->id);
     obj_end(&o);

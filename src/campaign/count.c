@@ -241,6 +241,16 @@ static int past(struct db *db, const struct campaign *c, int64_t device_id,
     return rc;
 }
 
+int campaign_device_ended(struct db *db, int64_t id, int64_t device_id)
+{
+    AUTO(db_reset) struct db_stmt *q = db_use(db, Q_CAMPAIGN_DEVICE_ENDED);
+
+    db_bind_int(q, 1, id);
+    db_bind_int(q, 2, device_id);
+    int rc = db_row(q);
+    return rc == E_NOTFOUND ? 0 : rc < 0 ? rc : 1;
+}
+
 int campaign_now_load(struct db *db, const struct campaign *c, int64_t device_id,
                       struct campaign_now *ret)
 {

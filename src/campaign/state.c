@@ -3,6 +3,7 @@
  * them. Each move is one statement on its row, and is refused when the state forbids it. Each is
  * told by one event, in the same transaction.
  */
+#include "audit.h"
 #include "campaign_priv.h"
 #include "event.h"
 
@@ -354,6 +355,41 @@ int campaign_approve(struct db *w, int64_t id, bool force, int64_t now, struct f
                   l.s.phase);
     else
         rc = open_next(w, &l.c, l.s.phase, "operator", now);
+    arena_done(&l.a);
+    return rc;
+}
+
+/* Nobody asked for it: the log says that it was otad. */
+static int note_finish(struct db *w, const struct campaign *c, int64_t now)
+{
+    char object[64];
+
+    (void)str_fmt(object, sizeof(object), "/api/v1/campaigns/%" PRId64, c->id);
+    return audit_add(w, &(struct audit){.at = now,
+                                        .project_id = c->project_id,
+                                        .who = "otad",
+                                        .address = "",
+                                        .request_id = "",
+                                        .action = "campaign.completed",
+                                        .object = object,
+                                        .fields = "[]",
+                                        .before = "{\"state\":\"running\"}",
+                                        .after = "{\"state\":\"completed\","
+                                                 "\"reason\":\"all_ended\"}"});
+}
+
+int campaign_finish(struct db *w, const struct campaign *c, int64_t now)
+{
+    struct loaded l;
+    int rc = load(w, c->id, &l, NULL);
+
+    if (rc < 0)
+        return rc;
+    if (l.s.state == CAMPAIGN_RUNNING) {
+        rc = move(w, c->id, "completed", "all_ended", true, false, now, 0);
+        if (rc == 0)
+            rc = note_finish(w, c, now);
+    }
     arena_done(&l.a);
     return rc;
 }

@@ -17,6 +17,7 @@ int campaign_walk_put(struct db *w, enum campaign_walk_kind kind, const struct c
     db_bind_text(q, 2, kinds[kind]);
     db_bind_int(q, 3, at->cursor);
     db_bind_int(q, 4, going);
+    bind_some(q, 5, at->held_by);
     return db_run(q);
 }
 
@@ -40,7 +41,8 @@ int campaign_walk_list(struct db *db, enum campaign_walk_kind kind, int64_t afte
     db_bind_int(q, 2, after);
     db_bind_int(q, 3, cap);
     while (n < cap && (rc = db_step(q)) == 1)
-        ret[n++] = (struct campaign_walk){db_int(q, 0), db_int(q, 1)};
+        ret[n++] = (struct campaign_walk){
+            .campaign_id = db_int(q, 0), .cursor = db_int(q, 1), .held_by = db_int(q, 2)};
     return rc < 0 ? rc : n;
 }
 
@@ -60,6 +62,15 @@ static int drop(struct db *w, enum campaign_walk_kind kind, int64_t id)
     return db_run(q);
 }
 
+static int go(struct db *w, enum campaign_walk_kind kind, int64_t id)
+{
+    AUTO(db_reset) struct db_stmt *q = db_use(w, Q_CAMPAIGN_WALK_GO);
+
+    db_bind_int(q, 1, id);
+    db_bind_text(q, 2, kinds[kind]);
+    return db_run(q);
+}
+
 static int halt(struct db *w, int64_t id)
 {
     AUTO(db_reset) struct db_stmt *q = db_use(w, Q_CAMPAIGN_WALK_HALT);
@@ -69,18 +80,31 @@ static int halt(struct db *w, int64_t id)
 }
 
 /* ---- what follows from where it stands ---- */
+bool campaign_ends_itself(const struct campaign *c)
+{
+    return c->listed || c->frozen;
+}
+
 static int follow(struct db *w, const struct campaign *c, const struct campaign_status *s)
 {
-    const struct campaign_walk first = {c->id, 0};
+    const struct campaign_walk first = {.campaign_id = c->id};
+    bool ends = campaign_ends_itself(c) && s->phase >= (int)c->n_phases;
+    int rc = 0;
 
     switch (s->state) {
     case CAMPAIGN_RUNNING:
+        rc = ends ? go(w, CAMPAIGN_WALK_END, c->id) : drop(w, CAMPAIGN_WALK_END, c->id);
+        if (rc < 0)
+            return rc;
         return c->push ? campaign_walk_put(w, CAMPAIGN_WALK_PUSH, &first, true)
                        : drop(w, CAMPAIGN_WALK_PUSH, c->id);
     case CAMPAIGN_PAUSED:
         return halt(w, c->id);
     case CAMPAIGN_COMPLETED:
     case CAMPAIGN_ABORTED:
+        rc = drop(w, CAMPAIGN_WALK_END, c->id);
+        if (rc < 0)
+            return rc;
         return c->push && s->rolling_back ? campaign_walk_put(w, CAMPAIGN_WALK_PUSH, &first, true)
                                           : drop(w, CAMPAIGN_WALK_PUSH, c->id);
     case CAMPAIGN_DRAFT:
@@ -167,4 +191,16 @@ int campaign_walk_next(struct db *db, const struct campaign *c, const struct cam
     if (c->listed)
         return merge(&c->devices, &c->verify.devices, cursor, ret, cap);
     return query(db, Q_CAMPAIGN_WALK_TYPE, c->type_id, cursor, ret, cap);
+}
+
+int campaign_walk_held(struct db *db, int64_t id, struct arena *a, const char **ret_key)
+{
+    AUTO(db_reset) struct db_stmt *q = db_use(db, Q_CAMPAIGN_WALK_HELD);
+
+    *ret_key = NULL;
+    db_bind_int(q, 1, id);
+    int rc = db_row(q);
+    if (rc == 0)
+        *ret_key = arena_strdup(a, db_text(q, 0));
+    return rc == E_NOTFOUND ? 0 : rc;
 }

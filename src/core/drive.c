@@ -307,18 +307,23 @@ static int tick(struct core *c, struct answers *out)
     };
     struct sending s = {c, &x, out};
     struct update_push_env env = env_of(&s);
-    int more = confirm(c), rc;
+    int rc = confirm(c), more;
 
-    if (more < 0 || c->unsent || !c->tx_up || mqtt_in_flight(c->tx) >= IN_FLIGHT_MAX)
-        return more;
+    if (rc == 0)
+        rc = update_end_walk(&env, &c->drives.walks, SLICE, SLICE_US);
+    more = rc == 1;
+    if (rc < 0 || c->unsent || !c->tx_up || mqtt_in_flight(c->tx) >= IN_FLIGHT_MAX)
+        return rc < 0 ? rc : more;
     rc = go_through_again(&s);
+    if (rc == 0)
+        rc = resend_some(&s);
+    more |= rc == 1;
     if (rc >= 0)
-        more |= rc = resend_some(&s);
+        rc = welcome(&s);
+    more |= rc == 1;
     if (rc >= 0)
-        more |= rc = welcome(&s);
-    if (rc >= 0)
-        more |= rc = update_push_walk(&env, &c->drives.walks, SLICE, SLICE_US);
-    return rc < 0 ? rc : more;
+        rc = update_push_walk(&env, &c->drives.walks, SLICE, SLICE_US);
+    return rc < 0 ? rc : more | rc;
 }
 
 int drive_tick(struct core *c)

@@ -104,6 +104,29 @@ def test_phases_and_pace_hold(site):
     move(site, c, "abort")
 
 
+def test_it_ends_with_its_last_device(site):
+    """By itself; told as an event and in the audit log."""
+    kind = site.type(offline_delay_s=3600)
+    firmware = release(site, kind)
+    devices = [listen(site.device(kind, "1.0.0")) for _ in range(3)]
+    c = draft(site, firmware, targets={"devices": [d.key for d in devices]})
+    move(site, c, "start")
+    for device in devices[:2]:
+        install(site, device, offer(device))
+    devices[2].publish("command_reply", {"method": "otaUpgrade", "params": {"ota_result": 1},
+                                         "id": offer(devices[2])["id"]})  # fmt: skip
+    path = f"/campaigns/{c['id']}"
+    wait(lambda: site.otad.ok("GET", path)["counts"], "it is under way")
+    assert site.otad.ok("GET", path)["state"] == "running"
+    last = offer(devices[2])["id"]
+    site.otad.rest("POST", f"/updates/{last}/cancel", {})
+    done = wait(lambda: (got := site.otad.ok("GET", path))["state"] == "completed" and got, "it ends")
+    assert done["reason"] == "all_ended" and done["waits_for"] is None and done["ended_at"]
+    rows = site.otad.ok("GET", "/audit?limit=20")["items"]
+    mine = [r for r in rows if r["action"] == "campaign.completed" and r["object"].endswith(path)]
+    assert len(mine) == 1 and mine[0]["who"] == "otad"
+
+
 def test_who_connects_gets_it(plugged):
     """Known to be away, it is not offered anything; when it comes back it need not say a word."""
     site = plugged

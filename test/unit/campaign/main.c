@@ -5,5 +5,5 @@ int main(void)
 {
     json_setup();
     return test_query() + test_scope() + test_define() + test_release() + test_simulation() +
-           test_overlap() + test_consent() + test_push();
+           test_overlap() + test_consent() + test_push() + test_finish();
 }

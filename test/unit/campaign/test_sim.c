@@ -58,6 +58,7 @@ struct world {
     struct campaign_status s;
     struct update_walks walks;
     int64_t pushes;
+    bool ended;                    /* by itself */
     bool resumed;                  /* by an operator: the thresholds count from there */
     int64_t verified, rolled_back; /* what came of it */
     int64_t asked, lifted, after_yes;
@@ -534,6 +535,33 @@ static void operate(struct world *w)
     }
 }
 
+/* Nobody is left who could still get it. */
+static void judge_end(struct world *w)
+{
+    HOLDS(w, w->c.frozen && w->s.phase == PHASES);
+    for (int i = 1; i < w->n; i++) { /* the first one is denied */
+        char version[VERSION_MAX + 1];
+
+        MUST(device_version(w->d->w, w->units[i].id, "main", version, NULL));
+        if (strcmp(version, "2.0") != 0 && !w->units[i].no)
+            HOLDS(w, campaign_device_ended(w->d->w, w->campaign, w->units[i].id) == 1);
+    }
+}
+
+static void look_for_the_end(struct world *w)
+{
+    struct update_push_env env = env_of(w);
+    const enum campaign_state before = w->s.state;
+
+    w->walks.end_at_ms = 0;
+    MUST(update_end_walk(&env, &w->walks, 8, 1000000));
+    w->s = status_of(w->d, w->campaign);
+    if (before != CAMPAIGN_COMPLETED && w->s.state == CAMPAIGN_COMPLETED) {
+        judge_end(w);
+        w->ended = true;
+    }
+}
+
 static void tick(struct world *w)
 {
     int64_t next;
@@ -542,6 +570,7 @@ static void tick(struct world *w)
     while (update_campaigns(w->d->w, w->now, 50) == 1)
         ;
     MUST(campaign_by_id(w->d->w, 0, w->campaign, &w->d->a, &w->c, &w->s));
+    look_for_the_end(w);
 }
 
 /* One transaction, like any other. */
@@ -604,13 +633,14 @@ static void declare_some(struct world *w)
                   (int)dice(w, 6) + 1);
     (void)str_fmt(text, sizeof(text),
                   "{'phases':[{'percent':50,'min_sample':%d,'success_percent':50,'soak_s':%d},"
-                  "{%s,'approval':%s,'success_percent':50},{'percent':100}],'targets':{'deny':[]},"
+                  "{%s,'approval':%s,'success_percent':50},{'percent':100}],'targets':{'deny':[],'"
+                  "frozen':%s},"
                   "'pacing':{'offers_per_minute':%d,'in_progress':%d}%s%s,"
                   "'delivery':'%s','deadlines':{'accept_s':3600,'attempts':2},'thresholds':{"
                   "'failed':{'percent':%d,'min_sample':%d,'action':'%s'},"
                   "'rolled_back':{'percent':60,'min_sample':3,'action':'pause'}}}",
                   1 + (int)dice(w, 3), (int)dice(w, 2) * 600, second, dice(w, 2) ? "true" : "false",
-                  (int)dice(w, 3) * 3, (int)dice(w, 3) * 4,
+                  dice(w, 2) ? "true" : "false", (int)dice(w, 3) * 3, (int)dice(w, 3) * 4,
                   dice(w, 3)
                       ? ""
                       : ",'windows':{'timezone':'America/New_York','slots':[{'from':'01:00','to':"
@@ -624,7 +654,7 @@ static void declare_some(struct world *w)
 }
 
 /* Over all seeds: a world in which nothing happens proves nothing. */
-static int64_t all_pushes;
+static int64_t all_pushes, all_ended;
 static int64_t all_verified, all_offers, all_phases, all_rolled_back, all_asked, all_yes;
 
 static void run_seed(struct domain *d, uint64_t seed, int n, int steps, int each)
@@ -666,6 +696,7 @@ static void run_seed(struct domain *d, uint64_t seed, int n, int steps, int each
     judge(w, true);
     update_walks_done(&w->walks);
     all_pushes += w->pushes;
+    all_ended += w->ended;
     all_verified += w->verified;
     all_offers += w->n_offers;
     all_phases += w->s.phase;
@@ -684,7 +715,7 @@ static void whatever_happens(void **state UNUSED)
     domain_type_changed(&d);
     for (uint64_t seed = 1; seed <= SEEDS; seed++) {
         MUST(db_save(d.w));
-        run_seed(&d, seed, 24, 200, 1);
+        run_seed(&d, seed, seed % 4 ? 24 : 4, seed % 4 ? 200 : 600, 1);
         db_undo(d.w);
     }
     MUST(db_save(d.w));
@@ -693,10 +724,10 @@ static void whatever_happens(void **state UNUSED)
     clock_fake_steady_ms(0);
     domain_done(&d);
     print_message("%lld offers, %lld of them pushed, %lld verified, %lld phases, %lld taken back, "
-                  "%lld asked, %lld yes\n",
+                  "%lld asked, %lld yes, %lld ended\n",
                   (long long)all_offers, (long long)all_pushes, (long long)all_verified,
                   (long long)all_phases, (long long)all_rolled_back, (long long)all_asked,
-                  (long long)all_yes);
+                  (long long)all_yes, (long long)all_ended);
     assert_true(all_offers > SEEDS * 3);
     assert_true(all_pushes > SEEDS);
     assert_true(all_verified > SEEDS);
@@ -704,6 +735,7 @@ static void whatever_happens(void **state UNUSED)
     assert_true(all_rolled_back > 0);
     assert_true(all_asked > SEEDS);
     assert_true(all_yes > SEEDS / 4);
+    assert_true(all_ended > 0);
 }
 
 /* The same with what was committed alone: otad killed between any two transactions. */
