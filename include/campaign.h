@@ -71,6 +71,10 @@ enum campaign_end { /* what an update came to */
                     CAMPAIGN_END_CANCELED,
                     CAMPAIGN_END__COUNT
 };
+struct campaign_growth {       /* of the rate; base 0 = it stands */
+    int64_t base, factor;      /* offers per minute; hundredths */
+    int64_t offered, verified; /* so many let it grow; one of them is 0 */
+};
 struct campaign_threshold {
     int64_t share, sample;
     const char *action; /* NULL = none; pause, abort, rollback */
@@ -103,6 +107,8 @@ struct campaign {
     struct campaign_window windows[CAMPAIGN_WINDOWS_MAX];
     size_t n_windows;
     int64_t offers_per_minute, in_progress; /* 0 = no bound */
+    struct campaign_growth growth;
+    int64_t jitter_s; /* offers of a phase are spread over so long; 0 = not */
     struct campaign_threshold thresholds[CAMPAIGN_END__COUNT];
     bool allow_downgrade, allow_reinstall;
     struct campaign_consent consent;
@@ -148,6 +154,12 @@ int64_t campaign_share_of(int64_t campaign_id, int64_t device_id);
  * many had an offer in that phase (for phases by count). */
 int campaign_phase_of(const struct campaign *c, int64_t device_id, int open,
                       const int64_t offered[CAMPAIGN_PHASES_MAX + 1]);
+/* The offers that may leave in a minute after so many, 0 = any number. It never shrinks. */
+int64_t campaign_rate(const struct campaign *c, int64_t offered, int64_t verified);
+/* When an offer of a phase that was opened then is due for the device: within jitter_s, always the
+ * same. 1, long ago: there is no jitter, or the clock was set back behind the opening. */
+int64_t campaign_due(const struct campaign *c, int64_t device_id, int phase, int64_t opened_at,
+                     int64_t now);
 /* Whether offers may leave now by its windows; else *ret_opens is when the next one opens (0: not
  * within ten days). zone: the device's own, or its type's, for windows without one. */
 bool campaign_window_open(const struct campaign *c, const char *zone, int64_t now,
@@ -185,6 +197,8 @@ struct campaign_now {
     int64_t device_max, active;
     /* Only of campaigns with phases by count; a device whose user is asked has its place. */
     int64_t offered[CAMPAIGN_PHASES_MAX + 1];
+    int64_t opened[CAMPAIGN_PHASES_MAX + 1]; /* when; only of campaigns with jitter */
+    int64_t rate;                            /* offers that may leave in a minute; 0 = any number */
     int64_t wait_ms;        /* until the offers of the last minute are few enough; 0 = they are */
     int64_t of_device;      /* updates that the device had in it */
     bool verified;          /* one of them was */

@@ -201,8 +201,8 @@ DELETE FROM campaign_pace WHERE second <> $1;
 SELECT state, phase, approval, rolling_back, device_max, active FROM campaign WHERE id = $1;
 
 -- name: campaign_phase_counts :many reader
--- in: campaign_id    out: no, offered, asked
-SELECT no, offered, asked FROM campaign_phase WHERE campaign_id = $1;
+-- in: campaign_id    out: no, offered, asked, verified, opened_at
+SELECT no, offered, asked, verified, opened_at FROM campaign_phase WHERE campaign_id = $1;
 
 -- name: campaign_device_past :one reader
 -- in: campaign_id, device_id, state    out: how many updates, how many of them in that state

@@ -23,7 +23,12 @@ static const struct json_field fields[] = {
      "{timezone: IANA name or device, slots: [{days: [mon, …], from: hh:mm, to: hh:mm}]}: nothing "
      "is offered outside of them."},
     {"pacing", JK_OBJECT, 0, 0, 0, NULL, "{}",
-     "{offers_per_minute, in_progress (offered, not deferred, not ended)}; 0 = no bound."},
+     "{offers_per_minute, in_progress (offered, not deferred, not ended)}; 0 = no bound. "
+     "exponential: "
+     "{base_per_minute, increment_factor, offered or verified}: the rate begins with base and "
+     "grows "
+     "by the factor each time that so many were offered or verified, up to offers_per_minute. "
+     "jitter_s: each device's turn comes within so long of its phase's opening."},
     {"thresholds", JK_OBJECT, 0, 0, 0, NULL, "{}",
      "{failed|rolled_back|timed_out|rejected: {percent, min_sample, action: "
      "pause|abort|rollback}}: "

@@ -132,7 +132,11 @@ static struct verdict admit(const struct decide_context *x, const struct campaig
         v = consent_admits(x, c, now, v);
     if (v.reason != REASON_ELIGIBLE)
         return v;
+    int64_t due = campaign_due(c, x->facts->device->id, v.phase, now->opened[v.phase], x->now);
     struct verdict pace = by_pace(c, now, zone_of(x), x->now);
+    /* Users who say yes spread the offers themselves. */
+    if (pace.reason == REASON_ELIGIBLE && c->consent.mode != CONSENT_APP && due > x->now)
+        pace = of(REASON_PACED, c, due);
     return pace.reason == REASON_ELIGIBLE ? v : pace;
 }
 
@@ -255,9 +259,13 @@ static void paced(const struct campaign_now *now, const struct verdict *v, struc
 {
     char what[120];
 
-    if (v->retry_at)
-        (void)snprintf(what, sizeof(what), "lets %" PRId64 " offers leave in a minute",
-                       v->campaign->offers_per_minute);
+    if (now->wait_ms > 0)
+        (void)snprintf(what, sizeof(what), "lets %" PRId64 " offers leave in a minute", now->rate);
+    else if (v->retry_at)
+        (void)snprintf(what, sizeof(what),
+                       "spreads the offers of a phase over %" PRId64
+                       " s; this device's turn is yet to come",
+                       v->campaign->jitter_s);
     else
         (void)snprintf(what, sizeof(what),
                        "has %" PRId64 " updates under way; %" PRId64 " are allowed at once",

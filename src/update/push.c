@@ -14,6 +14,8 @@
 #define ASK_MS      500   /* until it is asked again whether it may go on … */
 #define ASK_LATE_MS 60000 /* … at a time that is known */
 #define QUARTER_S   900
+#define ROUNDS      64   /* of a jitter … */
+#define ROUND_MS    1000 /* … no shorter than that */
 #define ROUND       (-1) /* cursor: all were looked at, and will be again */
 
 static int64_t mono_ms(void)
@@ -120,30 +122,38 @@ void update_walks_done(struct update_walks *k)
     map_done(&k->waits);
 }
 
-/* It waits where it stands: one that was sent back to the start does not. */
+/* It waits where it stands: one that was sent back to the start does not. With jitter it goes round
+ * after round, each for the devices whose turn came since the one before. */
 struct wait {
     int64_t until_ms, cursor;
+    int64_t from, at; /* due after `from` and by `at`: this round's; ms UTC */
+    bool partial;     /* how far the round before had come is not known any more */
 };
+
+static struct wait *state_of(struct update_walks *k, int64_t id)
+{
+    struct wait *w = map_get(&k->waits, &id, sizeof(id));
+
+    if (!w) {
+        w = xcalloc(1, sizeof(*w));
+        (void)map_put(&k->waits, &id, sizeof(id), w);
+    }
+    return w;
+}
 
 static bool waits(struct update_walks *k, const struct campaign_walk *at)
 {
-    struct wait *w = map_get(&k->waits, &at->campaign_id, sizeof(at->campaign_id));
+    const struct wait *w = map_get(&k->waits, &at->campaign_id, sizeof(at->campaign_id));
 
-    if (w && w->until_ms > mono_ms() && w->cursor == at->cursor)
-        return true;
-    free(map_del(&k->waits, &at->campaign_id, sizeof(at->campaign_id)));
-    return false;
+    return w && w->until_ms > mono_ms() && w->cursor == at->cursor;
 }
 
 static void wait_for(struct update_walks *k, const struct campaign_walk *at, int64_t ms)
 {
-    struct wait *w = map_get(&k->waits, &at->campaign_id, sizeof(at->campaign_id));
+    struct wait *w = state_of(k, at->campaign_id);
 
-    if (!w) {
-        w = xmalloc(sizeof(*w));
-        (void)map_put(&k->waits, &at->campaign_id, sizeof(at->campaign_id), w);
-    }
-    *w = (struct wait){mono_ms() + (ms < 1 ? 1 : ms), at->cursor};
+    w->until_ms = mono_ms() + (ms < 1 ? 1 : ms);
+    w->cursor = at->cursor;
 }
 
 /* ---- going through devices ---- */
@@ -153,6 +163,7 @@ struct walk {
     const struct campaign *c;
     struct campaign_walk at;
     struct campaign_now now;
+    const struct wait *round;
     int handled, max;
     int64_t until_us;
 };
@@ -178,8 +189,15 @@ static int is_open(struct walk *x)
 /* By number alone: of a million devices of which a phase wants a hundred no others are read. */
 static bool is_out(const struct walk *x, int64_t id)
 {
-    return !x->now.rolling_back && (id_list_has(&x->c->denied, id) ||
-                                    campaign_phase_of(x->c, id, x->now.phase, x->now.offered) < 0);
+    if (x->now.rolling_back)
+        return false;
+    int phase = campaign_phase_of(x->c, id, x->now.phase, x->now.offered);
+    if (phase < 0 || id_list_has(&x->c->denied, id))
+        return true;
+    if (x->c->jitter_s == 0)
+        return false;
+    int64_t due = campaign_due(x->c, id, phase, x->now.opened[phase], x->env->now);
+    return due > x->round->at || due <= x->round->from;
 }
 
 static int push_if_there(struct walk *x, int64_t id)
@@ -255,16 +273,50 @@ static int64_t quarter_ms(const struct campaign *c, int64_t now)
     return least;
 }
 
+/* How long until devices may be due that were not; 0 = never by the time alone. */
+static int64_t round_ms(const struct walk *x)
+{
+    const struct campaign *c = x->c;
+    int64_t jitter_ms = c->jitter_s * 1000, step = jitter_ms / ROUNDS, ms = 0;
+
+    if (x->now.rolling_back)
+        return 0;
+    if (x->round->at < x->now.opened[x->now.phase] + jitter_ms)
+        ms = step > ROUND_MS ? step : ROUND_MS;
+    if (c->n_windows > 0 && !c->timezone) {
+        int64_t quarter = quarter_ms(c, x->env->now);
+        ms = ms && ms < quarter ? ms : quarter;
+    }
+    return ms;
+}
+
 /* All were looked at. */
 static int end_walk(struct walk *x)
 {
-    bool again = x->c->n_windows > 0 && !x->c->timezone && !x->now.rolling_back;
+    int64_t ms = round_ms(x);
 
-    if (again) {
+    if (ms) {
         x->at.cursor = ROUND;
-        wait_for(x->k, &x->at, quarter_ms(x->c, x->env->now));
+        wait_for(x->k, &x->at, ms);
+    } else {
+        free(map_del(&x->k->waits, &x->c->id, sizeof(x->c->id)));
     }
-    return campaign_walk_put(x->env->db, CAMPAIGN_WALK_PUSH, &x->at, again);
+    return campaign_walk_put(x->env->db, CAMPAIGN_WALK_PUSH, &x->at, ms > 0);
+}
+
+/* It begins, or begins anew. */
+static void begin_round(struct walk *x)
+{
+    struct wait *w = state_of(x->k, x->c->id);
+    bool own_zones = x->c->n_windows > 0 && !x->c->timezone; /* may have kept any of them out */
+
+    x->round = w;
+    if (x->at.cursor > 0 && w->at)
+        return;
+    w->from =
+        x->at.cursor == ROUND && !own_zones && !w->partial && w->at <= x->env->now ? w->at : 0;
+    w->at = x->env->now;
+    w->partial = x->at.cursor > 0;
 }
 
 /* 1 = there is more at once. */
@@ -276,6 +328,7 @@ static int walk(struct walk *x)
 
     if (rc != 1)
         return rc;
+    begin_round(x);
     do {
         n = campaign_walk_next(x->env->db, x->c, &x->now, x->at.cursor, ids, STRETCH);
         rc = n < 0 ? n : go_through(x, ids, n);

@@ -214,6 +214,62 @@ static void the_pace_holds_and_it_goes_on(void **state UNUSED)
     clock_fake_steady_ms(0);
 }
 
+/* Each device's turn comes, whenever the process ends in between, and not before. */
+static void jitter_spreads_them(void **state UNUSED)
+{
+    struct campaign_status s;
+    struct campaign c;
+    struct world w;
+    int sent = 0, steps = 0;
+
+    setup(&w, "{'delivery':'push','pacing':{'jitter_s':3600}}", NULL);
+    start(&w);
+    MUST(campaign_by_id(w.d.w, 0, w.campaign, &w.d.a, &c, &s));
+    for (; w.now <= T0 + HOUR + MIN; w.now += MIN, steps++) {
+        struct update_push_env env = env_of(&w);
+
+        for (int i = 0; i < 200; i++) { /* rounds, some of which are cut short */
+            MUST(update_push_walk(&env, &w.walks, 1 + i % 50, 1000000));
+            if (i % 67 == 50)
+                restart(&w);
+        }
+        for (int i = 0; i < DEVICES; i++)
+            if (i < 300 && w.there[i])
+                assert_int_equal(w.told[i], campaign_due(&c, w.ids[i], 1, T0, w.now) <= w.now);
+        if (steps == 30)
+            sent = w.sent;
+    }
+    assert_in_range(sent, 80, 145); /* about half of them in half of the time */
+    assert_int_equal(w.sent, 225);
+    teardown(&w);
+}
+
+static void the_rate_grows(void **state UNUSED)
+{
+    struct world w;
+    int n = 0;
+
+    clock_fake_steady_ms(T0);
+    setup(
+        &w,
+        "{'delivery':'push','pacing':{'offers_per_minute':100,'exponential':{'base_per_minute':10,"
+        "'increment_factor':2,'offered':30}}}",
+        NULL);
+    start(&w);
+    for (int minute = 0; minute < 10; minute++) {
+        clock_fake_steady_ms(T0 + minute * 2 * MIN);
+        restart(&w);
+        MUST(campaign_recover(w.d.w));
+        clock_fake_steady_ms(T0 + (minute * 2 + 1) * MIN + 2000);
+        int sent = go(&w);
+        n += sent;
+        assert_true(minute < 2 ? sent == 10 : sent <= 100);
+    }
+    assert_int_equal(n, 225);
+    teardown(&w);
+    clock_fake_steady_ms(0);
+}
+
 static void only_the_listed(void **state UNUSED)
 {
     struct world w;
@@ -293,6 +349,8 @@ int test_push(void)
         cmocka_unit_test(an_offer_campaign_pushes_nothing),
         cmocka_unit_test(a_phase_that_opens_is_gone_through),
         cmocka_unit_test(the_pace_holds_and_it_goes_on),
+        cmocka_unit_test(jitter_spreads_them),
+        cmocka_unit_test(the_rate_grows),
         cmocka_unit_test(only_the_listed),
         cmocka_unit_test(a_failed_attempt_is_pushed_again),
         cmocka_unit_test(it_is_taken_back_where_it_went),

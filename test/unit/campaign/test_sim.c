@@ -52,7 +52,8 @@ struct world {
     struct message queue[QUEUE_MAX];
     int n_queue;
     int64_t offers[OFFERS_MAX]; /* steady times, ascending */
-    int n_offers;
+    int n_offers, n_firsts;     /* of those: first attempts */
+    int64_t opened[PHASES + 1];
     int64_t campaign, good, bad;
     struct campaign c;
     struct campaign_status s;
@@ -149,6 +150,8 @@ static int compare_phase(void *arg, const struct campaign_phase_status *p)
     if (p->no > 0 && r->w->c.phases[p->no - 1].kind == PHASE_COUNT)
         HOLDS(r->w, p->offered + r->waiting[p->no] + r->confirmed[p->no] <=
                         r->w->c.phases[p->no - 1].count + r->w->lifted);
+    if (p->no <= PHASES)
+        r->w->opened[p->no] = p->opened_at;
     return 0;
 }
 
@@ -163,9 +166,6 @@ static void judge(struct world *w, bool all)
     HOLDS(w, w->s.rolling_back || !limit || w->s.active <= limit ||
                  w->c.consent.mode == CONSENT_DEVICE);
     /* Offers within any minute of a clock that does not jump. */
-    int64_t pace = w->c.offers_per_minute;
-    if (pace && w->n_offers > pace)
-        HOLDS(w, w->offers[w->n_offers - 1] - w->offers[w->n_offers - 1 - pace] >= MIN);
     if (!all)
         return;
     const struct update_filter flt = {
@@ -239,6 +239,28 @@ static void live(struct world *w, int i)
     }
 }
 
+/* One more left. Of any minute of a clock that does not jump, no more than the rate of then. */
+static void note_offer(struct world *w, bool first)
+{
+    const struct campaign_growth *g = &w->c.growth;
+    int64_t rate = w->c.offers_per_minute;
+
+    if (w->n_offers == OFFERS_MAX)
+        return;
+    if (g->base) { /* by the model: so many times the factor, from the base */
+        int64_t steps = g->offered ? w->n_firsts / g->offered : w->verified / g->verified;
+        double grown = (double)g->base;
+
+        for (int64_t i = 0; i < steps && i < 100; i++)
+            grown *= (double)g->factor / 100;
+        rate = grown < (double)rate ? (int64_t)grown : rate;
+    }
+    w->offers[w->n_offers++] = w->steady;
+    w->n_firsts += first;
+    if (rate && w->n_offers > rate)
+        HOLDS(w, w->steady - w->offers[w->n_offers - 1 - rate] >= MIN);
+}
+
 /* ---- what otad hears ---- */
 static bool in_window(const struct world *w)
 {
@@ -275,11 +297,14 @@ static void offered(struct world *w, struct unit *u, const struct device *dev, s
                  campaign_share_of(w->campaign, dev->id) < w->c.phases[got.phase - 1].share);
     HOLDS(w, !id_list_has(&w->c.denied, dev->id));
     HOLDS(w, got.state >= UPDATE_ACCEPTED || in_window(w)); /* what was begun may end */
-    if (got.state == UPDATE_OFFERED && (u->counted != got.id || u->attempt != got.attempt) &&
-        w->n_offers < OFFERS_MAX) {
-        w->offers[w->n_offers++] = w->steady;
-        w->after_yes += u->yes;
-    }
+    int64_t opened = w->opened[got.phase];
+    bool first = got.attempt == 1 && u->counted != got.id;
+    if (first && got.state == UPDATE_OFFERED && w->now >= opened && w->n < 100 &&
+        w->c.consent.mode != CONSENT_APP)
+        HOLDS(w, w->now >= campaign_due(&w->c, dev->id, got.phase, opened, w->now));
+    if (got.state == UPDATE_OFFERED && (u->counted != got.id || u->attempt != got.attempt))
+        note_offer(w, first);
+    w->after_yes += first && u->yes;
     u->counted = got.id;
     u->attempt = got.attempt;
 }
@@ -462,7 +487,7 @@ static void deliver(struct world *w)
     struct message m = w->queue[i];
     bool crash = dice(w, 25) == 0;
     struct unit was = w->units[m.unit];
-    int offers = w->n_offers;
+    int offers = w->n_offers, firsts = w->n_firsts;
 
     w->n_queue--;
     memmove(&w->queue[i], &w->queue[i + 1], (size_t)(w->n_queue - i) * sizeof(m));
@@ -475,6 +500,7 @@ static void deliver(struct world *w)
     db_undo(w->d->w);
     w->units[m.unit] = was;
     w->n_offers = offers;
+    w->n_firsts = firsts;
     update_walks_done(&w->walks);
     w->walks = (struct update_walks){.after = 0};
     MUST(campaign_recover(w->d->w));
@@ -577,7 +603,7 @@ static void tick(struct world *w)
 static void push_some(struct world *w)
 {
     static struct unit was[DEVICES_MAX];
-    int offers = w->n_offers;
+    int offers = w->n_offers, firsts = w->n_firsts;
     bool crash = w->n < 100 && dice(w, 25) == 0;
 
     if (crash)
@@ -591,6 +617,7 @@ static void push_some(struct world *w)
     db_undo(w->d->w);
     memcpy(w->units, was, (size_t)w->n * sizeof(*was));
     w->n_offers = offers;
+    w->n_firsts = firsts;
     update_walks_done(&w->walks);
     w->walks = (struct update_walks){.after = 0};
     MUST(campaign_recover(w->d->w));
@@ -627,6 +654,11 @@ static void declare_some(struct world *w)
         "", "", "", ",'consent':{'mode':'device','postpone_max':2,'postpone_s':1800}",
         ",'consent':{'mode':'app','postpone_max':2,'postpone_s':3600},'texts':{'en':{'title':'x'}"
         "}"};
+    static const char *const pacing[] = {
+        "", "'jitter_s':3600,",
+        "'exponential':{'base_per_minute':1,'increment_factor':1.5,'offered':3},",
+        "'jitter_s':60,'exponential':{'base_per_minute':2,'increment_factor':2,'verified':2},"};
+    const size_t how = dice(w, 3) ? 0 : 1 + dice(w, 3);
     static const char *const actions[] = {"pause", "abort", "rollback", "rollback"};
 
     (void)str_fmt(second, sizeof(second), dice(w, 3) ? "'percent':80" : "'count':%d",
@@ -635,12 +667,13 @@ static void declare_some(struct world *w)
                   "{'phases':[{'percent':50,'min_sample':%d,'success_percent':50,'soak_s':%d},"
                   "{%s,'approval':%s,'success_percent':50},{'percent':100}],'targets':{'deny':[],'"
                   "frozen':%s},"
-                  "'pacing':{'offers_per_minute':%d,'in_progress':%d}%s%s,"
+                  "'pacing':{%s'offers_per_minute':%d,'in_progress':%d}%s%s,"
                   "'delivery':'%s','deadlines':{'accept_s':3600,'attempts':2},'thresholds':{"
                   "'failed':{'percent':%d,'min_sample':%d,'action':'%s'},"
                   "'rolled_back':{'percent':60,'min_sample':3,'action':'pause'}}}",
                   1 + (int)dice(w, 3), (int)dice(w, 2) * 600, second, dice(w, 2) ? "true" : "false",
-                  dice(w, 2) ? "true" : "false", (int)dice(w, 3) * 3, (int)dice(w, 3) * 4,
+                  dice(w, 2) ? "true" : "false", pacing[how], how ? 9 : (int)dice(w, 3) * 3,
+                  (int)dice(w, 3) * 4,
                   dice(w, 3)
                       ? ""
                       : ",'windows':{'timezone':'America/New_York','slots':[{'from':'01:00','to':"
