@@ -108,7 +108,8 @@ struct campaign {
     size_t n_windows;
     int64_t offers_per_minute, in_progress; /* 0 = no bound */
     struct campaign_growth growth;
-    int64_t jitter_s; /* offers of a phase are spread over so long; 0 = not */
+    int64_t kilobytes_per_second; /* of its downloads together; 0 = no bound */
+    int64_t jitter_s;             /* offers of a phase are spread over so long; 0 = not */
     struct campaign_threshold thresholds[CAMPAIGN_END__COUNT];
     bool allow_downgrade, allow_reinstall;
     struct campaign_consent consent;

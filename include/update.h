@@ -318,7 +318,7 @@ int link_read(const uint8_t key[32], const char *token, int64_t now, int64_t *re
 /* What a link is good for, as the database has it now: 0, E_NOTFOUND, E_AUTH (its device is
  * disabled), E_GONE (the update has ended, or was never offered) or the database's error. */
 struct update_linked {
-    int64_t project_id, firmware_id;
+    int64_t project_id, firmware_id, campaign_id; /* campaign 0 = none */
     char to_version[VERSION_MAX + 1];
 };
 int update_linked(struct db *db, int64_t update_id, struct update_linked *ret) MUST_USE;

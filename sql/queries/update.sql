@@ -25,8 +25,9 @@ SELECT id, project_id, device_id, firmware_id, module, from_version, to_version,
 FROM ota_update WHERE id = $1;
 
 -- name: update_linked :one reader
--- in: id int    out: project_id, firmware_id, to_version, state of the update, enabled of its device
-SELECT u.project_id, u.firmware_id, u.to_version, u.state, d.enabled
+-- in: id int    out: project_id, firmware_id, to_version, state of the update, enabled of its device,
+--     campaign_id
+SELECT u.project_id, u.firmware_id, u.to_version, u.state, d.enabled, u.campaign_id
 FROM ota_update u JOIN device d ON d.id = u.device_id
 WHERE u.id = $1;
 

@@ -28,6 +28,7 @@ static const struct json_field fields[] = {
      "{base_per_minute, increment_factor, offered or verified}: the rate begins with base and "
      "grows "
      "by the factor each time that so many were offered or verified, up to offers_per_minute. "
+     "kilobytes_per_second: of 1000 bytes, what the downloads of its links take together. "
      "jitter_s: each device's turn comes within so long of its phase's opening."},
     {"thresholds", JK_OBJECT, 0, 0, 0, NULL, "{}",
      "{failed|rolled_back|timed_out|rejected: {percent, min_sample, action: "

@@ -67,7 +67,8 @@ struct api {
     int64_t default_project;
     _Atomic uint64_t tokens_changed; /* counts commits that changed tokens */
     struct limit *limit, *connects;
-    struct busy *busy; /* idempotency keys whose request is under way */
+    struct budgets *budgets; /* of campaigns' downloads */
+    struct busy *busy;       /* idempotency keys whose request is under way */
     /* Making bytes permanent and removing unused ones exclude each other; so no upload is
      * answered whose bytes a deletion of the same content has just taken away. */
     pthread_mutex_t bytes_lock;
@@ -253,6 +254,11 @@ int write_remember(struct write *w, struct db *db);
 int write_audit(struct write *w, struct db *db) MUST_USE;
 
 /* Idempotency keys under way. */
+/* budget.c: the budget of a campaign's downloads, whose reference stays here; NULL: it has none. */
+struct budgets *budgets_new(void);
+void budgets_free(struct budgets *b);
+struct http_budget *budgets_of(struct budgets *b, const struct campaign *c);
+
 struct busy *busy_new(void);
 void busy_free(struct busy *b);
 bool busy_take(struct busy *b, int64_t project_id, const char *key);

@@ -44,6 +44,7 @@ static const struct json_field slot_fields[] = {
 static const struct json_field pacing_fields[] = {
     {"offers_per_minute", JK_INT, 0, 0, 10000000, NULL, NULL, "0 = no bound."},
     {"in_progress", JK_INT, 0, 0, 10000000, NULL, NULL, "0 = no bound."},
+    {"kilobytes_per_second", JK_INT, 0, 0, 10000000, NULL, NULL, "Of downloads; 0 = no bound."},
     {"jitter_s", JK_INT, 0, 0, DAY_S, NULL, NULL, "Offers of a phase are spread over it."},
     {"exponential", JK_OBJECT, 0, 0, 0, NULL, NULL, "How the rate begins and grows."},
 };
@@ -389,6 +390,7 @@ int campaign_parse(struct campaign *c, struct arena *a)
     c->verify.kind = PHASE_DEVICES;
     c->offers_per_minute = json_get_int(pacing, "offers_per_minute", 0);
     c->in_progress = json_get_int(pacing, "in_progress", 0);
+    c->kilobytes_per_second = json_get_int(pacing, "kilobytes_per_second", 0);
     c->jitter_s = json_get_int(pacing, "jitter_s", 0);
     parse_growth(json_object_get(pacing, "exponential"), &c->growth);
     c->allow_downgrade = json_get_bool(in, "allow_downgrade", false);

@@ -1,5 +1,7 @@
 """Campaigns that push: to devices that are there, to others at a sign of life; killed on the way."""
+import concurrent.futures
 import json
+import time
 
 import pytest
 
@@ -179,4 +181,25 @@ def test_killed_while_it_pushes(make_site):
     total = otad.ok("GET", f"/updates?campaign={c['id']}&limit=1&total=1")["total"]
     assert total == n
     assert len({ids[0] for ids in got.values()}) == n
+    move(site, c, "abort")
+
+
+def test_downloads_share_a_budget(site):
+    """Two at once, of 200 kB: together no faster than declared, and whole."""
+    kind = site.type(offline_delay_s=3600)
+    data = noise(kind, 100_000)
+    firmware = site.otad.firmware(kind, "2.0.0", ("p.bin", data), release="campaign")
+    devices = [listen(site.device(kind, "1.0.0")) for _ in range(2)]
+    c = draft(site, firmware, pacing={"kilobytes_per_second": 50})
+    move(site, c, "start")
+    links = [path_of(offer(d)["params"]["url"]) for d in devices]
+    began = time.monotonic()
+    with concurrent.futures.ThreadPoolExecutor(2) as pool:
+        got = list(pool.map(lambda link: request(site.otad.port, "GET", link), links))
+    took = time.monotonic() - began
+    assert [g.body for g in got] == [data, data]
+    assert took >= (200_000 - 12_500 - 2 * 16_384) / 50_000
+    for device in devices:
+        device.report(version="2.0.0")
+        site.otad.wait_state(device.key, "verified")
     move(site, c, "abort")
