@@ -24,6 +24,7 @@ struct project {
     const char *key, *name;
     enum bootstrap bootstrap;
     int64_t bootstrap_create; /* so many devices may still be made by that */
+    bool second_person;       /* what sets a campaign going needs one */
 };
 
 /* ---- foreign topics of a device type: each stands for one of the EZtCloud protocol's ---- */
@@ -168,6 +169,7 @@ int project_insert(struct db *w, struct project *p,
                    struct fail *f) MUST_USE; /* sets id and times from p->created_at */
 int project_update(struct db *w, const struct project *p, struct fail *f) MUST_USE;
 const char *bootstrap_name(enum bootstrap b);
+int project_second_person(struct db *db, int64_t id, bool *ret) MUST_USE;
 /* One of the devices that may be made by bootstrap; E_LIMIT when there is none left. */
 int project_bootstrap_take(struct db *w, int64_t id) MUST_USE;
 int project_by_key(struct db *db, const char *key, struct arena *a, struct project *ret) MUST_USE;

@@ -113,6 +113,17 @@ CREATE TABLE campaign_phase (
   PRIMARY KEY (campaign_id, no)
 ) STRICT, WITHOUT ROWID;
 
+CREATE TABLE campaign_request (
+  campaign_id INTEGER PRIMARY KEY REFERENCES campaign (id) ON DELETE CASCADE,
+  action      TEXT NOT NULL CHECK (action IN ('start', 'resume', 'approve', 'abort', 'change')),
+  body        TEXT NOT NULL,
+  revision    INTEGER NOT NULL,
+  token_id    INTEGER NOT NULL,
+  asked_by    TEXT NOT NULL,
+  asked_at    INTEGER NOT NULL,
+  expires_at  INTEGER NOT NULL
+) STRICT;
+
 CREATE TABLE campaign_threshold (
   campaign_id INTEGER NOT NULL REFERENCES campaign (id) ON DELETE CASCADE,
   kind        TEXT NOT NULL CHECK (kind IN ('failed', 'rolled_back', 'timed_out', 'rejected')),
@@ -441,7 +452,7 @@ CREATE TABLE project (
   revision   INTEGER NOT NULL DEFAULT 1
 , bootstrap TEXT NOT NULL DEFAULT 'off'
   CHECK (bootstrap IN ('off', 'once', 'always')), bootstrap_create INTEGER NOT NULL DEFAULT 0
-  CHECK (bootstrap_create >= 0)) STRICT;
+  CHECK (bootstrap_create >= 0), second_person INTEGER NOT NULL DEFAULT 0 CHECK (second_person IN (0, 1))) STRICT;
 
 CREATE TABLE project_app (
   project_id  INTEGER PRIMARY KEY REFERENCES project (id) ON DELETE CASCADE,

@@ -254,6 +254,17 @@ int write_remember(struct write *w, struct db *db);
 int write_audit(struct write *w, struct db *db) MUST_USE;
 
 /* Idempotency keys under way. */
+/* confirm.c: where the project demands a second person, an action on a campaign is tried, undone
+ * and kept as a request (202); else it is done. perform: on w->in, in the job; run once more by the
+ * second person. */
+typedef int confirm_fn(struct write *w, struct db *db, const char *action);
+int confirm_or_do(struct write *w, struct db *db, const struct campaign *c, const char *action,
+                  confirm_fn *perform) MUST_USE;
+int confirm_it(struct write *w, struct db *db, const struct campaign *c,
+               confirm_fn *perform) MUST_USE;
+int confirm_deny(struct write *w, struct db *db, const struct campaign *c) MUST_USE;
+int confirm_json(struct obj *o, struct db *db, const struct campaign *c) MUST_USE;
+
 /* budget.c: the budget of a campaign's downloads, whose reference stays here; NULL: it has none. */
 struct budgets *budgets_new(void);
 void budgets_free(struct budgets *b);

@@ -4,6 +4,9 @@
 #include "campaign.h"
 
 /* ---- state.c ---- */
+/* The event of that type, from the row as it stands now. */
+int campaign_tell(struct db *w, int64_t id, const char *type, const char *reason,
+                  int64_t now) MUST_USE;
 /* After an update has ended, or a time has come: may the next phase open? */
 int campaign_look_at_gate(struct db *w, const struct campaign *c, const struct campaign_status *s,
                           int64_t now) MUST_USE;

@@ -37,6 +37,11 @@ static int tell(struct db *w, int64_t id, const char *type, const char *reason, 
     return rc;
 }
 
+int campaign_tell(struct db *w, int64_t id, const char *type, const char *reason, int64_t now)
+{
+    return tell(w, id, type, reason, now);
+}
+
 /* ---- the row ---- */
 
 static int begin_row(struct db *w, const struct campaign *c, const char *state, int phase,
