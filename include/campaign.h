@@ -72,6 +72,10 @@ enum campaign_end { /* what an update came to */
                     CAMPAIGN_END_CANCELED,
                     CAMPAIGN_END__COUNT
 };
+struct campaign_growth {       /* of the rate; base 0 = it stands */
+    int64_t base, factor;      /* offers per minute; hundredths */
+    int64_t offered, verified; /* so many let it grow; one of them is 0 */
+};
 struct campaign_threshold {
     int64_t share, sample;
     const char *action; /* NULL = none; pause, abort, rollback */
@@ -104,11 +108,16 @@ struct campaign {
     struct campaign_window windows[CAMPAIGN_WINDOWS_MAX];
     size_t n_windows;
     int64_t offers_per_minute, in_progress; /* 0 = no bound */
+    struct campaign_growth growth;
+    int64_t kilobytes_per_second; /* of its downloads together; 0 = no bound */
+    int64_t jitter_s;             /* offers of a phase are spread over so long; 0 = not */
     struct campaign_threshold thresholds[CAMPAIGN_END__COUNT];
     bool allow_downgrade, allow_reinstall;
     struct campaign_consent consent;
     struct campaign_text *texts;
     size_t n_texts;
+
+    bool push; /* offers are sent to those that are there, without being asked */
     int64_t accept_s, download_s, install_s, verify_s, attempts; /* 0 = the type's */
     /* where it stood when this was read; what decides is struct campaign_now */
     enum campaign_state state;
@@ -147,6 +156,12 @@ int64_t campaign_share_of(int64_t campaign_id, int64_t device_id);
  * many had an offer in that phase (for phases by count). */
 int campaign_phase_of(const struct campaign *c, int64_t device_id, int open,
                       const int64_t offered[CAMPAIGN_PHASES_MAX + 1]);
+/* The offers that may leave in a minute after so many, 0 = any number. It never shrinks. */
+int64_t campaign_rate(const struct campaign *c, int64_t offered, int64_t verified);
+/* When an offer of a phase that was opened then is due for the device: within jitter_s, always the
+ * same. 1, long ago: there is no jitter, or the clock was set back behind the opening. */
+int64_t campaign_due(const struct campaign *c, int64_t device_id, int phase, int64_t opened_at,
+                     int64_t now);
 /* Whether offers may leave now by its windows; else *ret_opens is when the next one opens (0: not
  * within ten days). zone: the device's own, or its type's, for windows without one. */
 bool campaign_window_open(const struct campaign *c, const char *zone, int64_t now,
@@ -184,6 +199,8 @@ struct campaign_now {
     int64_t device_max, active;
     /* Only of campaigns with phases by count; a device whose user is asked has its place. */
     int64_t offered[CAMPAIGN_PHASES_MAX + 1];
+    int64_t opened[CAMPAIGN_PHASES_MAX + 1]; /* when; only of campaigns with jitter */
+    int64_t rate;                            /* offers that may leave in a minute; 0 = any number */
     int64_t wait_ms;        /* until the offers of the last minute are few enough; 0 = they are */
     int64_t of_device;      /* updates that the device had in it */
     bool verified;          /* one of them was */
@@ -247,6 +264,22 @@ int campaign_abort(struct db *w, int64_t id, bool rollback, int64_t now, struct 
 /* Open the next phase although it waits for approval; force: although its gate is not met. */
 int campaign_approve(struct db *w, int64_t id, bool force, int64_t now, struct fail *f) MUST_USE;
 
+/* ---- what a second person has to confirm ---- */
+struct campaign_request {
+    const char *action; /* start, resume, approve, abort, change */
+    const char *body;   /* JSON object: what was sent with it */
+    int64_t revision;   /* of the campaign then */
+    int64_t token_id;
+    const char *asked_by; /* the token's name */
+    int64_t asked_at, expires_at;
+};
+/* The only one of the campaign; told as an event. */
+int campaign_request_put(struct db *w, int64_t id, const struct campaign_request *r) MUST_USE;
+/* E_NOTFOUND; it may have expired, or be of an older revision. */
+int campaign_request_get(struct db *db, int64_t id, struct arena *a,
+                         struct campaign_request *ret) MUST_USE;
+int campaign_request_drop(struct db *w, int64_t id) MUST_USE;
+
 /* ---- what updates tell it ---- */
 /* An update of the campaign moved: from NULL = it begins. The counters, the gate and thresholds
  * follow, all in this transaction. */
@@ -296,6 +329,35 @@ int campaign_count_targets(struct db *db, const struct campaign *c, int64_t *ret
                            int64_t *ret_denied, bool *ret_exact) MUST_USE;
 /* Forget at most max flows of each step that are old; 1 = there may be more. */
 int campaign_flow_forget(struct db *w, int64_t now, int max) MUST_USE;
+
+/* ---- walks through the devices, by ascending number ---- */
+enum campaign_walk_kind { CAMPAIGN_WALK_PUSH, CAMPAIGN_WALK_END };
+struct campaign_walk {
+    int64_t campaign_id, cursor; /* devices up to there were looked at */
+    int64_t held_by;             /* END: the device that has not ended; 0 = none */
+};
+/* Those that go on, of campaigns behind `after`; how many. */
+int campaign_walk_list(struct db *db, enum campaign_walk_kind kind, int64_t after,
+                       struct campaign_walk *ret, int cap) MUST_USE;
+/* Store how far it is; going: there is more to do. */
+int campaign_walk_put(struct db *w, enum campaign_walk_kind kind, const struct campaign_walk *at,
+                      bool going) MUST_USE;
+/* Look again at what comes behind cursor, if there is such a walk. */
+int campaign_walk_back(struct db *w, enum campaign_walk_kind kind, int64_t id,
+                       int64_t cursor) MUST_USE;
+/* Its targets are listed or frozen: it is over when all have ended. Pure. */
+bool campaign_ends_itself(const struct campaign *c);
+/* An update of it has come to its end on the device. 1, 0 or an error. */
+int campaign_device_ended(struct db *db, int64_t id, int64_t device_id) MUST_USE;
+/* All have ended: a running campaign is completed, and the audit log has it. */
+int campaign_finish(struct db *w, const struct campaign *c, int64_t now) MUST_USE;
+/* The key of the device that a campaign waits for, to end by itself; NULL. */
+int campaign_walk_held(struct db *db, int64_t id, struct arena *a, const char **ret_key) MUST_USE;
+/* All that push go through their devices once more. */
+int campaign_walk_again(struct db *w) MUST_USE;
+/* The devices that come behind cursor: those of the campaign, or more; how many. */
+int campaign_walk_next(struct db *db, const struct campaign *c, const struct campaign_now *now,
+                       int64_t cursor, int64_t *ret, int cap) MUST_USE;
 
 /* ---- the clock ---- */
 /* Up to max campaigns whose time has come: begin, open phases, end. How many. */

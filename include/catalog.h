@@ -24,6 +24,7 @@ struct project {
     const char *key, *name;
     enum bootstrap bootstrap;
     int64_t bootstrap_create; /* so many devices may still be made by that */
+    bool second_person;       /* what sets a campaign going needs one */
 };
 
 /* ---- foreign topics of a device type: each stands for one of the EZtCloud protocol's ---- */
@@ -177,6 +178,7 @@ int project_insert(struct db *w, struct project *p,
                    struct fail *f) MUST_USE; /* sets id and times from p->created_at */
 int project_update(struct db *w, const struct project *p, struct fail *f) MUST_USE;
 const char *bootstrap_name(enum bootstrap b);
+int project_second_person(struct db *db, int64_t id, bool *ret) MUST_USE;
 /* One of the devices that may be made by bootstrap; E_LIMIT when there is none left. */
 int project_bootstrap_take(struct db *w, int64_t id) MUST_USE;
 int project_by_key(struct db *db, const char *key, struct arena *a, struct project *ret) MUST_USE;
@@ -304,6 +306,9 @@ const struct campaign *catalog_campaign(const struct catalog *c, int64_t campaig
  * rollback. A campaign for a full image releases the deltas of its version as well. */
 size_t catalog_campaigns(const struct catalog *c, int64_t firmware_id, bool rollback,
                          const struct campaign *const **ret);
+/* Those that push to devices of the type and had not ended when this was read, newest first. */
+size_t catalog_pushes(const struct catalog *c, int64_t type_id, const struct campaign *const **ret);
+bool catalog_any_push(const struct catalog *c); /* to some type */
 /* A campaign may offer what is not newer, for this type and module. */
 bool catalog_goes_back(const struct catalog *c, int64_t type_id, const char *module);
 /* The foreign topics that devices publish, of all types; how many. */

@@ -268,6 +268,19 @@ bool device_may(const char *username, bool publish, const char *topic);
 int device_topics_clash(struct db *db, int64_t project_id, int64_t type_id,
                         const struct type_topics *t, struct json_errors *errs) MUST_USE;
 
+/* ---- is it there? ---- */
+struct device_reach {
+    const struct device_seen *seen; /* NULL: the rows alone say */
+    /* Whether that key is connected: 1, 0, -1 = not known. NULL: never known. */
+    int (*online)(void *arg, const char *key);
+    void *arg;
+    int64_t now;
+};
+/* The broker's word counts, and a gateway's for what stands behind it; where neither says, a sign
+ * of life within the type's offline_delay_s. */
+int device_is_there(struct db *db, const struct device_reach *r, const struct device *d,
+                    const struct device_type *type, struct arena *a, bool *ret) MUST_USE;
+
 /* ---- presence: who is connected, as the broker's plugin tells. Any thread. ---- */
 struct device_presence;
 struct device_presence *device_presence_new(void);

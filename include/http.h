@@ -118,6 +118,13 @@ void http_fail(struct http_request *r, int rc, const struct fail *f);
 /* Close the connection without an answer (what firmware of 2017 would flash as an image). */
 void http_abort(struct http_request *r);
 
+/* Bytes per second that any number of answers share. Any thread; counted references. */
+struct http_budget;
+struct http_budget *http_budget_new(uint64_t bytes_per_second);
+struct http_budget *http_budget_ref(struct http_budget *b);
+void http_budget_unref(struct http_budget *b); /* NULL is fine */
+void http_budget_set(struct http_budget *b, uint64_t bytes_per_second);
+
 /* A file with Range (one range, its end clamped), If-Range, ETag, If-None-Match, HEAD, 416.
  * fd is taken over, whatever comes. sendfile without TLS. sent (may be NULL) is told now and
  * then, on this thread, which bytes of the file the client's TCP acknowledged: [from, to) only
@@ -132,6 +139,7 @@ struct http_file {
     void (*sent)(void *arg, uint64_t from, uint64_t to, bool last);
     void *arg;
     void (*free_fn)(void *arg);
+    struct http_budget *budget; /* NULL = as fast as it goes; the answer takes a reference */
 };
 void http_reply_file(struct http_request *r, const struct http_file *file);
 

@@ -205,8 +205,11 @@ int update_check(struct db *db, const struct catalog *c, const struct device *d,
 struct update_ask {
     const char *module;
     const char *attribute; /* NULL = none */
-    const char *cause;     /* who asks: "check", "task"; for the history */
+    const char *cause;     /* who asks: "check", "task", "campaign"; for the history */
     int64_t now, link_lifetime_ms;
+    /* Only an offer of this campaign that was not made yet, or is due again after a failure: an
+     * update that is answered with left for the device just now. 0 = any. */
+    int64_t campaign_id;
 };
 struct update_answer {
     struct update update; /* id 0: nothing, see why */
@@ -263,6 +266,54 @@ int update_expire(struct db *w, const struct catalog *c, int64_t now, int max,
  * prove nothing against an update that was under way. At the start, in a transaction. */
 int update_killed(struct db *w, int64_t now) MUST_USE;
 
+/* ---- what campaigns send without being asked ---- */
+struct update_push_env {
+    struct db *db;
+    const struct catalog *catalog;
+    int64_t now, link_lifetime_ms;
+    struct arena *arena;
+    int (*there)(void *arg, const struct device *d, bool *ret);             /* is it connected? */
+    int (*send)(void *arg, const struct device *d, const struct update *u); /* after the commit */
+    void *arg;
+};
+/* The one way of a campaign to a device: what it has for the device now is offered and handed to
+ * send, once: not what was offered before, nor what another has to offer. 1 = sent, 0 = nothing,
+ * *ret_why (may be NULL) says why; or an error. The device should be there. Writes only when
+ * it sends. */
+int update_push(struct update_push_env *env, const struct campaign *c, const struct device *d,
+                struct decision *ret_why) MUST_USE;
+/* The same for all campaigns that push to devices of its type: the device gave a sign of life. How
+ * many were sent. */
+int update_push_seen(struct update_push_env *env, const struct device *d) MUST_USE;
+/* What going through devices keeps in memory, for as long as the process lives. {0} at first. */
+struct update_walks {
+    struct map waits;             /* campaign id -> struct, those that have to wait */
+    int64_t after;                /* the campaign whose turn it was */
+    int64_t end_after, end_at_ms; /* the same for those that end, and not before (monotonic) */
+    int64_t retry_at, retry_id;   /* attempts that were due by then were looked at */
+};
+void update_walks_done(struct update_walks *k);
+/* Go on with pushing, for at most max devices or max_us. 1 = there is more to do at once, 0 = not;
+ * or an error. */
+int update_push_walk(struct update_push_env *env, struct update_walks *k, int max,
+                     int64_t max_us) MUST_USE;
+
+/* Complete the campaigns whose targets have all ended; env needs no there and no send. As above. */
+int update_end_walk(struct update_push_env *env, struct update_walks *k, int max,
+                    int64_t max_us) MUST_USE;
+
+/* Offers that were sent unasked and may not have reached the broker. no: the caller's, ascending.
+ */
+struct update_unsent {
+    int64_t no, update_id, device_id;
+};
+int update_unsent_add(struct db *w, const struct update_unsent *u) MUST_USE;
+int update_unsent_drop(struct db *w, int64_t no) MUST_USE;
+int update_unsent_reached(struct db *w, int64_t after, int64_t upto) MUST_USE; /* (after, upto] */
+/* Of (after, upto], ascending, of one device or (0) of all; how many. */
+int update_unsent_list(struct db *db, int64_t device_id, int64_t after, int64_t upto,
+                       struct update_unsent *ret, int cap) MUST_USE;
+
 /* What is due of campaigns: begin, open phases, end, and cancel what waits of those that ended, up
  * to max updates. 1 = there may be more at once. */
 int update_campaigns(struct db *w, int64_t now, int max) MUST_USE;
@@ -308,7 +359,7 @@ const struct firmware *update_floor_between(const struct catalog *c, const struc
 /* What a link is good for, as the database has it now: 0, E_NOTFOUND, E_AUTH (its device is
  * disabled), E_GONE (the update has ended, or was never offered) or the database's error. */
 struct update_linked {
-    int64_t project_id, firmware_id;
+    int64_t project_id, firmware_id, campaign_id; /* campaign 0 = none */
     char to_version[VERSION_MAX + 1];
 };
 int update_linked(struct db *db, int64_t update_id, struct update_linked *ret) MUST_USE;

@@ -142,6 +142,17 @@ CREATE TABLE campaign_reason (
   PRIMARY KEY (campaign_id, phase, state, reason)
 ) STRICT, WITHOUT ROWID;
 
+CREATE TABLE campaign_request (
+  campaign_id INTEGER PRIMARY KEY REFERENCES campaign (id) ON DELETE CASCADE,
+  action      TEXT NOT NULL CHECK (action IN ('start', 'resume', 'approve', 'abort', 'change')),
+  body        TEXT NOT NULL,
+  revision    INTEGER NOT NULL,
+  token_id    INTEGER NOT NULL,
+  asked_by    TEXT NOT NULL,
+  asked_at    INTEGER NOT NULL,
+  expires_at  INTEGER NOT NULL
+) STRICT;
+
 CREATE TABLE campaign_threshold (
   campaign_id INTEGER NOT NULL REFERENCES campaign (id) ON DELETE CASCADE,
   kind        TEXT NOT NULL CHECK (kind IN ('failed', 'rolled_back', 'timed_out', 'rejected')),
@@ -150,6 +161,16 @@ CREATE TABLE campaign_threshold (
   action      TEXT NOT NULL CHECK (action IN ('pause', 'abort', 'rollback')),
   PRIMARY KEY (campaign_id, kind)
 ) STRICT, WITHOUT ROWID;
+
+CREATE TABLE campaign_walk (
+  campaign_id INTEGER NOT NULL REFERENCES campaign (id) ON DELETE CASCADE,
+  kind        TEXT NOT NULL CHECK (kind IN ('push', 'end')),
+  cursor      INTEGER NOT NULL DEFAULT 0,
+  going       INTEGER NOT NULL CHECK (going IN (0, 1)), held_by INTEGER,
+  PRIMARY KEY (campaign_id, kind)
+) STRICT, WITHOUT ROWID;
+
+CREATE INDEX campaign_walk_going ON campaign_walk (kind, campaign_id) WHERE going = 1;
 
 CREATE TABLE consent (
   id          INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -455,6 +476,9 @@ CREATE INDEX ota_update_open_firmware ON ota_update (firmware_id) WHERE ended_at
 
 CREATE INDEX ota_update_project ON ota_update (project_id, id);
 
+CREATE INDEX ota_update_retry ON ota_update (retry_at, id)
+  WHERE state = 'planned' AND campaign_id IS NOT NULL;
+
 CREATE INDEX ota_update_state ON ota_update (project_id, state, id);
 
 CREATE INDEX ota_update_unsuccessful ON ota_update (device_id, ended_at)
@@ -480,7 +504,7 @@ CREATE TABLE project (
   revision   INTEGER NOT NULL DEFAULT 1
 , bootstrap TEXT NOT NULL DEFAULT 'off'
   CHECK (bootstrap IN ('off', 'once', 'always')), bootstrap_create INTEGER NOT NULL DEFAULT 0
-  CHECK (bootstrap_create >= 0)) STRICT;
+  CHECK (bootstrap_create >= 0), second_person INTEGER NOT NULL DEFAULT 0 CHECK (second_person IN (0, 1))) STRICT;
 
 CREATE TABLE project_app (
   project_id  INTEGER PRIMARY KEY REFERENCES project (id) ON DELETE CASCADE,
@@ -492,6 +516,14 @@ CREATE TABLE project_app (
   rotated_at  INTEGER NOT NULL,
   revision    INTEGER NOT NULL DEFAULT 1
 ) STRICT;
+
+CREATE TABLE push_unsent (
+  id        INTEGER PRIMARY KEY,
+  update_id INTEGER NOT NULL,
+  device_id INTEGER NOT NULL
+) STRICT;
+
+CREATE INDEX push_unsent_device ON push_unsent (device_id);
 
 CREATE TABLE rule (
   id                INTEGER PRIMARY KEY,

@@ -201,13 +201,18 @@ DELETE FROM campaign_pace WHERE second <> $1;
 SELECT state, phase, approval, rolling_back, device_max, active FROM campaign WHERE id = $1;
 
 -- name: campaign_phase_counts :many reader
--- in: campaign_id    out: no, offered, asked
-SELECT no, offered, asked FROM campaign_phase WHERE campaign_id = $1;
+-- in: campaign_id    out: no, offered, asked, verified, opened_at
+SELECT no, offered, asked, verified, opened_at FROM campaign_phase WHERE campaign_id = $1;
 
 -- name: campaign_device_past :one reader
 -- in: campaign_id, device_id, state    out: how many updates, how many of them in that state
 SELECT count(*), coalesce(sum(state = $3), 0) FROM ota_update
 WHERE campaign_id = $1 AND device_id = $2;
+
+-- name: campaign_device_ended :one reader
+-- in: campaign_id, device_id    out: 1 when an update of it has come to its end there
+SELECT 1 FROM ota_update WHERE campaign_id = $1 AND device_id = $2 AND ended_at IS NOT NULL
+  AND (state <> 'canceled' OR cause = 'operator') LIMIT 1;
 
 -- name: campaign_begin :exec writer
 -- in: id, state, now, phase, started_at (NULL: it stays), next_at. Devices of now are those of a
@@ -316,3 +321,71 @@ SELECT (SELECT count(*) FROM campaign_device l WHERE l.campaign_id = $1 AND l.li
 -- in: campaign_id, most    out: how many devices of the type there were at its start, at most `most`
 SELECT count(*) FROM (SELECT 1 FROM campaign c CROSS JOIN device d
   WHERE c.id = $1 AND d.type_id = c.type_id AND d.id <= c.device_max LIMIT $2);
+
+-- ---- walks through devices ----
+
+-- name: campaign_walk_put :exec writer
+-- in: campaign_id, kind, cursor, going, held_by (NULL = nobody)
+INSERT INTO campaign_walk (campaign_id, kind, cursor, going, held_by) VALUES ($1, $2, $3, $4, $5)
+ON CONFLICT (campaign_id, kind) DO UPDATE SET cursor = $3, going = $4, held_by = $5;
+
+-- name: campaign_walk_go :exec writer
+-- in: campaign_id, kind: it goes on where it stands, or begins
+INSERT INTO campaign_walk (campaign_id, kind, going) VALUES ($1, $2, 1)
+ON CONFLICT (campaign_id, kind) DO UPDATE SET going = 1;
+
+-- name: campaign_walk_held :one reader
+-- in: campaign_id    out: key of the device that keeps it from ending
+SELECT d.key FROM campaign_walk k JOIN device d ON d.id = k.held_by
+WHERE k.campaign_id = $1 AND k.kind = 'end';
+
+-- name: campaign_walk_back :exec writer
+-- in: campaign_id, kind, cursor: it goes on from there at the latest, if there is such a walk
+UPDATE campaign_walk SET going = 1, cursor = CASE WHEN going = 1 AND cursor < $3 THEN cursor ELSE $3 END
+WHERE campaign_id = $1 AND kind = $2;
+
+-- name: campaign_walk_halt :exec writer
+-- in: campaign_id
+UPDATE campaign_walk SET going = 0 WHERE campaign_id = $1;
+
+-- name: campaign_walk_drop :exec writer
+-- in: campaign_id, kind
+DELETE FROM campaign_walk WHERE campaign_id = $1 AND kind = $2;
+
+-- name: campaign_walk_list :many reader
+-- in: kind, after int (campaign_id), limit int    out: campaign_id, cursor, held_by of those that go on
+SELECT campaign_id, cursor, held_by FROM campaign_walk INDEXED BY campaign_walk_going
+WHERE kind = $1 AND going = 1 AND campaign_id > $2 ORDER BY campaign_id LIMIT $3;
+
+-- name: campaign_walk_again :exec writer scan
+-- All that push, from the first device on.
+UPDATE campaign_walk SET cursor = 0, going = 1 WHERE kind = 'push' AND campaign_id IN
+  (SELECT id FROM campaign WHERE state = 'running' OR rolling_back = 1);
+
+-- name: campaign_walk_type :many reader
+-- in: type_id int, after int, limit int    out: device id
+SELECT id FROM device WHERE type_id = $1 AND id > $2 ORDER BY id LIMIT $3;
+
+-- name: campaign_walk_takers :many reader
+-- in: campaign_id int, after int, limit int    out: device id of those that had an update of it
+SELECT DISTINCT device_id FROM ota_update WHERE campaign_id = $1 AND device_id > $2
+ORDER BY device_id LIMIT $3;
+
+-- ---- what a second person has to confirm ----
+
+-- name: campaign_request_put :exec writer
+-- in: campaign_id, action, body, revision, token_id, asked_by, asked_at, expires_at
+INSERT INTO campaign_request (campaign_id, action, body, revision, token_id, asked_by, asked_at,
+  expires_at)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
+ON CONFLICT (campaign_id) DO UPDATE SET action = $2, body = $3, revision = $4, token_id = $5,
+  asked_by = $6, asked_at = $7, expires_at = $8;
+
+-- name: campaign_request_get :one reader
+-- in: campaign_id    out: action, body, revision, token_id, asked_by, asked_at, expires_at
+SELECT action, body, revision, token_id, asked_by, asked_at, expires_at FROM campaign_request
+WHERE campaign_id = $1;
+
+-- name: campaign_request_drop :exec writer
+-- in: campaign_id
+DELETE FROM campaign_request WHERE campaign_id = $1;

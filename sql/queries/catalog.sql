@@ -6,16 +6,22 @@
 INSERT INTO counter (name, value) VALUES ($1, $2) ON CONFLICT (name) DO NOTHING;
 
 -- name: project_insert :exec writer
--- in: key text, name text, created_at int, bootstrap text, bootstrap_create int
+-- in: key text, name text, created_at int, bootstrap text, bootstrap_create int, second_person int
 -- The id is new even to the audit log, which outlives projects: nobody inherits another's rows.
-INSERT INTO project (id, key, name, created_at, updated_at, bootstrap, bootstrap_create)
+INSERT INTO project (id, key, name, created_at, updated_at, bootstrap, bootstrap_create,
+  second_person)
 VALUES (1 + max((SELECT coalesce(max(id), 0) FROM project),
-  (SELECT coalesce(max(project_id), 0) FROM audit)), $1, $2, $3, $3, $4, $5);
+  (SELECT coalesce(max(project_id), 0) FROM audit)), $1, $2, $3, $3, $4, $5, $6);
 
 -- name: project_update :exec writer
--- in: id int, name text, updated_at int, bootstrap text, bootstrap_create int
+-- in: id int, name text, updated_at int, bootstrap text, bootstrap_create int, second_person int
 UPDATE project SET name = $2, updated_at = $3, bootstrap = $4, bootstrap_create = $5,
+  second_person = $6,
   revision = revision + 1 WHERE id = $1;
+
+-- name: project_second_person :one reader
+-- in: id int    out: second_person int
+SELECT second_person FROM project WHERE id = $1;
 
 -- name: project_bootstrap_take :exec writer
 -- in: id int
@@ -23,12 +29,13 @@ UPDATE project SET bootstrap_create = bootstrap_create - 1 WHERE id = $1 AND boo
 
 -- name: project_by_key :one reader
 -- in: key text    out: project
-SELECT id, key, name, created_at, updated_at, revision, bootstrap, bootstrap_create
+SELECT id, key, name, created_at, updated_at, revision, bootstrap, bootstrap_create, second_person
 FROM project WHERE key = $1;
 
 -- name: project_list :many reader
 -- in: after int, limit int    out: project
-SELECT id, key, name, created_at, updated_at, revision, bootstrap, bootstrap_create FROM project
+SELECT id, key, name, created_at, updated_at, revision, bootstrap, bootstrap_create, second_person
+FROM project
 WHERE id > $1 ORDER BY id LIMIT $2;
 
 -- name: project_used :one reader

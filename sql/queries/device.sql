@@ -430,3 +430,7 @@ WHERE id = $1 AND state <> 'replied';
 -- in: before int, limit int
 DELETE FROM device_down WHERE id IN (SELECT id FROM device_down INDEXED BY device_down_ended
   WHERE ended_at IS NOT NULL AND ended_at < $1 ORDER BY ended_at LIMIT $2);
+
+-- name: device_seen_row :one reader
+-- in: device_id int    out: seen_at int, online int, online_at int (by its gateway's word)
+SELECT seen_at, online, online_at FROM device_state WHERE device_id = $1;

@@ -234,10 +234,6 @@ FROM task_run_device l JOIN device d ON d.id = l.device_id
 WHERE l.run_id = $1 AND l.device_id > $2 AND ($4 IS NULL OR l.result = $4)
 ORDER BY l.device_id LIMIT $3;
 
--- name: task_seen_at :one reader
--- in: device_id int    out: seen_at int, online int, online_at int (by its gateway's word)
-SELECT seen_at, online, online_at FROM device_state WHERE device_id = $1;
-
 -- name: task_kept_put :exec writer
 -- in: device_id, task_id, run_id
 INSERT INTO task_kept (device_id, task_id, run_id) VALUES ($1, $2, $3)

@@ -25,8 +25,9 @@ SELECT id, project_id, device_id, firmware_id, module, from_version, to_version,
 FROM ota_update WHERE id = $1;
 
 -- name: update_linked :one reader
--- in: id int    out: project_id, firmware_id, to_version, state of the update, enabled of its device
-SELECT u.project_id, u.firmware_id, u.to_version, u.state, d.enabled
+-- in: id int    out: project_id, firmware_id, to_version, state of the update, enabled of its device,
+--     campaign_id
+SELECT u.project_id, u.firmware_id, u.to_version, u.state, d.enabled, u.campaign_id
 FROM ota_update u JOIN device d ON d.id = u.device_id
 WHERE u.id = $1;
 
@@ -342,3 +343,34 @@ DELETE FROM update_log WHERE id IN (
       SELECT (SELECT o.id FROM update_log o INDEXED BY update_log_at WHERE o.at < $2
         ORDER BY o.at DESC, o.id DESC LIMIT 1)) b)
   ORDER BY id LIMIT $3);
+
+-- name: update_retries :many reader
+-- in: retry_at int, id int (after these), now int, limit int
+-- out: retry_at, id, campaign_id, device_id of attempts of campaigns that are due
+SELECT retry_at, id, campaign_id, device_id FROM ota_update INDEXED BY ota_update_retry
+WHERE state = 'planned' AND campaign_id IS NOT NULL AND (retry_at, id) > ($1, $2)
+  AND retry_at <= $3
+ORDER BY retry_at, id LIMIT $4;
+
+-- ---- offers that were sent unasked, and may not have reached the broker ----
+
+-- name: push_unsent_add :exec writer
+-- in: id, update_id, device_id
+INSERT INTO push_unsent (id, update_id, device_id) VALUES ($1, $2, $3);
+
+-- name: push_unsent_drop :exec writer
+-- in: id
+DELETE FROM push_unsent WHERE id = $1;
+
+-- name: push_unsent_reached :exec writer
+-- in: after int, upto int (of id): these have
+DELETE FROM push_unsent WHERE id > $1 AND id <= $2;
+
+-- name: push_unsent_list :many reader
+-- in: after int, upto int, limit int    out: id, update_id, device_id
+SELECT id, update_id, device_id FROM push_unsent WHERE id > $1 AND id <= $2 ORDER BY id LIMIT $3;
+
+-- name: push_unsent_of :many reader
+-- in: after int, upto int, limit int, device_id int    out: id, update_id, device_id
+SELECT id, update_id, device_id FROM push_unsent
+WHERE device_id = $4 AND id > $1 AND id <= $2 ORDER BY id LIMIT $3;

@@ -115,6 +115,7 @@ int api_open(const struct api_env *env, struct api **ret, struct fail *f)
     api->connects = limit_new(env->conf->connect_per_hour, 3600);
     api->logs = log_limit_new();
     api->busy = busy_new();
+    api->budgets = budgets_new();
     rc = find_default(api, f);
     if (rc < 0) {
         api_close(api);
@@ -133,6 +134,7 @@ void api_close(struct api *api)
     limit_free(api->connects);
     limit_free(api->logs);
     busy_free(api->busy);
+    budgets_free(api->budgets);
     db_close(api->bytes_db);
     pthread_mutex_destroy(&api->bytes_lock);
     pthread_mutex_destroy(&api->unsent_lock);

@@ -24,7 +24,13 @@ static const struct json_field fields[] = {
      "{timezone: IANA name or device, slots: [{days: [mon, …], from: hh:mm, to: hh:mm}]}: nothing "
      "is offered outside of them."},
     {"pacing", JK_OBJECT, 0, 0, 0, NULL, "{}",
-     "{offers_per_minute, in_progress (offered, not deferred, not ended)}; 0 = no bound."},
+     "{offers_per_minute, in_progress (offered, not deferred, not ended)}; 0 = no bound. "
+     "exponential: "
+     "{base_per_minute, increment_factor, offered or verified}: the rate begins with base and "
+     "grows "
+     "by the factor each time that so many were offered or verified, up to offers_per_minute. "
+     "kilobytes_per_second: of 1000 bytes, what the downloads of its links take together. "
+     "jitter_s: each device's turn comes within so long of its phase's opening."},
     {"thresholds", JK_OBJECT, 0, 0, 0, NULL, "{}",
      "{failed|rolled_back|timed_out|rejected: {percent, min_sample, action: "
      "pause|abort|rollback}}: "
@@ -38,6 +44,9 @@ static const struct json_field fields[] = {
     {"texts", JK_OBJECT, JF_NULLABLE, 0, 0, NULL, "null",
      "{language tag: {title, notes}} for users, up to 20 languages; consent by app needs one at "
      "least. Not in lists."},
+    {"delivery", JK_ENUM, 0, 0, 0, "offer|push", "offer",
+     "offer: to devices that ask; push: sent at once to those that are there, and to the others at "
+     "their next sign of life. Not in lists."},
     {"allow_downgrade", JK_BOOL, 0, 0, 0, NULL, "false",
      "Offered to what runs a newer version; also where that, or the rollback, goes back behind a "
      "must-pass version."},
@@ -47,7 +56,13 @@ static const struct json_field fields[] = {
     {"state", JK_STRING, JF_READ_ONLY, 0, 0, NULL, NULL,
      "draft, scheduled, running, paused, completed or aborted."},
     {"reason", JK_STRING, JF_READ_ONLY, 0, 0, NULL, NULL,
-     "Why it is paused or ended: operator, ends_at, threshold_failed, …"},
+     "Why it is paused or ended: operator, ends_at, all_ended, threshold_failed, …"},
+    {"confirmation", JK_OBJECT, JF_READ_ONLY | JF_NULLABLE, 0, 0, NULL, NULL,
+     "What waits for a second person: {action, body, asked_by, asked_at, expires_at}. Not in "
+     "lists."},
+    {"waits_for", JK_STRING, JF_READ_ONLY | JF_NULLABLE, 0, 0, NULL, NULL,
+     "Key of a device that has not ended yet, of a campaign that ends with its last one (listed or "
+     "frozen). Not in lists."},
     {"phase", JK_INT, JF_READ_ONLY, 0, 0, NULL, NULL, "The open one; 0 is verification."},
     {"awaiting_approval", JK_BOOL, JF_READ_ONLY, 0, 0, NULL, NULL,
      "The next phase opens with an operator's approval."},
@@ -104,6 +119,8 @@ static int add_definition(struct obj *o, struct db *db, const struct campaign *c
                        "devices");
     for (size_t i = 0; rc == 0 && i < json_array_size(phases); i++)
         rc = show_keys(db, c->id, (int)i + 1, json_array_get(phases, i), "devices");
+    obj_str(o, "delivery", json_get_str(d, "delivery", "offer"));
+    json_object_del(d, "delivery");
     json_object_foreach(d, name, v)
     {
         AUTO(free) char *text = json_is_boolean(v) ? NULL : json_text(v);
@@ -187,12 +204,29 @@ static void add_row(struct obj *o, const struct campaign *c, const struct campai
     obj_int(o, "revision", c->revision);
 }
 
+/* While updates are under way, nobody is looked for. */
+static int add_waits_for(struct obj *o, struct db *db, const struct campaign *c,
+                         const struct campaign_status *s)
+{
+    const char *key = NULL;
+    struct arena a;
+    arena_init(&a);
+    int rc = s->state == CAMPAIGN_RUNNING ? campaign_walk_held(db, c->id, &a, &key) : 0;
+    obj_str(o, "waits_for", key);
+    arena_done(&a);
+    return rc;
+}
+
 static int campaign_json(struct sbuf *b, struct api *api, struct db *db, const struct campaign *c,
                          const struct campaign_status *s)
 {
     struct obj o = obj_begin(b);
     add_row(&o, c, s);
     int rc = add_definition(&o, db, c);
+    if (rc == 0)
+        rc = confirm_json(&o, db, c);
+    if (rc == 0)
+        rc = add_waits_for(&o, db, c, s);
     if (rc == 0)
         rc = add_counters(&o, db, c->id);
     campaign_write_floors(&o, api, c);
@@ -398,8 +432,8 @@ static int find(struct write *w, struct db *db, struct campaign *c, struct campa
 /* Once started, only what makes it tamer or wilder may change: not what it is. */
 static int check_changes(struct write *w, enum campaign_state state)
 {
-    static const char *const tunable[] = {"name",       "ends_at", "pacing",
-                                          "thresholds", "windows", "texts"};
+    static const char *const tunable[] = {"name",    "ends_at", "pacing",  "thresholds",
+                                          "windows", "texts",   "delivery"};
     size_t n = state == CAMPAIGN_COMPLETED || state == CAMPAIGN_ABORTED ? 1 : ARRAY_LEN(tunable);
     const char *name;
     json_t *v;
@@ -419,12 +453,20 @@ static int check_changes(struct write *w, enum campaign_state state)
     return w->errs.count ? E_PROTO : 0;
 }
 
-static int run_patch(struct write *w, struct db *db)
+/* Of one that has started, the members that make it wilder, or may. */
+static bool is_more_than_a_name(const struct write *w, enum campaign_state state)
+{
+    size_t names = json_object_get(w->in, "name") ? 1 : 0;
+    return (state == CAMPAIGN_SCHEDULED || state == CAMPAIGN_RUNNING || state == CAMPAIGN_PAUSED) &&
+           json_object_size(w->in) > names;
+}
+
+static int change(struct write *w, struct db *db, const char *action UNUSED)
 {
     struct campaign_lists *l = arena_alloc(&w->a, sizeof(*l));
     struct campaign_status s = {0};
     struct campaign c;
-    int rc = find(w, db, &c, &s);
+    int rc = campaign_by_id(db, w->who.project_id, w->id, &w->a, &c, &s);
     if (rc == 0)
         rc = check_changes(w, s.state);
     if (rc == 0)
@@ -432,7 +474,17 @@ static int run_patch(struct write *w, struct db *db)
     if (rc < 0)
         return rc;
     c.updated_at = w->now;
-    rc = campaign_update(db, &c, s.state == CAMPAIGN_DRAFT ? l : NULL);
+    return campaign_update(db, &c, s.state == CAMPAIGN_DRAFT ? l : NULL);
+}
+
+static int run_patch(struct write *w, struct db *db)
+{
+    struct campaign_status s = {0};
+    struct campaign c;
+    int rc = find(w, db, &c, &s);
+    if (rc == 0)
+        rc = is_more_than_a_name(w, s.state) ? confirm_or_do(w, db, &c, "change", change)
+                                             : change(w, db, "change");
     return rc < 0 ? rc : answer_with(w, db, w->id);
 }
 
@@ -446,15 +498,12 @@ static int run_delete(struct write *w, struct db *db)
 }
 
 /* ---- moves ---- */
-static int run_move(struct write *w, struct db *db)
+static int move(struct write *w, struct db *db, const char *what)
 {
     bool flag = json_get_bool(w->in, "rollback", false) || json_get_bool(w->in, "force", false);
-    const char *what = strrchr(w->idem_route, '/') + 1;
-    struct campaign_status s;
-    struct campaign c;
-    int rc = find(w, db, &c, &s);
-    if (rc < 0)
-        return rc;
+    int rc;
+    if (strcmp(what, "change") == 0)
+        return change(w, db, what);
     if (strcmp(what, "start") == 0)
         rc = campaign_start(db, w->id, w->now, &w->fail);
     else if (strcmp(what, "pause") == 0)
@@ -467,7 +516,45 @@ static int run_move(struct write *w, struct db *db)
         rc = campaign_abort(db, w->id, flag, w->now, &w->fail);
     else
         rc = campaign_approve(db, w->id, flag, w->now, &w->fail);
-    rc = write_conflict(w, rc, "wrong_state");
+    return write_conflict(w, rc, "wrong_state");
+}
+
+/* What stops a campaign is one person's to do, at once. */
+static bool needs_second(const struct write *w, const char *what)
+{
+    return strcmp(what, "start") == 0 || strcmp(what, "resume") == 0 ||
+           strcmp(what, "approve") == 0 ||
+           (strcmp(what, "abort") == 0 && json_get_bool(w->in, "rollback", false));
+}
+
+static int run_move(struct write *w, struct db *db)
+{
+    const char *what = strrchr(w->idem_route, '/') + 1;
+    struct campaign_status s;
+    struct campaign c;
+    int rc = find(w, db, &c, &s);
+    if (rc == 0)
+        rc = needs_second(w, what) ? confirm_or_do(w, db, &c, what, move) : move(w, db, what);
+    return rc < 0 ? rc : answer_with(w, db, w->id);
+}
+
+static int run_confirm(struct write *w, struct db *db)
+{
+    struct campaign_status s;
+    struct campaign c;
+    int rc = find(w, db, &c, &s);
+    if (rc == 0)
+        rc = confirm_it(w, db, &c, move);
+    return rc < 0 ? rc : answer_with(w, db, w->id);
+}
+
+static int run_deny(struct write *w, struct db *db)
+{
+    struct campaign_status s;
+    struct campaign c;
+    int rc = find(w, db, &c, &s);
+    if (rc == 0)
+        rc = confirm_deny(w, db, &c);
     return rc < 0 ? rc : answer_with(w, db, w->id);
 }
 
@@ -497,7 +584,7 @@ static const struct op op_create = {.summary = "Draft a campaign",
                                     .catalog = true};
 static const struct op op_patch = {
     .summary = "Change a draft; of a started one: name, ends_at, pacing, thresholds, windows, "
-               "texts",
+               "texts, delivery; then 202 as for start",
     .in = &campaign_table,
     .out = &campaign_table,
     .status = 200,
@@ -509,15 +596,17 @@ static const struct op op_delete = {.summary =
                                     .status = 204,
                                     .run = run_delete,
                                     .catalog = true};
-static const struct op op_start = {.summary = "Start it, at once or at starts_at",
-                                   .out = &campaign_table,
-                                   .status = 200,
-                                   .run = run_move};
+static const struct op op_start = {
+    .summary = "Start it, at once or at starts_at; 202: a second person has to "
+               "confirm it",
+    .out = &campaign_table,
+    .status = 200,
+    .run = run_move};
 static const struct op op_pause = {.summary = "Send nothing more until it is resumed",
                                    .out = &campaign_table,
                                    .status = 200,
                                    .run = run_move};
-static const struct op op_resume = {.summary = "Go on; the thresholds count anew",
+static const struct op op_resume = {.summary = "Go on; the thresholds count anew; 202 as for start",
                                     .out = &campaign_table,
                                     .status = 200,
                                     .run = run_move};
@@ -525,18 +614,29 @@ static const struct op op_complete = {.summary = "End it; what waits is canceled
                                       .out = &campaign_table,
                                       .status = 200,
                                       .run = run_move};
-static const struct op op_abort = {.summary = "End it for good; what waits is canceled",
-                                   .in = &campaign_abort_table,
-                                   .out = &campaign_table,
-                                   .status = 200,
-                                   .may_be_empty = true,
-                                   .run = run_move};
-static const struct op op_approve = {.summary = "Open the next phase",
+static const struct op op_abort = {
+    .summary = "End it for good; what waits is canceled; with rollback 202 as for start",
+    .in = &campaign_abort_table,
+    .out = &campaign_table,
+    .status = 200,
+    .may_be_empty = true,
+    .run = run_move};
+static const struct op op_approve = {.summary = "Open the next phase; 202 as for start",
                                      .in = &campaign_approve_table,
                                      .out = &campaign_table,
                                      .status = 200,
                                      .may_be_empty = true,
                                      .run = run_move};
+static const struct op op_confirm = {
+    .summary = "Do what somebody with another token asked for, as `confirmation` has it",
+    .out = &campaign_table,
+    .status = 200,
+    .run = run_confirm,
+    .catalog = true};
+static const struct op op_deny = {.summary = "Drop what was asked for, whoever asked",
+                                  .out = &campaign_table,
+                                  .status = 200,
+                                  .run = run_deny};
 static const struct op op_dry_run = {
     .summary = "What it would do, counted per phase and reason; nothing is written. It looks at "
                "`limit` devices after `after`; with `next` go on, and add up",
@@ -563,6 +663,8 @@ const struct http_route campaign_routes[] = {
     MOVE("complete", op_complete),
     MOVE("abort", op_abort),
     MOVE("approve", op_approve),
+    MOVE("confirm", op_confirm),
+    MOVE("deny", op_deny),
     {"POST", PATH "/:id/dry-run", HTTP_BODY_WHOLE, 65536, campaign_dry_run_handle, OP(op_dry_run),
      VIEWER},
     {.method = NULL},

@@ -230,7 +230,8 @@ struct target {
     struct update_linked update;
     int64_t update_id;
     int file_no;
-    struct firmware_file file; /* without its name */
+    struct firmware_file file;  /* without its name */
+    struct http_budget *budget; /* its campaign's; NULL */
 };
 
 /* The update and the file that a token stands for: 0, E_AUTH, E_GONE, E_NOTFOUND or an error.
@@ -263,6 +264,9 @@ static int resolve(struct http_request *r, struct target *ret)
     if (rc == 0) {
         ret->file = fw->files[ret->file_no - 1];
         ret->file.name = NULL; /* it may go with the snapshot */
+        const struct campaign *by =
+            ret->update.campaign_id ? catalog_campaign(cat, ret->update.campaign_id) : NULL;
+        ret->budget = by ? budgets_of(c->api->budgets, by) : NULL;
     }
     catalog_unref(cat);
     return rc;
@@ -303,7 +307,8 @@ static void handle(struct http_request *r, void *arg)
     struct http_file out = {.fd = fd,
                             .size = t.file.digests.size,
                             .etag = etag,
-                            .content_type = "application/octet-stream"};
+                            .content_type = "application/octet-stream",
+                            .budget = t.budget};
     if (!http_is_head(r)) {
         out.sent = on_sent;
         out.arg = served_new(r, t.update_id, t.file_no, t.file.digests.size);

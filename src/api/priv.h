@@ -70,7 +70,8 @@ struct api {
     int64_t default_project;
     _Atomic uint64_t tokens_changed; /* counts commits that changed tokens */
     struct limit *limit, *connects, *logs;
-    struct busy *busy; /* idempotency keys whose request is under way */
+    struct budgets *budgets; /* of campaigns' downloads */
+    struct busy *busy;       /* idempotency keys whose request is under way */
     /* Making bytes permanent and removing unused ones exclude each other; so no upload is
      * answered whose bytes a deletion of the same content has just taken away. */
     pthread_mutex_t bytes_lock;
@@ -292,6 +293,22 @@ int write_remember(struct write *w, struct db *db);
 int write_audit(struct write *w, struct db *db) MUST_USE;
 
 /* Idempotency keys under way. */
+/* confirm.c: where the project demands a second person, an action on a campaign is tried, undone
+ * and kept as a request (202); else it is done. perform: on w->in, in the job; run once more by the
+ * second person. */
+typedef int confirm_fn(struct write *w, struct db *db, const char *action);
+int confirm_or_do(struct write *w, struct db *db, const struct campaign *c, const char *action,
+                  confirm_fn *perform) MUST_USE;
+int confirm_it(struct write *w, struct db *db, const struct campaign *c,
+               confirm_fn *perform) MUST_USE;
+int confirm_deny(struct write *w, struct db *db, const struct campaign *c) MUST_USE;
+int confirm_json(struct obj *o, struct db *db, const struct campaign *c) MUST_USE;
+
+/* budget.c: the budget of a campaign's downloads, whose reference stays here; NULL: it has none. */
+struct budgets *budgets_new(void);
+void budgets_free(struct budgets *b);
+struct http_budget *budgets_of(struct budgets *b, const struct campaign *c);
+
 struct busy *busy_new(void);
 void busy_free(struct busy *b);
 bool busy_take(struct busy *b, int64_t project_id, const char *key);

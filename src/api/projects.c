@@ -13,6 +13,8 @@ static const struct json_field fields[] = {
      "Whether devices may fetch their login: never, until they are heard of, or at any time."},
     {"bootstrap_create", JK_INT, 0, 0, 1000000, NULL, "0",
      "So many devices may still make themselves by that; counts down."},
+    {"second_person", JK_BOOL, 0, 0, 0, NULL, "false",
+     "What sets a campaign going must be confirmed with a second token."},
     {"created_at", JK_TIME, JF_READ_ONLY, 0, 0, NULL, NULL, "When it was made."},
     {"updated_at", JK_TIME, JF_READ_ONLY, 0, 0, NULL, NULL, "When it last changed."},
     {"revision", JK_INT, JF_READ_ONLY, 0, 0, NULL, NULL, "Counts changes; the ETag's number."},
@@ -26,6 +28,7 @@ static void project_json(struct sbuf *b, const struct project *p)
     obj_str(&o, "name", p->name);
     obj_str(&o, "bootstrap", bootstrap_name(p->bootstrap));
     obj_int(&o, "bootstrap_create", p->bootstrap_create);
+    obj_bool(&o, "second_person", p->second_person);
     obj_time(&o, "created_at", p->created_at);
     obj_time(&o, "updated_at", p->updated_at);
     obj_int(&o, "revision", p->revision);
@@ -42,6 +45,7 @@ static void project_take(const json_t *in, struct project *p)
         if (strcmp(bootstrap, bootstrap_name((enum bootstrap)b)) == 0)
             p->bootstrap = (enum bootstrap)b;
     p->bootstrap_create = json_get_int(in, "bootstrap_create", p->bootstrap_create);
+    p->second_person = json_get_bool(in, "second_person", p->second_person);
 }
 
 static int list_one(void *arg, const struct project *p)

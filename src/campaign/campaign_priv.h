@@ -4,6 +4,9 @@
 #include "campaign.h"
 
 /* ---- state.c ---- */
+/* The event of that type, from the row as it stands now. */
+int campaign_tell(struct db *w, int64_t id, const char *type, const char *reason,
+                  int64_t now) MUST_USE;
 /* After an update has ended, or a time has come: may the next phase open? */
 int campaign_look_at_gate(struct db *w, const struct campaign *c, const struct campaign_status *s,
                           int64_t now) MUST_USE;
@@ -34,6 +37,10 @@ int campaign_flow_moved(struct db *w, int64_t id, int phase, bool begins, enum c
                         int64_t now) MUST_USE;
 int campaign_reason_count(struct db *w, int64_t id, int phase, const char *state,
                           const char *reason, int64_t n) MUST_USE;
+
+/* ---- walk.c ---- */
+/* It stands elsewhere now, or was declared anew: what goes through its devices follows. */
+int campaign_walks_follow(struct db *w, int64_t id) MUST_USE;
 
 /* ---- row.c ---- */
 int campaign_state_parse(const char *name, enum campaign_state *ret) MUST_USE;

@@ -213,20 +213,29 @@ int campaign_recover(struct db *w)
 }
 
 /* ---- where it stands ---- */
-static int phases_by_count(struct db *db, const struct campaign *c, struct campaign_now *ret)
+/* What the phases say, for whom it matters: phases by count, a rate that grows, jitter. */
+static int phases(struct db *db, const struct campaign *c, struct campaign_now *ret)
 {
-    bool any = false;
+    int64_t offered = 0, verified = 0;
+    bool any = c->growth.base > 0 || c->jitter_s > 0;
     int rc;
 
+    ret->rate = c->offers_per_minute;
     for (size_t i = 0; i < c->n_phases; i++)
         any |= c->phases[i].kind == PHASE_COUNT;
     if (!any)
         return 0;
     AUTO(db_reset) struct db_stmt *q = db_use(db, Q_CAMPAIGN_PHASE_COUNTS);
     db_bind_int(q, 1, c->id);
-    while ((rc = db_step(q)) == 1)
-        if (db_int(q, 0) >= 0 && db_int(q, 0) <= CAMPAIGN_PHASES_MAX)
-            ret->offered[db_int(q, 0)] = db_int(q, 1) + db_int(q, 2);
+    while ((rc = db_step(q)) == 1) {
+        if (db_int(q, 0) < 0 || db_int(q, 0) > CAMPAIGN_PHASES_MAX)
+            continue;
+        ret->offered[db_int(q, 0)] = db_int(q, 1) + db_int(q, 2);
+        ret->opened[db_int(q, 0)] = db_int(q, 4);
+        offered += db_int(q, 1);
+        verified += db_int(q, 3);
+    }
+    ret->rate = campaign_rate(c, offered, verified);
     return rc;
 }
 
@@ -244,6 +253,16 @@ static int past(struct db *db, const struct campaign *c, int64_t device_id,
         ret->verified = db_int(q, 1) > 0;
     }
     return rc;
+}
+
+int campaign_device_ended(struct db *db, int64_t id, int64_t device_id)
+{
+    AUTO(db_reset) struct db_stmt *q = db_use(db, Q_CAMPAIGN_DEVICE_ENDED);
+
+    db_bind_int(q, 1, id);
+    db_bind_int(q, 2, device_id);
+    int rc = db_row(q);
+    return rc == E_NOTFOUND ? 0 : rc < 0 ? rc : 1;
 }
 
 int campaign_now_load(struct db *db, const struct campaign *c, int64_t device_id,
@@ -264,9 +283,9 @@ int campaign_now_load(struct db *db, const struct campaign *c, int64_t device_id
         ret->device_max = db_int(q, 4);
         ret->active = db_int(q, 5);
     }
-    int rc = c->offers_per_minute ? pace_wait(db, c->id, c->offers_per_minute, &ret->wait_ms) : 0;
-    if (rc == 0)
-        rc = phases_by_count(db, c, ret);
+    int rc = phases(db, c, ret);
+    if (rc == 0 && ret->rate)
+        rc = pace_wait(db, c->id, ret->rate, &ret->wait_ms);
     if (rc == 0 && (c->allow_downgrade || c->allow_reinstall || ret->rolling_back))
         rc = past(db, c, device_id, ret);
     if (rc == 0 && c->consent.mode != CONSENT_SILENT) {

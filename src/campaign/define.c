@@ -44,6 +44,15 @@ static const struct json_field slot_fields[] = {
 static const struct json_field pacing_fields[] = {
     {"offers_per_minute", JK_INT, 0, 0, 10000000, NULL, NULL, "0 = no bound."},
     {"in_progress", JK_INT, 0, 0, 10000000, NULL, NULL, "0 = no bound."},
+    {"kilobytes_per_second", JK_INT, 0, 0, 10000000, NULL, NULL, "Of downloads; 0 = no bound."},
+    {"jitter_s", JK_INT, 0, 0, DAY_S, NULL, NULL, "Offers of a phase are spread over it."},
+    {"exponential", JK_OBJECT, 0, 0, 0, NULL, NULL, "How the rate begins and grows."},
+};
+static const struct json_field exponential_fields[] = {
+    {"base_per_minute", JK_INT, JF_REQUIRED, 1, 10000000, NULL, NULL, "The rate at the start."},
+    {"increment_factor", JK_NUMBER, JF_REQUIRED, 1, 100, NULL, NULL, "The rate grows by it."},
+    {"offered", JK_INT, 0, 1, 100000000, NULL, NULL, "Each time that so many were offered, or …"},
+    {"verified", JK_INT, 0, 1, 100000000, NULL, NULL, "… so many were verified."},
 };
 static const struct json_field threshold_fields[] = {
     {"percent", JK_NUMBER, JF_REQUIRED, 0, 100, NULL, NULL, "More than that is too many."},
@@ -188,6 +197,26 @@ static void check_windows(const json_t *in, struct json_errors *errs)
     }
 }
 
+static void check_pacing(const json_t *in, struct json_errors *errs)
+{
+    const json_t *e = json_object_get(in, "exponential");
+    int64_t base = json_get_int(e, "base_per_minute", 1);
+
+    if (!define_object(in, "/pacing", F(pacing_fields), errs) || !e)
+        return;
+    if (!define_object(e, "/pacing/exponential", F(exponential_fields), errs))
+        return;
+    if (!json_object_get(e, "offered") == !json_object_get(e, "verified"))
+        finding(errs, "/pacing/exponential",
+                "The rate grows each time that so many were offered or verified, one of them.");
+    if (share(json_object_get(e, "increment_factor")) < 110) /* hundredths */
+        finding(errs, "/pacing/exponential/increment_factor", "It grows by 1.1 at least.");
+    if (json_get_int(in, "offers_per_minute", 0) < base)
+        finding(errs, "/pacing/offers_per_minute",
+                "With exponential it is the rate that is never exceeded: not less than "
+                "base_per_minute.");
+}
+
 static void check_thresholds(const json_t *in, struct json_errors *errs)
 {
     const char *name;
@@ -222,7 +251,7 @@ int campaign_check(const json_t *in, struct json_errors *errs)
     if ((v = json_object_get(in, "windows")) && !json_is_null(v))
         check_windows(v, errs);
     if ((v = json_object_get(in, "pacing")))
-        (void)define_object(v, "/pacing", F(pacing_fields), errs);
+        check_pacing(v, errs);
     if ((v = json_object_get(in, "thresholds")))
         check_thresholds(v, errs);
     if ((v = json_object_get(in, "deadlines")))
@@ -242,7 +271,7 @@ const char *campaign_definition(const json_t *in, struct arena *a)
 {
     static const char *const names[] = {
         "targets",   "phases",          "verification",    "windows", "pacing", "thresholds",
-        "deadlines", "allow_downgrade", "allow_reinstall", "consent", "texts"};
+        "deadlines", "allow_downgrade", "allow_reinstall", "consent", "texts",  "delivery"};
     AUTO(json_free) json_t *out = json_object();
 
     for (size_t i = 0; i < ARRAY_LEN(names); i++) {
@@ -332,6 +361,16 @@ static void parse_thresholds(const json_t *in, struct campaign *c, struct arena 
     }
 }
 
+static void parse_growth(const json_t *in, struct campaign_growth *ret)
+{
+    *ret = (struct campaign_growth){
+        .base = json_get_int(in, "base_per_minute", 0),
+        .factor = share(json_object_get(in, "increment_factor")), /* hundredths */
+        .offered = json_get_int(in, "offered", 0),
+        .verified = json_get_int(in, "verified", 0),
+    };
+}
+
 int campaign_parse(struct campaign *c, struct arena *a)
 {
     enum json_fault fault;
@@ -351,8 +390,12 @@ int campaign_parse(struct campaign *c, struct arena *a)
     c->verify.kind = PHASE_DEVICES;
     c->offers_per_minute = json_get_int(pacing, "offers_per_minute", 0);
     c->in_progress = json_get_int(pacing, "in_progress", 0);
+    c->kilobytes_per_second = json_get_int(pacing, "kilobytes_per_second", 0);
+    c->jitter_s = json_get_int(pacing, "jitter_s", 0);
+    parse_growth(json_object_get(pacing, "exponential"), &c->growth);
     c->allow_downgrade = json_get_bool(in, "allow_downgrade", false);
     c->allow_reinstall = json_get_bool(in, "allow_reinstall", false);
+    c->push = strcmp(json_get_str(in, "delivery", "offer"), "push") == 0;
     c->accept_s = json_get_int(d, "accept_s", 0);
     c->download_s = json_get_int(d, "download_s", 0);
     c->install_s = json_get_int(d, "install_s", 0);

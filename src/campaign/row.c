@@ -374,7 +374,9 @@ int campaign_update(struct db *w, struct campaign *c, const struct campaign_list
     bind_some(q, 8, c->ends_at);
     db_bind_int(q, 9, c->updated_at);
     int rc = db_run(q);
-    return rc < 0 ? rc : store_parts(w, &parsed, l);
+    if (rc == 0)
+        rc = store_parts(w, &parsed, l);
+    return rc < 0 ? rc : campaign_walks_follow(w, c->id);
 }
 
 int campaign_delete(struct db *w, int64_t id, int64_t now, struct fail *f)

@@ -25,6 +25,30 @@ int64_t campaign_share_of(int64_t campaign_id, int64_t device_id)
                      CAMPAIGN_SHARE);
 }
 
+int64_t campaign_due(const struct campaign *c, int64_t device_id, int phase, int64_t opened_at,
+                     int64_t now)
+{
+    uint64_t seed = mix((uint64_t)c->id * CAMPAIGN_ROLLBACK + (uint64_t)phase);
+
+    if (c->jitter_s == 0 || phase == CAMPAIGN_VERIFICATION || now < opened_at)
+        return 1;
+    return opened_at + (int64_t)(mix(seed + (uint64_t)device_id * UINT64_C(0x9E3779B97F4A7C15)) %
+                                 ((uint64_t)c->jitter_s * 1000));
+}
+
+int64_t campaign_rate(const struct campaign *c, int64_t offered, int64_t verified)
+{
+    const struct campaign_growth *g = &c->growth;
+
+    if (g->base == 0 || (g->offered == 0 && g->verified == 0))
+        return c->offers_per_minute;
+    int64_t steps = g->offered ? offered / g->offered : verified / g->verified;
+    double rate = (double)g->base;
+    while (steps-- > 0 && rate < (double)c->offers_per_minute)
+        rate = rate * (double)g->factor / 100;
+    return rate < (double)c->offers_per_minute ? (int64_t)rate : c->offers_per_minute;
+}
+
 /* Tags are stored as a JSON array of words without quotes in them: a quoted word is found as it
  * stands, or it is not there. */
 static bool has_tag(const char *tags, const char *tag)

@@ -110,6 +110,7 @@ static void project_row(struct db_stmt *s, struct arena *a, struct project *ret)
     ret->revision = db_int(s, 5);
     ret->bootstrap = bootstrap_of(db_text(s, 6));
     ret->bootstrap_create = db_int(s, 7);
+    ret->second_person = db_int(s, 8) != 0;
 }
 
 int project_insert(struct db *w, struct project *p, struct fail *f)
@@ -124,6 +125,7 @@ int project_insert(struct db *w, struct project *p, struct fail *f)
     db_bind_int(q, 3, p->created_at);
     db_bind_text(q, 4, bootstrap_name(p->bootstrap));
     db_bind_int(q, 5, p->bootstrap_create);
+    db_bind_int(q, 6, p->second_person);
     rc = db_run(q);
     if (rc == -EEXIST)
         return fail(f, rc, "project %s exists already", p->key);
@@ -145,10 +147,21 @@ int project_update(struct db *w, const struct project *p, struct fail *f)
     db_bind_int(q, 3, p->updated_at);
     db_bind_text(q, 4, bootstrap_name(p->bootstrap));
     db_bind_int(q, 5, p->bootstrap_create);
+    db_bind_int(q, 6, p->second_person);
     rc = db_run(q);
     if (rc < 0)
         return catalog_fail(w, rc, "cannot store the project", f);
     return db_changed(w) ? 0 : fail(f, E_NOTFOUND, "there is no such project");
+}
+
+int project_second_person(struct db *db, int64_t id, bool *ret)
+{
+    AUTO(db_reset) struct db_stmt *q = db_use(db, Q_PROJECT_SECOND_PERSON);
+
+    db_bind_int(q, 1, id);
+    int rc = db_row(q);
+    *ret = rc == 0 && db_int(q, 0) != 0;
+    return rc;
 }
 
 int project_by_key(struct db *db, const char *key, struct arena *a, struct project *ret)

@@ -31,6 +31,7 @@ struct catalog {
     struct map campaigns;    /* id -> struct campaign */
     struct map released_by;  /* firmware id -> struct campaigns */
     struct map rollback_of;  /* firmware id -> struct campaigns */
+    struct map pushed_to;    /* type id -> struct campaigns that push */
     struct map topics; /* pattern with "+" for {sn} -> struct type_topic, of those that go up */
     const struct type_topic **topic_list; /* the same */
     size_t n_topics, cap_topics;
@@ -293,14 +294,14 @@ static int load_rule_devices(struct db *db, struct catalog *c)
 }
 
 /* ---- campaigns ---- */
-static void note_campaign(struct catalog *c, struct map *m, int64_t firmware_id,
+static void note_campaign(struct catalog *c, struct map *m, int64_t of,
                           const struct campaign *campaign)
 {
-    struct campaigns *l = id_get(m, firmware_id);
+    struct campaigns *l = id_get(m, of);
 
     if (!l) {
         l = arena_alloc(&c->arena, sizeof(*l));
-        map_put(m, &firmware_id, sizeof(firmware_id), l);
+        map_put(m, &of, sizeof(of), l);
     }
     grow(&c->arena, &l->list, l->n, &l->cap, sizeof(*l->list));
     memmove(l->list + 1, l->list, l->n * sizeof(*l->list));
@@ -337,6 +338,8 @@ static void add_campaign(void *arg, struct campaign *campaign)
     note_released(c, campaign);
     if (campaign->state == CAMPAIGN_COMPLETED)
         return; /* for good */
+    if (campaign->push && (campaign->state != CAMPAIGN_ABORTED || campaign->rollback_id))
+        note_campaign(c, &c->pushed_to, campaign->type_id, campaign);
     if (campaign->rollback_id)
         note_campaign(c, &c->rollback_of, campaign->rollback_id, campaign);
     if (campaign->rollback_id)
@@ -421,6 +424,7 @@ void catalog_unref(struct catalog *c)
     map_done(&c->device_rules);
     map_done(&c->candidates);
     map_done(&c->campaigns);
+    map_done(&c->pushed_to);
     map_done(&c->released_by);
     map_done(&c->rollback_of);
     map_done(&c->topics);
@@ -563,6 +567,19 @@ size_t catalog_campaigns(const struct catalog *c, int64_t firmware_id, bool roll
 
     *ret = l ? l->list : NULL;
     return l ? l->n : 0;
+}
+
+size_t catalog_pushes(const struct catalog *c, int64_t type_id, const struct campaign *const **ret)
+{
+    const struct campaigns *l = id_get(&c->pushed_to, type_id);
+
+    *ret = l ? l->list : NULL;
+    return l ? l->n : 0;
+}
+
+bool catalog_any_push(const struct catalog *c)
+{
+    return c->pushed_to.count > 0;
 }
 
 bool catalog_goes_back(const struct catalog *c, int64_t type_id, const char *module)

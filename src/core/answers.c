@@ -37,6 +37,7 @@ void answers_take(struct answers *all, const struct answers *out)
     all->down_sent += out->down_sent;
     all->down_replied += out->down_replied;
     all->down_timed_out += out->down_timed_out;
+    all->pushed += out->pushed;
     all->queued |= out->queued;
     for (struct down_ended *e = out->ended; e; e = next) {
         next = e->next;
@@ -63,6 +64,8 @@ static void count(const struct answers *out)
         metric_add(M_DOWN_SENT, out->down_sent);
     if (out->down_replied)
         metric_add(M_DOWN_REPLIED, out->down_replied);
+    if (out->pushed)
+        metric_add(M_CAMPAIGN_PUSHED, out->pushed);
     if (out->down_timed_out)
         metric_add(M_DOWN_TIMED_OUT, out->down_timed_out);
 }

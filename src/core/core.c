@@ -265,7 +265,8 @@ static int open_db(struct core *c, const char *path, struct fail *f)
         rc = db_open(path, DB_READ, cache, &c->reader, f);
     if (rc == 0)
         rc = drop_imports(c, f);
-    if (rc == 0 && (rc = pushes_load(&c->pushes, c->writer)) < 0)
+    if (rc == 0 && ((rc = pushes_load(&c->pushes, c->writer)) < 0 ||
+                    (rc = drives_load(&c->drives, c->writer)) < 0))
         return fail(f, rc, "reading the messages that are kept: %s", db_error(c->writer));
     if (rc < 0)
         return rc;
@@ -360,6 +361,7 @@ void core_close(struct core *c)
     map_done(&c->busy.map);
     topics_done(&c->topics);
     pushes_done(&c->pushes);
+    drives_done(&c->drives);
     live_done(&c->live);
     map_done(&c->downs.watches);
     stubborn_done(&c->stubborn);

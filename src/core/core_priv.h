@@ -40,7 +40,7 @@ struct answers {
     unsigned bad_versions, bad_progress, without_rule;
     int64_t ids[2 * RULE_EVENT_MAX]; /* updates that were offered */
     size_t n_ids;
-    unsigned down_sent, down_replied, down_timed_out;
+    unsigned down_sent, down_replied, down_timed_out, pushed;
     bool queued;              /* something for a device */
     bool keep;                /* what is kept for the device stays kept */
     struct down_ended *ended; /* what was queued and has ended */
@@ -134,6 +134,9 @@ void down_wake(struct core *c, bool all); /* whoever waited long enough, or ever
  * or the gateway that it stands behind, spoke last, and in the form of that. */
 int push_command(struct engine *x, const struct device *d, struct device_command *cmd,
                  struct answers *out);
+/* The offer of an update, sent with the commit. */
+int push_offer(struct engine *x, const struct device *d, const struct update *u,
+               struct answers *out);
 /* Devices for which a message is kept: in memory, so that others cost no query. */
 struct pushes {
     struct map waiting;
@@ -147,8 +150,40 @@ bool pushes_has(const struct pushes *p, int64_t device_id);
 void pushes_settle(struct pushes *p, bool committed);
 /* A sign of life: on the writer, in the message's savepoint. */
 int pushes_deliver(struct core *c, struct engine *x, int64_t device_id, struct answers *out);
+#define TASK_GAP_MS 5 /* between two slices: checks come first */
 /* A slice of the tasks, in the transaction. Sets c->task_wait_ms. */
 int pushes_tick(struct core *c);
+
+/* ---- drive.c: campaigns that push ---- */
+struct drive_arrival { /* it connected; it has subscribed by then */
+    char key[DEVICE_KEY_MAX + 1];
+    int64_t at_ms;
+};
+struct drives {
+    struct update_walks walks;
+    struct map unsure; /* device -> what was offered to it may not have reached the broker */
+    int64_t unsure_to; /* … by rows of push_unsent up to this number */
+    int64_t last_no, sent_no, reached; /* of those rows: given, handed to the session, there */
+    int64_t resent;                    /* looked at since the session is back */
+    struct drive_arrival *arrivals;
+    size_t first, n_arrivals;
+    bool listing, again; /* the plugin lists who is connected; it has */
+    bool took;           /* something of this, in the transaction under way */
+};
+int drives_load(struct drives *v, struct db *w) MUST_USE;    /* at the start */
+int drives_recover(struct drives *v, struct db *w) MUST_USE; /* the broker's session broke */
+void drives_done(struct drives *v);
+void drives_settle(struct drives *v, bool committed);
+/* A sign of life, on whatever connection; E_NEEDS_WRITE when it is a reading one, and there is
+ * something for the device. */
+int drive_seen(struct core *c, struct engine *x, int64_t device_id, struct answers *out);
+/* What a campaign has for one device now is sent, if the device is there: 1 = sent, 0 = not. On the
+ * writer, in a transaction. */
+int drive_offer(struct core *c, struct engine *x, int64_t campaign_id, int64_t device_id,
+                struct answers *out);
+void drive_presence(struct core *c, const char *lines, size_t n); /* what the plugin tells */
+/* A slice of going through devices, in the transaction. Sets c->task_wait_ms. */
+int drive_tick(struct core *c);
 
 /* ---- topics.c: what otad subscribes ---- */
 struct topics {   /* filters, a line each */
@@ -298,6 +333,7 @@ struct core {
     struct topics topics;
     bool topics_due;
     struct pushes pushes;
+    struct drives drives;
     struct live live;
     struct downs downs;
     bool down_due;

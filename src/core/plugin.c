@@ -25,6 +25,7 @@ bool plugin_heard(struct core *c, const struct mqtt_message *m)
     bool before = device_presence_known(c->presence);
     device_presence_tell(c->presence, m->payload, m->n);
     live_presence(c, m->payload, m->n);
+    drive_presence(c, m->payload, m->n);
     if (!before && device_presence_known(c->presence)) {
         LOG(LOG_INFO, "core", "the broker's plugin is there");
         c->plugin_reload = true;

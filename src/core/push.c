@@ -8,7 +8,6 @@
 
 #define SLICE         200  /* devices */
 #define SLICE_US      3000 /* … or so long */
-#define GAP_MS        5    /* between two slices: checks come first */
 #define PACE_MS       20   /* … of a run that waits for its rate, at least */
 #define IN_FLIGHT_MAX 5000 /* commands without PUBACK; beyond it tasks wait */
 
@@ -122,6 +121,18 @@ int push_command(struct engine *x, const struct device *d, struct device_command
     return rc < 0 ? rc : engine_answer(dialect, cmd, out);
 }
 
+int push_offer(struct engine *x, const struct device *d, const struct update *u,
+               struct answers *out)
+{
+    struct device_command cmd = {.id = u->id, .now_ms = x->now};
+    const struct dialect *dialect;
+    int rc = address(x, d, &cmd, &dialect);
+
+    if (rc == 0)
+        rc = offer_command(x, u, &cmd);
+    return rc < 0 ? rc : engine_answer(dialect, &cmd, out);
+}
+
 struct sending {
     struct core *c;
     struct engine *x;
@@ -133,14 +144,11 @@ static int send_message(void *arg, const struct task_message *m)
     struct sending *s = arg;
     struct device_command cmd = {.id = m->id, .now_ms = s->x->now};
     const struct dialect *dialect;
-    int rc = address(s->x, m->device, &cmd, &dialect);
+    int rc = 0;
 
-    if (rc < 0)
-        return rc;
     switch (m->action) {
     case TASK_OTA_PUSH:
-        rc = offer_command(s->x, m->update, &cmd);
-        break;
+        return push_offer(s->x, m->device, m->update, s->out);
     case TASK_COMMAND_SEND:
         cmd.kind = COMMAND_SEND;
         cmd.method = m->method;
@@ -153,6 +161,7 @@ static int send_message(void *arg, const struct task_message *m)
     case TASK_ACTION__COUNT:
         return E_UNSUPPORTED;
     }
+    rc = address(s->x, m->device, &cmd, &dialect);
     return rc < 0 ? rc : engine_answer(dialect, &cmd, s->out);
 }
 
@@ -207,6 +216,8 @@ static int recover(struct core *c)
         rc = consent_recover(c->writer);
     if (rc == 0)
         rc = task_kept_devices(c->writer, load_one, &c->pushes);
+    if (rc == 0)
+        rc = drives_recover(&c->drives, c->writer);
     c->unsent = rc < 0;
     return rc;
 }
@@ -215,7 +226,7 @@ static int recover(struct core *c)
 static int64_t pause_after(int rc, int64_t wait_ms)
 {
     if (rc != 0)
-        return rc == 1 ? GAP_MS : 0;
+        return rc == 1 ? TASK_GAP_MS : 0;
     return wait_ms == 0 || wait_ms > PACE_MS ? wait_ms : PACE_MS;
 }
 

@@ -230,6 +230,8 @@ static int housekeeping(struct core *c)
     if (rc >= 0 && c->task_due) {
         c->task_due = false;
         rc = pushes_tick(c);
+        if (rc >= 0)
+            rc = drive_tick(c);
     }
     if (rc >= 0 && c->down_due) {
         c->down_due = false;
@@ -330,6 +332,7 @@ static void finish(struct core *c, int rc)
         device_seen_flushed(c->seen, rc == 0);
     pushes_settle(&c->pushes, rc == 0);
     topics_settle(c, rc == 0);
+    drives_settle(&c->drives, rc == 0);
     if (c->task_wait_ms > 0 && !c->stopping)
         loop_timer_start(c->task_gap, (uint64_t)c->task_wait_ms, 0);
     c->task_wait_ms = 0;

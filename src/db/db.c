@@ -128,6 +128,9 @@ static int set_up_handle(sqlite3 *h, int flags, int cache_kib)
     sqlite3_busy_timeout(h, DB_BUSY_MS);
     sqlite3_db_config(h, SQLITE_DBCONFIG_DEFENSIVE, 1, NULL);
     sqlite3_db_config(h, SQLITE_DBCONFIG_TRUSTED_SCHEMA, 0, NULL);
+    /* One plan for good: else a value that could make a partial index serve has the statement
+     * prepared anew each time that it is bound. */
+    sqlite3_db_config(h, SQLITE_DBCONFIG_ENABLE_QPSG, 1, NULL);
     sqlite3_db_config(h, SQLITE_DBCONFIG_DQS_DML, 0, NULL);
     sqlite3_db_config(h, SQLITE_DBCONFIG_DQS_DDL, 0, NULL);
     /* journal_size_limit: what a restarted WAL is cut to; the checkpointer acts above it. */

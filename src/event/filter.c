@@ -8,6 +8,7 @@ const char *const event_types[] = {
     "campaign.resumed",
     "campaign.phase_opened",
     "campaign.awaiting_approval",
+    "campaign.awaiting_confirmation",
     "campaign.completed",
     "campaign.aborted",
     "consent.asked",

@@ -211,6 +211,8 @@ void conn_tick(struct http_thread *t)
         next = c->next;
         if (c->phase == CONN_REPLY)
             check_reply(c, now);
+        else if (c->phase == CONN_STREAM && c->request && c->request->track)
+            track_sample(c->request->track, c->fd);
         if ((t->stopping && c->phase == CONN_IDLE) || upload_is_gone(c, now))
             conn_cut(c);
         if (c->cut || now - c->since_us < bound_us(c))

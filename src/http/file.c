@@ -162,6 +162,8 @@ void http_reply_file(struct http_request *r, const struct http_file *file)
     if (p.count == 0) {
         close(file->fd);
         http_reply(r, p.status, NULL, NULL, 0);
+    } else if (body && file->budget) {
+        paced_reply(r, p.status, file->fd, p.first, p.count, file->budget);
     } else {
         /* HEAD and 304 carry the length of what they stand for; MHD leaves out the bytes. */
         reply_fd(r, p.status, file->fd, p.first, p.count);

@@ -192,6 +192,7 @@ struct http_request {
 
     struct track *track;   /* of a file's bytes */
     struct stream *stream; /* the answer comes in pieces */
+    struct paced *paced;   /* a file under a budget */
 };
 
 /* thread.c */
@@ -247,6 +248,16 @@ void send_end(struct conn *c);
 struct track;
 void track_sample(struct track *k, int fd);
 void track_end(struct track *k, int fd, bool whole); /* frees k */
+
+/* budget.c: take a place for some of `want` bytes; how many, and when they may leave. Any thread.
+ */
+uint64_t budget_reserve(struct http_budget *b, uint64_t want, int64_t now_us, int64_t *ret_at_us);
+
+/* paced.c; all on the thread. fd is taken over. */
+void paced_reply(struct http_request *r, int status, int fd, uint64_t first, uint64_t count,
+                 struct http_budget *budget);
+void paced_completed(struct http_request *r); /* the request ends before its answer is freed */
+void paced_cut(struct http_request *r);       /* no byte more */
 
 /* conn.c */
 void conn_on_notify(void *cls, struct MHD_Connection *mhd, void **socket_context,

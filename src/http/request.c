@@ -60,6 +60,7 @@ void request_on_completed(void *cls UNUSED, struct MHD_Connection *mhd UNUSED, v
         fn(NULL, r->resume_arg);
     }
     stream_completed(r);
+    paced_completed(r);
     body_drop(r);
     r->conn->request = NULL;
     conn_phase(r->conn, CONN_IDLE);

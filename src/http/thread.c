@@ -111,6 +111,7 @@ static void cut_all(struct http_thread *t)
     for (struct conn *c = t->conns; c; c = c->next) {
         if (c->request) {
             stream_cut(c->request);
+            paced_cut(c->request);
             hold_cut(c->request);
         }
         conn_cut(c);

@@ -41,7 +41,10 @@ static bool waits(const struct update *u)
 static int push(struct task_env *env, const struct device *d, const struct firmware *fw,
                 struct consent *q, int64_t *ret_paced)
 {
-    const struct update_ask ask = {fw->module, NULL, "consent", env->now, env->link_lifetime_ms};
+    const struct update_ask ask = {.module = fw->module,
+                                   .cause = "consent",
+                                   .now = env->now,
+                                   .link_lifetime_ms = env->link_lifetime_ms};
     struct update_answer said;
     int rc = update_ask(env->db, env->catalog, d, &ask, env->arena, &said);
     int64_t due_at = q->due_at;

@@ -14,8 +14,11 @@ static bool is_busy(const struct update *u)
 static int ask(struct task_env *env, const struct action *act, const struct device *d,
                struct update_answer *ret)
 {
-    const struct update_ask q = {act->module, act->attribute, "task", env->now,
-                                 env->link_lifetime_ms};
+    const struct update_ask q = {.module = act->module,
+                                 .attribute = act->attribute,
+                                 .cause = "task",
+                                 .now = env->now,
+                                 .link_lifetime_ms = env->link_lifetime_ms};
 
     return update_ask(env->db, env->catalog, d, &q, env->arena, ret);
 }

@@ -152,62 +152,6 @@ static int stretch(struct db *db, const struct task *t, const struct open_run *r
     return *ret_n < max ? rc : 0;
 }
 
-/* Who it is that has to be connected for the device to be reached: *ret_behind, when it is another
- * than itself. */
-static int connection_of(struct task_env *env, const struct device *d, const char **ret_key,
-                         bool *ret_behind)
-{
-    struct device_route route;
-    int rc;
-
-    *ret_key = d->key;
-    *ret_behind = false;
-    if (!d->gateway_id)
-        return 0;
-    rc = device_route(env->db, d->id, env->arena, &route);
-    if (rc < 0)
-        return rc;
-    *ret_key = route.gateway;
-    *ret_behind = route.n_path > 0;
-    return 0;
-}
-
-/* Is it connected? The broker's word counts, and a gateway's for what stands behind it; where
- * neither says, a recent sign of life. */
-int task_is_there(struct task_env *env, const struct device *d, bool *ret)
-{
-    int64_t seen = env->seen ? device_seen_at(env->seen, d->id) : 0, said_at = 0;
-    bool behind, said_off = false, said_on = false;
-    const char *key;
-    int rc = connection_of(env, d, &key, &behind);
-
-    if (rc < 0)
-        return rc;
-    {
-        AUTO(db_reset) struct db_stmt *q = db_use(env->db, Q_TASK_SEEN_AT);
-        db_bind_int(q, 1, d->id);
-        rc = db_row(q);
-        if (rc < 0 && rc != E_NOTFOUND)
-            return rc;
-        if (rc == 0 && db_int(q, 0) > seen)
-            seen = db_int(q, 0);
-        if (rc == 0 && behind && !db_is_null(q, 1)) {
-            said_on = db_int(q, 1) != 0;
-            said_off = !said_on;
-            said_at = db_int(q, 2);
-        }
-    }
-    int up = env->online ? env->online(env->arg, key) : -1;
-    const struct device_type *type = catalog_type(env->catalog, d->type_id);
-    bool lately = env->now - seen <= (type ? type : &device_type_defaults)->offline_delay_s * 1000;
-
-    if (up == 0 || (said_off && seen <= said_at))
-        *ret = false;
-    else
-        *ret = lately || (up == 1 && (!behind || said_on));
-    return 0;
-}
-
 /* Keep a message for the device; what an earlier run kept of the same task is overtaken. */
 static int keep(struct task_env *env, int64_t task_id, int64_t run_id, int64_t device_id)
 {
@@ -237,6 +181,15 @@ static int keep(struct task_env *env, int64_t task_id, int64_t run_id, int64_t d
     if (rc == 0)
         env->kept(env->arg, device_id);
     return rc;
+}
+
+int task_is_there(struct task_env *env, const struct device *d, bool *ret)
+{
+    const struct device_reach reach = {env->seen, env->online, env->arg, env->now};
+    const struct device_type *type = catalog_type(env->catalog, d->type_id);
+
+    return device_is_there(env->db, &reach, d, type ? type : &device_type_defaults, env->arena,
+                           ret);
 }
 
 /* 1 = a message left, 0 = none, or an error. */

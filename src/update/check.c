@@ -14,6 +14,7 @@ struct check {
     const struct device_type *type;
     struct device_type own; /* the type with what a campaign says instead */
     const char *cause;      /* who asks */
+    int64_t campaign_id;    /* only what it has to offer now; 0 = anything */
     int64_t now, link_lifetime_ms;
     struct arena *arena;
     struct facts_load facts;
@@ -175,6 +176,12 @@ static int check_active(struct check *k)
     return offer_again(k, u, fw);
 }
 
+/* A campaign that pushes has nothing to say to an update that has its offer, or is not its own. */
+static bool is_foreign(const struct check *k, const struct update *u)
+{
+    return k->campaign_id && (u->campaign_id != k->campaign_id || u->state != UPDATE_PLANNED);
+}
+
 /* ---- a new one ---- */
 int update_next_id(struct db *db, int64_t *ret)
 {
@@ -279,6 +286,7 @@ int check_run(struct db *db, const struct catalog *c, const struct device *d,
                       .device = d,
                       .type = decide_type(c, d),
                       .cause = q->cause,
+                      .campaign_id = q->campaign_id,
                       .now = q->now,
                       .link_lifetime_ms = q->link_lifetime_ms,
                       .arena = a,
@@ -292,13 +300,17 @@ int check_run(struct db *db, const struct catalog *c, const struct device *d,
     ret->why = (struct decision){.reason = REASON_NOT_NEWER};
     ret->repeated = ret->asked = false;
     rc = facts_load(db, d, q->module, q->now, a, &k.facts);
-    if (rc == 0 && !k.facts.active)
+    if (rc == 0 && k.facts.active && is_foreign(&k, k.facts.active))
+        rc = nothing(&k, REASON_UPDATE_IN_PROGRESS, 0);
+    else if (rc == 0 && !k.facts.active)
         rc = 1;
     else if (rc == 0 && (rc = check_active(&k)) == 1)
         rc = look_again(&k, &again);
     if (rc == 1) {
         decide(c, &k.facts.facts, q->now, false, a, &ret->why);
         rc = k.facts.rc;
+        if (q->campaign_id && (!ret->why.campaign || ret->why.campaign->id != q->campaign_id))
+            ret->why.firmware = NULL; /* it is for others to offer */
         if (rc == 0 && ret->why.firmware)
             rc = begin(&k, ret->why.firmware);
         if (rc == 0 && ret->why.asks)
@@ -313,7 +325,8 @@ int update_check(struct db *db, const struct catalog *c, const struct device *d,
                  int64_t now, int64_t link_lifetime_ms, struct arena *a, struct update *ret_update,
                  bool *ret_repeated, struct decision *ret_decision)
 {
-    const struct update_ask q = {module, NULL, "check", now, link_lifetime_ms};
+    const struct update_ask q = {
+        .module = module, .cause = "check", .now = now, .link_lifetime_ms = link_lifetime_ms};
     struct update_answer answer;
     int rc = check_run(db, c, d, &q, a, &answer);
 

@@ -95,11 +95,43 @@ static int64_t own_of(const struct decide_context *x, const struct campaign *c)
     return 0;
 }
 
+/* What does not depend on the device. zone: its own, for windows without one; own: as of own_of. */
+static struct verdict by_pace(const struct campaign *c, const struct campaign_now *now,
+                              const char *zone, int64_t own, int64_t at)
+{
+    int64_t opens;
+
+    if (!campaign_window_open(c, zone, at, &opens))
+        return of(REASON_WINDOW_CLOSED, c, opens);
+    if (c->in_progress && now->active - own >= c->in_progress)
+        return of(REASON_PACED, c, 0);
+    if (now->wait_ms > 0)
+        return of(REASON_PACED, c, at + now->wait_ms);
+    return of(REASON_ELIGIBLE, c, 0);
+}
+
+struct verdict govern_any(const struct campaign *c, const struct campaign_now *now, int64_t at)
+{
+    struct campaign always = *c;
+
+    if (now->rolling_back)
+        return of(REASON_ELIGIBLE, c, 0);
+    if (now->state != CAMPAIGN_RUNNING)
+        return of(now->state == CAMPAIGN_PAUSED ? REASON_CAMPAIGN_PAUSED : REASON_CAMPAIGN_ENDED, c,
+                  0);
+    if (c->ends_at && c->ends_at <= at)
+        return of(REASON_CAMPAIGN_ENDED, c, 0);
+    if (!c->timezone)
+        always.n_windows = 0;
+    struct verdict v = by_pace(&always, now, "UTC", 0, at);
+    v.campaign = c;
+    return v;
+}
+
 static struct verdict admit(const struct decide_context *x, const struct campaign *c,
                             const struct campaign_now *now, const struct firmware *fw)
 {
     enum campaign_match match = match_of(x, c, now);
-    int64_t opens;
 
     if (match != CAMPAIGN_TARGET)
         return of(match == CAMPAIGN_DENIED ? REASON_DENIED : REASON_NOT_IN_DEVICE_LIST, c, 0);
@@ -112,13 +144,12 @@ static struct verdict admit(const struct decide_context *x, const struct campaig
         v = consent_admits(x, c, now, v);
     if (v.reason != REASON_ELIGIBLE)
         return v;
-    if (!campaign_window_open(c, zone_of(x), x->now, &opens))
-        return of(REASON_WINDOW_CLOSED, c, opens);
-    if (c->in_progress && now->active - own_of(x, c) >= c->in_progress)
-        return of(REASON_PACED, c, 0);
-    if (now->wait_ms > 0)
-        return of(REASON_PACED, c, x->now + now->wait_ms);
-    return v;
+    int64_t due = campaign_due(c, x->facts->device->id, v.phase, now->opened[v.phase], x->now);
+    struct verdict pace = by_pace(c, now, zone_of(x), own_of(x, c), x->now);
+    /* Users who say yes spread the offers themselves. */
+    if (pace.reason == REASON_ELIGIBLE && c->consent.mode != CONSENT_APP && due > x->now)
+        pace = of(REASON_PACED, c, due);
+    return pace.reason == REASON_ELIGIBLE ? v : pace;
 }
 
 /* Taken back: the device runs the bad version, and has it from this campaign. */
@@ -252,9 +283,13 @@ static void paced(const struct campaign_now *now, const struct verdict *v, struc
 {
     char what[120];
 
-    if (v->retry_at)
-        (void)snprintf(what, sizeof(what), "lets %" PRId64 " offers leave in a minute",
-                       v->campaign->offers_per_minute);
+    if (now->wait_ms > 0)
+        (void)snprintf(what, sizeof(what), "lets %" PRId64 " offers leave in a minute", now->rate);
+    else if (v->retry_at)
+        (void)snprintf(what, sizeof(what),
+                       "spreads the offers of a phase over %" PRId64
+                       " s; this device's turn is yet to come",
+                       v->campaign->jitter_s);
     else
         (void)snprintf(what, sizeof(what),
                        "has %" PRId64 " updates under way; %" PRId64 " are allowed at once",

@@ -61,6 +61,7 @@ int update_linked(struct db *db, int64_t update_id, struct update_linked *ret)
         return rc;
     ret->project_id = db_int(q, 0);
     ret->firmware_id = db_int(q, 1);
+    ret->campaign_id = db_int(q, 5);
     (void)str_copy(ret->to_version, sizeof(ret->to_version), db_text(q, 2));
     if (!db_int(q, 4))
         return E_AUTH;

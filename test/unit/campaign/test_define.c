@@ -37,10 +37,38 @@ static void what_is_wrong_is_refused(void **state UNUSED)
     refused("{'windows':{'timezone':'UTC','slots':[{'days':['Mo'],'from':'01:00','to':'02:00'}]}}",
             "/windows/slots/0");
     refused("{'pacing':{'in_progress':-1}}", "/pacing/in_progress");
+    refused("{'pacing':{'jitter_s':90000}}", "/pacing/jitter_s");
+    refused("{'pacing':{'exponential':{'increment_factor':2,'offered':1}}}",
+            "/pacing/exponential/base_per_minute");
+    refused("{'pacing':{'offers_per_minute':9,'exponential':{'base_per_minute':1,"
+            "'increment_factor':1.05,'offered':1}}}",
+            "/pacing/exponential/increment_factor");
+    refused("{'pacing':{'offers_per_minute':9,'exponential':{'base_per_minute':1,"
+            "'increment_factor':2}}}",
+            "/pacing/exponential");
+    refused("{'pacing':{'exponential':{'base_per_minute':5,'increment_factor':2,'offered':1}}}",
+            "/pacing/offers_per_minute");
     refused("{'thresholds':{'broken':{}}}", "/thresholds/broken");
     refused("{'thresholds':{'failed':{'percent':5,'min_sample':40,'action':'cry'}}}",
             "/thresholds/failed/action");
     refused("{'deadlines':{'attempts':0}}", "/deadlines/attempts");
+}
+
+static void the_rate_follows_what_was_done(void **state UNUSED)
+{
+    struct campaign c = {.offers_per_minute = 500,
+                         .growth = {.base = 10, .factor = 150, .verified = 100}};
+    static const struct {
+        int64_t verified, rate;
+    } cases[] = {{0, 10},   {99, 10},   {100, 15},   {200, 22},
+                 {300, 33}, {900, 384}, {1000, 500}, {INT64_MAX, 500}};
+
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++)
+        assert_int_equal(campaign_rate(&c, 7, cases[i].verified), cases[i].rate);
+    c.growth = (struct campaign_growth){.base = 1, .factor = 200, .offered = 10};
+    assert_int_equal(campaign_rate(&c, 39, 1000), 8);
+    c.growth.base = 0;
+    assert_int_equal(campaign_rate(&c, 39, 1000), 500);
 }
 
 static void it_is_read_as_it_was_declared(void **state UNUSED)
@@ -97,6 +125,7 @@ int test_define(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(what_is_wrong_is_refused),
+        cmocka_unit_test(the_rate_follows_what_was_done),
         cmocka_unit_test(it_is_read_as_it_was_declared),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

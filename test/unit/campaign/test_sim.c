@@ -1,8 +1,8 @@
 /*
- * A seeded world: devices that ask, fetch, fail, fall silent; messages that are lost, repeated and
- * overtaken; transactions that are lost; clocks that jump; users who are asked, and answer whatever
- * they like. After each step what must always hold is
- * compared with a model that knows nothing of counters. A seed that fails is printed.
+ * A seeded world: devices that ask or are told, fetch, fail, fall silent; messages that are lost,
+ * repeated and overtaken; transactions that are lost; clocks that jump; users who are asked, and
+ * answer whatever they like. After each step what must always hold is compared with a model that
+ * knows nothing of counters. A seed that fails is printed.
  */
 #include "tests.h"
 
@@ -29,8 +29,10 @@ enum habit { GOOD, FAILS, ROLLS_BACK, REFUSES, SILENT };
 struct unit {
     int64_t id, offer;
     int64_t counted, attempt; /* the last offer that was counted: what it repeats is none */
-    int version;              /* 1 runs 1.0, 2 runs 2.0, 3 runs 1.5 */
-    int target;               /* of the offer, likewise */
+    int64_t pushed, pushed_attempt;
+    bool there;  /* connected */
+    int version; /* 1 runs 1.0, 2 runs 2.0, 3 runs 1.5 */
+    int target;  /* of the offer, likewise */
     enum habit habit;
     bool had_bad; /* 2.0 from the campaign */
     bool yes, no; /* what its user said last, and was heard */
@@ -53,11 +55,15 @@ struct world {
     struct message queue[QUEUE_MAX];
     int n_queue;
     int64_t offers[OFFERS_MAX]; /* steady times, ascending */
-    int n_offers;
+    int n_offers, n_firsts;     /* of those: first attempts */
+    int64_t opened[PHASES + 1];
     int64_t campaign, good, bad;
     struct campaign c;
     struct campaign_status s;
     bool floored, marked;
+    struct update_walks walks;
+    int64_t pushes;
+    bool ended;                    /* by itself */
     bool resumed;                  /* by an operator: the thresholds count from there */
     int64_t verified, rolled_back; /* what came of it */
     int64_t asked, lifted, after_yes;
@@ -218,6 +224,8 @@ static int compare_phase(void *arg, const struct campaign_phase_status *p)
     if (p->no > 0 && r->w->c.phases[p->no - 1].kind == PHASE_COUNT)
         HOLDS(r->w, p->offered + r->waiting[p->no] + r->confirmed[p->no] <=
                         r->w->c.phases[p->no - 1].count + r->w->lifted);
+    if (p->no <= PHASES)
+        r->w->opened[p->no] = p->opened_at;
     return 0;
 }
 
@@ -258,9 +266,6 @@ static void judge(struct world *w, bool all)
     HOLDS(w, w->s.rolling_back || !limit || w->s.active <= limit ||
                  w->c.consent.mode == CONSENT_DEVICE);
     /* Offers within any minute of a clock that does not jump. */
-    int64_t pace = w->c.offers_per_minute;
-    if (pace && w->n_offers > pace)
-        HOLDS(w, w->offers[w->n_offers - 1] - w->offers[w->n_offers - 1 - pace] >= MIN);
     if (!all)
         return;
     const struct update_filter flt = {
@@ -336,6 +341,28 @@ static void live(struct world *w, int i)
     }
 }
 
+/* One more left. Of any minute of a clock that does not jump, no more than the rate of then. */
+static void note_offer(struct world *w, bool first)
+{
+    const struct campaign_growth *g = &w->c.growth;
+    int64_t rate = w->c.offers_per_minute;
+
+    if (w->n_offers == OFFERS_MAX)
+        return;
+    if (g->base) { /* by the model: so many times the factor, from the base */
+        int64_t steps = g->offered ? w->n_firsts / g->offered : w->verified / g->verified;
+        double grown = (double)g->base;
+
+        for (int64_t i = 0; i < steps && i < 100; i++)
+            grown *= (double)g->factor / 100;
+        rate = grown < (double)rate ? (int64_t)grown : rate;
+    }
+    w->offers[w->n_offers++] = w->steady;
+    w->n_firsts += first;
+    if (rate && w->n_offers > rate)
+        HOLDS(w, w->steady - w->offers[w->n_offers - 1 - rate] >= MIN);
+}
+
 /* ---- what otad hears ---- */
 static const char *const versions[] = {NULL, "1.0", "2.0", "1.5"};
 static int64_t all_floors;
@@ -355,17 +382,10 @@ static bool in_window(const struct world *w)
            zone_offset(z, at) != zone_offset(z, at + 7200);
 }
 
-static void hear_ask(struct world *w, struct unit *u, const struct device *dev)
+static void offered(struct world *w, struct unit *u, const struct device *dev, struct update got)
 {
     const struct campaign_status before = w->s;
-    struct decision why;
-    struct update got;
-    bool repeated;
 
-    MUST(update_check(w->d->w, w->d->catalog, dev, "main", w->now, LIFETIME, &w->d->a, &got,
-                      &repeated, &why));
-    if (got.id == 0)
-        return;
     u->offer = got.id;
     u->target = got.firmware_id == w->bad ? 2 : w->floored ? 3 : 1;
     if (w->marked && w->floored) {
@@ -394,13 +414,74 @@ static void hear_ask(struct world *w, struct unit *u, const struct device *dev)
                  campaign_share_of(w->campaign, dev->id) < w->c.phases[got.phase - 1].share);
     HOLDS(w, !id_list_has(&w->c.denied, dev->id));
     HOLDS(w, got.state >= UPDATE_ACCEPTED || in_window(w)); /* what was begun may end */
-    if (got.state == UPDATE_OFFERED && (u->counted != got.id || u->attempt != got.attempt) &&
-        w->n_offers < OFFERS_MAX) {
-        w->offers[w->n_offers++] = w->steady;
-        w->after_yes += u->yes;
-    }
+    int64_t opened = w->opened[got.phase];
+    bool first = got.attempt == 1 && u->counted != got.id;
+    if (first && got.state == UPDATE_OFFERED && w->now >= opened && w->n < 100 &&
+        w->c.consent.mode != CONSENT_APP)
+        HOLDS(w, w->now >= campaign_due(&w->c, dev->id, got.phase, opened, w->now));
+    if (got.state == UPDATE_OFFERED && (u->counted != got.id || u->attempt != got.attempt))
+        note_offer(w, first);
+    w->after_yes += first && u->yes;
     u->counted = got.id;
     u->attempt = got.attempt;
+}
+
+static void hear_ask(struct world *w, struct unit *u, const struct device *dev)
+{
+    struct decision why;
+    struct update got;
+    bool repeated;
+
+    MUST(update_check(w->d->w, w->d->catalog, dev, "main", w->now, LIFETIME, &w->d->a, &got,
+                      &repeated, &why));
+    if (got.id != 0)
+        offered(w, u, dev, got);
+}
+
+/* ---- what campaigns send ---- */
+static int is_there(void *arg, const struct device *dev, bool *ret)
+{
+    struct world *w = arg;
+
+    *ret = w->units[dev->id - w->units[0].id].there;
+    return 0;
+}
+
+/* Each attempt of each update leaves once, and never for what was offered to a question. */
+static int send_one(void *arg, const struct device *dev, const struct update *got)
+{
+    struct world *w = arg;
+    struct unit *u = &w->units[dev->id - w->units[0].id];
+
+    HOLDS(w, u->id == dev->id);
+    HOLDS(w, got->campaign_id == w->campaign && got->state == UPDATE_OFFERED);
+    HOLDS(w, w->c.push);
+    HOLDS(w, u->pushed != got->id || u->pushed_attempt < got->attempt);
+    HOLDS(w, u->counted != got->id || u->attempt < got->attempt);
+    u->pushed = got->id;
+    u->pushed_attempt = got->attempt;
+    w->pushes++;
+    offered(w, u, dev, *got);
+    return 0;
+}
+
+static struct update_push_env env_of(struct world *w)
+{
+    return (struct update_push_env){.db = w->d->w,
+                                    .catalog = w->d->catalog,
+                                    .now = w->now,
+                                    .link_lifetime_ms = LIFETIME,
+                                    .arena = &w->d->a,
+                                    .there = is_there,
+                                    .send = send_one,
+                                    .arg = w};
+}
+
+static void go_through(struct world *w)
+{
+    struct update_push_env env = env_of(w);
+
+    MUST(update_push_walk(&env, &w->walks, 1 + (int)dice(w, 10), 1000000));
 }
 
 /* The user by way of an application, whether it was asked or not. */
@@ -475,6 +556,13 @@ static void hear(struct world *w, const struct message *m)
         break;
     }
     HOLDS(w, rc == 0 || rc == E_CONFLICT);
+    if (u->there) { /* whatever it says is a sign of life */
+        struct update_push_env env = env_of(w);
+
+        MUST(device_by_id(w->d->w, u->id, &d->a, &dev));
+        MUST(campaign_by_id(w->d->w, 0, w->campaign, &d->a, &w->c, &w->s));
+        MUST(update_push_seen(&env, &dev));
+    }
 }
 
 /* The threshold by the model: until the first resume the rows alone tell when it was crossed. */
@@ -517,7 +605,7 @@ static void deliver(struct world *w)
     struct message m = w->queue[i];
     bool crash = dice(w, 25) == 0;
     struct unit was = w->units[m.unit];
-    int offers = w->n_offers;
+    int offers = w->n_offers, firsts = w->n_firsts;
 
     w->n_queue--;
     memmove(&w->queue[i], &w->queue[i + 1], (size_t)(w->n_queue - i) * sizeof(m));
@@ -530,6 +618,9 @@ static void deliver(struct world *w)
     db_undo(w->d->w);
     w->units[m.unit] = was;
     w->n_offers = offers;
+    w->n_firsts = firsts;
+    update_walks_done(&w->walks);
+    w->walks = (struct update_walks){.after = 0};
     MUST(campaign_recover(w->d->w));
     MUST(consent_recover(w->d->w));
     domain_reload(w->d);
@@ -601,6 +692,33 @@ static void operate(struct world *w)
     }
 }
 
+/* Nobody is left who could still get it. */
+static void judge_end(struct world *w)
+{
+    HOLDS(w, w->c.frozen && w->s.phase == PHASES);
+    for (int i = 1; i < w->n; i++) { /* the first one is denied */
+        char version[VERSION_MAX + 1];
+
+        MUST(device_version(w->d->w, w->units[i].id, "main", version, NULL));
+        if (strcmp(version, "2.0") != 0 && !w->units[i].no)
+            HOLDS(w, campaign_device_ended(w->d->w, w->campaign, w->units[i].id) == 1);
+    }
+}
+
+static void look_for_the_end(struct world *w)
+{
+    struct update_push_env env = env_of(w);
+    const enum campaign_state before = w->s.state;
+
+    w->walks.end_at_ms = 0;
+    MUST(update_end_walk(&env, &w->walks, 8, 1000000));
+    w->s = status_of(w->d, w->campaign);
+    if (before != CAMPAIGN_COMPLETED && w->s.state == CAMPAIGN_COMPLETED) {
+        judge_end(w);
+        w->ended = true;
+    }
+}
+
 static void tick(struct world *w)
 {
     int64_t next;
@@ -608,13 +726,43 @@ static void tick(struct world *w)
     MUST(update_expire(w->d->w, w->d->catalog, w->now, 100, &next));
     while (update_campaigns(w->d->w, w->now, 50) == 1)
         ;
+    MUST(campaign_by_id(w->d->w, 0, w->campaign, &w->d->a, &w->c, &w->s));
+    look_for_the_end(w);
+}
+
+/* One transaction, like any other. */
+static void push_some(struct world *w)
+{
+    static struct unit was[DEVICES_MAX];
+    int offers = w->n_offers, firsts = w->n_firsts;
+    bool crash = w->n < 100 && dice(w, 25) == 0;
+
+    if (crash)
+        memcpy(was, w->units, (size_t)w->n * sizeof(*was));
+    MUST(db_save(w->d->w));
+    go_through(w);
+    if (!crash) {
+        MUST(db_release(w->d->w));
+        return;
+    }
+    db_undo(w->d->w);
+    memcpy(w->units, was, (size_t)w->n * sizeof(*was));
+    w->n_offers = offers;
+    w->n_firsts = firsts;
+    update_walks_done(&w->walks);
+    w->walks = (struct update_walks){.after = 0};
+    MUST(campaign_recover(w->d->w));
 }
 
 static void step(struct world *w)
 {
     uint64_t what = dice(w, 100);
 
-    if (what < 32 || (what < 85 && w->n_queue == 0))
+    if (what < 10)
+        push_some(w);
+    else if (what < 12)
+        w->units[dice(w, (uint64_t)w->n)].there ^= true;
+    else if (what < 36 || (what < 85 && w->n_queue == 0))
         live(w, (int)dice(w, (uint64_t)w->n));
     else if (what < 85)
         deliver(w);
@@ -637,25 +785,32 @@ static void declare_some(struct world *w)
         "", "", "", ",'consent':{'mode':'device','postpone_max':2,'postpone_s':1800}",
         ",'consent':{'mode':'app','postpone_max':2,'postpone_s':3600},'texts':{'en':{'title':'x'}"
         "}"};
+    static const char *const pacing[] = {
+        "", "'jitter_s':3600,",
+        "'exponential':{'base_per_minute':1,'increment_factor':1.5,'offered':3},",
+        "'jitter_s':60,'exponential':{'base_per_minute':2,'increment_factor':2,'verified':2},"};
+    const size_t how = dice(w, 3) ? 0 : 1 + dice(w, 3);
     static const char *const actions[] = {"pause", "abort", "rollback", "rollback"};
 
     (void)str_fmt(second, sizeof(second), dice(w, 3) ? "'percent':80" : "'count':%d",
                   (int)dice(w, 6) + 1);
     (void)str_fmt(text, sizeof(text),
                   "{'phases':[{'percent':50,'min_sample':%d,'success_percent':50,'soak_s':%d},"
-                  "{%s,'approval':%s,'success_percent':50},{'percent':100}],'targets':{'deny':[]},"
-                  "'pacing':{'offers_per_minute':%d,'in_progress':%d}%s%s,"
-                  "'deadlines':{'accept_s':3600,'attempts':2},'thresholds':{"
+                  "{%s,'approval':%s,'success_percent':50},{'percent':100}],'targets':{'deny':[],'"
+                  "frozen':%s},"
+                  "'pacing':{%s'offers_per_minute':%d,'in_progress':%d}%s%s,"
+                  "'delivery':'%s','deadlines':{'accept_s':3600,'attempts':2},'thresholds':{"
                   "'failed':{'percent':%d,'min_sample':%d,'action':'%s'},"
                   "'rolled_back':{'percent':60,'min_sample':3,'action':'pause'}}}",
                   1 + (int)dice(w, 3), (int)dice(w, 2) * 600, second, dice(w, 2) ? "true" : "false",
-                  (int)dice(w, 3) * 3, (int)dice(w, 3) * 4,
+                  dice(w, 2) ? "true" : "false", pacing[how], how ? 9 : (int)dice(w, 3) * 3,
+                  (int)dice(w, 3) * 4,
                   dice(w, 3)
                       ? ""
                       : ",'windows':{'timezone':'America/New_York','slots':[{'from':'01:00','to':"
                         "'24:00'}]}",
-                  consents[dice(w, ARRAY_LEN(consents))], 10 + (int)dice(w, 40),
-                  2 + (int)dice(w, 4), actions[dice(w, 4)]);
+                  consents[dice(w, ARRAY_LEN(consents))], dice(w, 2) ? "push" : "offer",
+                  10 + (int)dice(w, 40), 2 + (int)dice(w, 4), actions[dice(w, 4)]);
     const struct campaign_lists lists = {.denied = {(int64_t[]){w->units[0].id}, 1}};
     w->campaign = declare(w->d, w->bad, w->good, text, &lists);
     MUST(campaign_start(w->d->w, w->campaign, w->now, NULL));
@@ -663,6 +818,7 @@ static void declare_some(struct world *w)
 }
 
 /* Over all seeds: a world in which nothing happens proves nothing. */
+static int64_t all_pushes, all_ended;
 static int64_t all_verified, all_offers, all_phases, all_rolled_back, all_asked, all_yes;
 
 static void run_seed(struct domain *d, uint64_t seed, int n, int steps, int each)
@@ -686,7 +842,7 @@ static void run_seed(struct domain *d, uint64_t seed, int n, int steps, int each
     int trouble = (int)dice(w, 5);
     for (int i = 0; i < n; i++) {
         (void)str_fmt(key, sizeof(key), "s%llu-%d", (unsigned long long)seed, i);
-        w->units[i] = (struct unit){.id = domain_device(d, key), .version = 1};
+        w->units[i] = (struct unit){.id = domain_device(d, key), .version = 1, .there = dice(w, 2)};
         if ((int)dice(w, 10) < trouble)
             w->units[i].habit = FAILS + (enum habit)dice(w, 4);
         say(w, i, REPORTS);
@@ -705,6 +861,9 @@ static void run_seed(struct domain *d, uint64_t seed, int n, int steps, int each
             judge_threshold(w);
     }
     judge(w, true);
+    update_walks_done(&w->walks);
+    all_pushes += w->pushes;
+    all_ended += w->ended;
     all_verified += w->verified;
     all_offers += w->n_offers;
     all_phases += w->s.phase;
@@ -723,7 +882,7 @@ static void whatever_happens(void **state UNUSED)
     domain_type_changed(&d);
     for (uint64_t seed = 1; seed <= SEEDS; seed++) {
         MUST(db_save(d.w));
-        run_seed(&d, seed, 24, 200, 1);
+        run_seed(&d, seed, seed % 4 ? 24 : 4, seed % 4 ? 200 : 600, 1);
         db_undo(d.w);
     }
     MUST(db_save(d.w));
@@ -731,17 +890,20 @@ static void whatever_happens(void **state UNUSED)
     db_undo(d.w);
     clock_fake_steady_ms(0);
     domain_done(&d);
-    print_message(
-        "%lld offers, %lld verified, %lld phases, %lld taken back, %lld asked, %lld yes\n",
-        (long long)all_offers, (long long)all_verified, (long long)all_phases,
-        (long long)all_rolled_back, (long long)all_asked, (long long)all_yes);
+    print_message("%lld offers, %lld of them pushed, %lld verified, %lld phases, %lld taken back, "
+                  "%lld asked, %lld yes, %lld ended\n",
+                  (long long)all_offers, (long long)all_pushes, (long long)all_verified,
+                  (long long)all_phases, (long long)all_rolled_back, (long long)all_asked,
+                  (long long)all_yes, (long long)all_ended);
     assert_true(all_offers > SEEDS * 3);
+    assert_true(all_pushes > SEEDS);
     assert_true(all_verified > SEEDS);
     assert_true(all_phases > SEEDS * 5 / 4);
     assert_true(all_rolled_back > 0);
     assert_true(all_asked > SEEDS);
     assert_true(all_yes > SEEDS / 4);
     assert_true(all_floors > SEEDS);
+    assert_true(all_ended > 0);
 }
 
 /* The same with what was committed alone: otad killed between any two transactions. */
@@ -764,7 +926,7 @@ static void killed_and_started(void **state UNUSED)
             char key[32];
 
             (void)str_fmt(key, sizeof(key), "k%d", i);
-            w->units[i] = (struct unit){.id = domain_device(&d, key), .version = 1};
+            w->units[i] = (struct unit){.id = domain_device(&d, key), .version = 1, .there = true};
             MUST(device_version_set(d.w, w->units[i].id, "main", "1.0", T0));
         }
         declare_some(w);
@@ -775,6 +937,8 @@ static void killed_and_started(void **state UNUSED)
             judge(w, true);
             if (i % 30 != 0)
                 continue;
+            update_walks_done(&w->walks);
+            w->walks = (struct update_walks){.after = 0};
             MUST(db_commit(d.w));
             db_fixture_reopen(&d.fx);
             d.w = d.fx.w;
@@ -783,6 +947,7 @@ static void killed_and_started(void **state UNUSED)
             domain_reload(&d);
             judge(w, true);
         }
+        update_walks_done(&w->walks);
         free(w);
         domain_done(&d);
     }

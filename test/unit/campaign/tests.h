@@ -1,6 +1,7 @@
 /* The groups of the campaign room's tests, and what they share. */
 #pragma once
 
+#include "audit.h"
 #include "domain_fixture.h"
 #include "update.h"
 
@@ -19,6 +20,9 @@ int test_overlap(void);
 int test_consent(void);
 int test_floors(void);
 int test_stats(void);
+
+int test_push(void);
+int test_finish(void);
 
 #define LIFETIME (48 * HOUR)
 

@@ -12,5 +12,6 @@ int main(void)
     failed += run_topics_tests();
     failed += run_files_tests();
     failed += run_down_tests();
+    failed += run_drive_tests();
     return failed != 0;
 }

@@ -40,6 +40,7 @@ struct said tell(struct world *w, const char *topic, const char *payload);
 int run_engine_tests(void);
 int run_behind_tests(void);
 int run_down_tests(void);
+int run_drive_tests(void);
 int run_progress_tests(void);
 int run_queue_tests(void);
 int run_turn_tests(void);

@@ -18,6 +18,7 @@ int main(void)
     failed += run("server", server_tests, server_test_count);
     failed += run("body", body_tests, body_test_count);
     failed += run("file", file_tests, file_test_count);
+    failed += run("budget", budget_tests, budget_test_count);
     failed += run("hold", hold_tests, hold_test_count);
     failed += run("deadline", deadline_tests, deadline_test_count);
     failed += run("stream", stream_tests, stream_test_count);

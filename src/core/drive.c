@@ -1,0 +1,353 @@
+/*
+ * Campaigns that push: who is there, and the bytes of their offers. Devices that are there are gone
+ * through behind messages and jobs, a slice of the transaction at a time; the others are served at
+ * their next sign of life, which is a message, or that the broker's plugin tells of their
+ * connection. Of a device nothing is kept before its offer: so what waits for a million costs
+ * nothing, and a message of a device that has nothing to expect costs a lookup or two.
+ */
+#include "core_priv.h"
+
+#define SLICE         200  /* devices */
+#define SLICE_US      3000 /* … or so long */
+#define IN_FLIGHT_MAX 5000 /* commands without PUBACK; beyond it campaigns wait */
+#define RESEND_SLICE  50
+#define ARRIVALS_MAX  4096 /* more at once: all are gone through again */
+#define ARRIVED_MS    2000 /* from its connection on, until it has subscribed */
+
+static int64_t mono_ms(void)
+{
+    return clock_mono_us() / 1000;
+}
+
+/* ---- sending ---- */
+struct sending {
+    struct core *c;
+    struct engine *x;
+    struct answers *out;
+};
+
+static int send_offer(void *arg, const struct device *d, const struct update *u)
+{
+    struct sending *s = arg;
+    int rc = push_offer(s->x, d, u, s->out);
+
+    if (rc < 0)
+        return rc;
+    s->out->pushed++;
+    return update_unsent_add(s->x->db,
+                             &(struct update_unsent){++s->c->drives.last_no, u->id, d->id});
+}
+
+static int online(void *arg, const char *key)
+{
+    const struct core *c = arg;
+
+    return device_presence(c->presence, key);
+}
+
+static int is_there(void *arg, const struct device *d, bool *ret)
+{
+    struct sending *s = arg;
+    const struct device_type *type = catalog_type(s->x->catalog, d->type_id);
+    const struct device_reach reach = {s->c->seen, online, s->c, s->x->now};
+
+    return device_is_there(s->x->db, &reach, d, type ? type : &device_type_defaults, s->x->arena,
+                           ret);
+}
+
+static struct update_push_env env_of(struct sending *s)
+{
+    return (struct update_push_env){.db = s->x->db,
+                                    .catalog = s->x->catalog,
+                                    .now = s->x->now,
+                                    .link_lifetime_ms = s->x->conf->ota_link_lifetime_s * 1000,
+                                    .arena = s->x->arena,
+                                    .there = is_there,
+                                    .send = send_offer,
+                                    .arg = s};
+}
+
+/* ---- what may not have arrived ---- */
+static int note_unsure(struct drives *v, struct db *w)
+{
+    struct update_unsent list[RESEND_SLICE];
+    int64_t after = 0;
+    int n;
+
+    do {
+        n = update_unsent_list(w, 0, after, INT64_MAX, list, ARRAY_LEN(list));
+        for (int i = 0; i < n; i++) {
+            after = list[i].no;
+            (void)map_put(&v->unsure, &list[i].device_id, sizeof(list[i].device_id), v);
+        }
+    } while (n == (int)ARRAY_LEN(list));
+    v->last_no = after > v->last_no ? after : v->last_no;
+    v->unsure_to = v->reached = v->last_no;
+    v->resent = 0;
+    return n < 0 ? n : 0;
+}
+
+int drives_load(struct drives *v, struct db *w)
+{
+    return note_unsure(v, w);
+}
+
+int drives_recover(struct drives *v, struct db *w)
+{
+    return note_unsure(v, w);
+}
+
+void drives_done(struct drives *v)
+{
+    map_done(&v->unsure);
+    update_walks_done(&v->walks);
+    free(v->arrivals);
+}
+
+/* What was taken in a lost transaction is found again: rows are (write.c has them read anew), and
+ * who arrived is among those that are gone through. */
+void drives_settle(struct drives *v, bool committed)
+{
+    if (committed) {
+        v->sent_no = v->last_no;
+    } else {
+        v->walks.retry_at = v->walks.retry_id = 0;
+        v->again |= v->took;
+    }
+    v->took = false;
+}
+
+/* Once more, as long as the device has said nothing to it. */
+static int resend(struct sending *s, const struct update_unsent *m)
+{
+    struct update u = {0};
+    struct device d = {0};
+    int rc = update_unsent_drop(s->x->db, m->no);
+
+    if (rc == 0)
+        rc = update_by_id(s->x->db, m->update_id, s->x->arena, &u);
+    if (rc == 0 && (u.state != UPDATE_OFFERED || u.link_until <= s->x->now))
+        return 0;
+    if (rc == 0)
+        rc = device_by_id(s->x->db, m->device_id, s->x->arena, &d);
+    if (rc == 0)
+        rc = send_offer(s, &d, &u);
+    return rc == E_NOTFOUND ? 0 : rc;
+}
+
+static int resend_to(struct sending *s, int64_t device_id)
+{
+    struct drives *v = &s->c->drives;
+    struct update_unsent list[RESEND_SLICE];
+    int n = update_unsent_list(s->x->db, device_id, 0, v->unsure_to, list, ARRAY_LEN(list));
+    int rc = n < 0 ? n : 0;
+
+    for (int i = 0; i < n && rc == 0; i++)
+        rc = resend(s, &list[i]);
+    if (rc == 0)
+        (void)map_del(&v->unsure, &device_id, sizeof(device_id));
+    return rc;
+}
+
+/* Those that are there need not speak first. 1 = there is more. */
+static int resend_some(struct sending *s)
+{
+    struct drives *v = &s->c->drives;
+    struct update_unsent list[RESEND_SLICE];
+    int n = v->unsure.count == 0
+                ? 0
+                : update_unsent_list(s->x->db, 0, v->resent, v->unsure_to, list, ARRAY_LEN(list));
+    int rc = n < 0 ? n : 0;
+
+    for (int i = 0; i < n && rc == 0; i++) {
+        struct device d = {0};
+        bool there = false;
+
+        v->resent = list[i].no;
+        rc = device_by_id(s->x->db, list[i].device_id, s->x->arena, &d);
+        if (rc == 0)
+            rc = is_there(s, &d, &there);
+        if (rc == E_NOTFOUND || (rc == 0 && there))
+            rc = resend_to(s, list[i].device_id);
+    }
+    return rc < 0 ? rc : n == (int)ARRAY_LEN(list);
+}
+
+/* ---- signs of life ---- */
+int drive_seen(struct core *c, struct engine *x, int64_t device_id, struct answers *out)
+{
+    struct sending s = {c, x, out};
+    struct update_push_env env = env_of(&s);
+    const struct campaign *const *list;
+    struct device d;
+    int rc = 0;
+
+    if (c->drives.unsure.count > 0 && map_get(&c->drives.unsure, &device_id, sizeof(device_id)))
+        rc = x->db == c->writer ? resend_to(&s, device_id) : E_NEEDS_WRITE;
+    if (rc < 0 || !catalog_any_push(x->catalog))
+        return rc;
+    rc = device_by_id(x->db, device_id, x->arena, &d);
+    if (rc < 0)
+        return rc == E_NOTFOUND ? 0 : rc;
+    if (!d.enabled || catalog_pushes(x->catalog, d.type_id, &list) == 0)
+        return 0;
+    rc = update_push_seen(&env, &d);
+    return rc < 0 ? rc : 0;
+}
+
+int drive_offer(struct core *c, struct engine *x, int64_t campaign_id, int64_t device_id,
+                struct answers *out)
+{
+    struct sending s = {c, x, out};
+    struct update_push_env env = env_of(&s);
+    const struct campaign *by = catalog_campaign(x->catalog, campaign_id);
+    bool there = false;
+    struct device d;
+    int rc = by ? device_by_id(x->db, device_id, x->arena, &d) : E_NOTFOUND;
+
+    if (rc == 0)
+        rc = is_there(&s, &d, &there);
+    if (rc == 0 && there)
+        rc = update_push(&env, by, &d, NULL);
+    return rc == E_NOTFOUND ? 0 : rc;
+}
+
+static void arrived(struct drives *v, const char *key, size_t n)
+{
+    if (v->n_arrivals == ARRIVALS_MAX) {
+        v->again = true;
+        v->n_arrivals = 0;
+    }
+    if (v->again || n > DEVICE_KEY_MAX)
+        return;
+    if (!v->arrivals)
+        v->arrivals = xcalloc(ARRIVALS_MAX, sizeof(*v->arrivals));
+    struct drive_arrival *a = &v->arrivals[(v->first + v->n_arrivals++) % ARRIVALS_MAX];
+    memcpy(a->key, key, n);
+    a->key[n] = '\0';
+    a->at_ms = mono_ms() + ARRIVED_MS;
+}
+
+void drive_presence(struct core *c, const char *lines, size_t n)
+{
+    struct drives *v = &c->drives;
+    const char *end = lines + n;
+
+    while (lines < end) {
+        const char *eol = memchr(lines, '\n', (size_t)(end - lines));
+        size_t len = (size_t)((eol ? eol : end) - lines);
+
+        if (len > 0 && *lines == '=')
+            v->listing = true;
+        else if (len > 0 && *lines == '.')
+            v->again = true, v->listing = false;
+        else if (len > 1 && *lines == '+' && !v->listing && catalog_any_push(c->catalog))
+            arrived(v, lines + 1, len - 1);
+        lines += len + 1;
+    }
+}
+
+static int welcome(struct sending *s)
+{
+    struct drives *v = &s->c->drives;
+    int rc = 0;
+
+    for (int i = 0; i < RESEND_SLICE && rc == 0 && v->n_arrivals > 0; i++) {
+        const struct drive_arrival *a = &v->arrivals[v->first];
+        struct device d;
+
+        if (a->at_ms > mono_ms())
+            return 0;
+        rc = device_find(s->x->db, str_of(a->key), s->x->arena, &d);
+        if (rc == 0)
+            rc = drive_seen(s->c, s->x, d.id, s->out);
+        rc = rc == E_NOTFOUND ? 0 : rc;
+        v->first = (v->first + 1) % ARRIVALS_MAX;
+        v->n_arrivals--;
+        v->took = true;
+    }
+    return rc < 0 ? rc : v->n_arrivals > 0 && v->arrivals[v->first].at_ms <= mono_ms();
+}
+
+/* ---- the tick ---- */
+static int go_through_again(struct sending *s)
+{
+    struct drives *v = &s->c->drives;
+
+    if (!v->again)
+        return 0;
+    v->again = false;
+    v->n_arrivals = 0;
+    v->took = true;
+    return catalog_any_push(s->x->catalog) ? campaign_walk_again(s->x->db) : 0;
+}
+
+static int confirm(struct core *c)
+{
+    struct drives *v = &c->drives;
+    bool settled = c->tx_up && !c->unsent && mqtt_in_flight(c->tx) == 0;
+
+    if (!settled || v->sent_no <= v->reached)
+        return 0;
+    int rc = update_unsent_reached(c->writer, v->unsure_to, v->sent_no);
+    if (rc == 0)
+        v->reached = v->sent_no;
+    return rc;
+}
+
+static int tick(struct core *c, struct answers *out)
+{
+    struct engine x = {
+        .conf = c->conf,
+        .link_key = c->link_key,
+        .catalog = c->catalog,
+        .db = c->writer,
+        .arena = &c->tx_arena,
+        .now = clock_now_ms(),
+    };
+    struct sending s = {c, &x, out};
+    struct update_push_env env = env_of(&s);
+    int rc = confirm(c), more;
+
+    if (rc == 0)
+        rc = update_end_walk(&env, &c->drives.walks, SLICE, SLICE_US);
+    more = rc == 1;
+    if (rc < 0 || c->unsent || !c->tx_up || mqtt_in_flight(c->tx) >= IN_FLIGHT_MAX)
+        return rc < 0 ? rc : more;
+    rc = go_through_again(&s);
+    if (rc == 0)
+        rc = resend_some(&s);
+    more |= rc == 1;
+    if (rc >= 0)
+        rc = welcome(&s);
+    more |= rc == 1;
+    if (rc >= 0)
+        rc = update_push_walk(&env, &c->drives.walks, SLICE, SLICE_US);
+    return rc < 0 ? rc : more | rc;
+}
+
+int drive_tick(struct core *c)
+{
+    struct answers out;
+    int rc = db_save(c->writer);
+
+    if (rc < 0)
+        return rc;
+    turn_answers_init(&out, &c->tx_arena);
+    rc = tick(c, &out);
+    if (rc < 0) {
+        db_undo(c->writer);
+        c->unsent = true;
+        drives_settle(&c->drives, false);
+    }
+    if (rc == E_DB || rc == E_DB_FULL)
+        return rc;
+    if (rc < 0) {
+        LOG(LOG_ERROR, "core", "pushes of campaigns failed", KV_RC(rc));
+        return 0;
+    }
+    answers_take(&c->tx_answers, &out);
+    if (rc == 1) /* as soon as the tasks' slices go on, or sooner */
+        c->task_wait_ms = TASK_GAP_MS;
+    return db_release(c->writer);
+}

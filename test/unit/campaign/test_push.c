@@ -1,0 +1,359 @@
+/* Campaigns that push: who gets an offer unasked, when, and how often. */
+#include "tests.h"
+
+enum { DEVICES = 400 };
+
+struct world {
+    struct domain d;
+    struct update_walks walks;
+    int64_t ids[DEVICES], good, bad, campaign, now;
+    bool there[DEVICES], told[DEVICES];
+    int asked, sent;
+    int64_t last; /* update that was sent */
+};
+
+static int index_of(struct world *w, int64_t id)
+{
+    for (int i = 0; i < DEVICES; i++)
+        if (w->ids[i] == id)
+            return i;
+    fail_msg("a device that is none");
+    return 0;
+}
+
+static int is_there(void *arg, const struct device *d, bool *ret)
+{
+    struct world *w = arg;
+
+    w->asked++;
+    *ret = w->there[index_of(w, d->id)];
+    return 0;
+}
+
+static int send_one(void *arg, const struct device *d, const struct update *u)
+{
+    struct world *w = arg;
+
+    w->told[index_of(w, d->id)] = true;
+    w->last = u->id;
+    w->sent++;
+    assert_int_equal(u->device_id, d->id);
+    assert_string_equal(u->cause, "campaign");
+    return 0;
+}
+
+static struct update_push_env env_of(struct world *w)
+{
+    return (struct update_push_env){.db = w->d.w,
+                                    .catalog = w->d.catalog,
+                                    .now = w->now,
+                                    .link_lifetime_ms = LIFETIME,
+                                    .arena = &w->d.a,
+                                    .there = is_there,
+                                    .send = send_one,
+                                    .arg = w};
+}
+
+/* Until nothing is to be done at once; how many were sent. */
+static int go(struct world *w)
+{
+    struct update_push_env env = env_of(w);
+    int before = w->sent, rc;
+
+    do {
+        int asked = w->asked;
+
+        rc = update_push_walk(&env, &w->walks, 50, 1000000);
+        MUST(rc);
+        assert_true(w->asked - asked <= 50); /* a slice is a slice, however many there are */
+    } while (rc == 1);
+    return w->sent - before;
+}
+
+/* What is kept in memory alone is lost; waits are over too. */
+static void restart(struct world *w)
+{
+    update_walks_done(&w->walks);
+    w->walks = (struct update_walks){.after = 0};
+}
+
+static int seen(struct world *w, int i)
+{
+    struct update_push_env env = env_of(w);
+    struct device d;
+    int before = w->sent;
+
+    MUST(device_by_id(w->d.w, w->ids[i], &w->d.a, &d));
+    MUST(update_push_seen(&env, &d));
+    return w->sent - before;
+}
+
+static void report(struct world *w, int i, const char *version)
+{
+    struct device d;
+
+    MUST(device_by_id(w->d.w, w->ids[i], &w->d.a, &d));
+    MUST(update_reported(w->d.w, w->d.catalog, &d, "main", version, w->now, &w->d.a));
+}
+
+static void setup(struct world *w, const char *definition, const struct campaign_lists *lists)
+{
+    char key[16];
+
+    memset(w, 0, sizeof(*w));
+    w->now = T0;
+    domain_init(&w->d);
+    for (int i = 0; i < DEVICES; i++) {
+        (void)str_fmt(key, sizeof(key), "d%d", i);
+        w->ids[i] = domain_device(&w->d, key);
+        w->there[i] = i % 4 != 3;
+        MUST(device_version_set(w->d.w, w->ids[i], "main", i < 300 ? "1.0" : "2.0", T0));
+    }
+    w->good = domain_firmware(&w->d, "1.0");
+    struct firmware fw = domain_firmware_of(&w->d, "2.0", 1000);
+    fw.campaign_only = true;
+    MUST(firmware_insert(w->d.w, &fw, NULL));
+    w->bad = fw.id;
+    w->campaign = declare(&w->d, w->bad, w->good, definition, lists);
+}
+
+static void start(struct world *w)
+{
+    MUST(campaign_start(w->d.w, w->campaign, w->now, NULL));
+}
+
+static void teardown(struct world *w)
+{
+    update_walks_done(&w->walks);
+    domain_done(&w->d);
+}
+
+static void those_that_are_there_and_the_others_later(void **state UNUSED)
+{
+    struct world w;
+
+    setup(&w, "{'delivery':'push'}", NULL);
+    assert_int_equal(go(&w), 0); /* a draft */
+    assert_int_equal(seen(&w, 3), 0);
+    start(&w);
+    assert_int_equal(go(&w), 225);
+    assert_int_equal(w.asked, 400);
+    for (int i = 0; i < DEVICES; i++)
+        assert_int_equal(w.told[i], i < 300 && w.there[i]);
+    restart(&w);
+    assert_int_equal(go(&w), 0); /* once */
+    assert_int_equal(seen(&w, 0), 0);
+    assert_int_equal(seen(&w, 3), 1);
+    assert_int_equal(seen(&w, 3), 0);
+    assert_int_equal(seen(&w, 399), 0); /* it runs it already */
+    MUST(campaign_pause(w.d.w, w.campaign, w.now, NULL));
+    assert_int_equal(seen(&w, 7), 0);
+    MUST(campaign_resume(w.d.w, w.campaign, w.now, NULL));
+    w.there[11] = true; /* it came while all was paused */
+    assert_int_equal(go(&w), 1);
+    assert_int_equal(seen(&w, 7), 1);
+    teardown(&w);
+}
+
+static void an_offer_campaign_pushes_nothing(void **state UNUSED)
+{
+    struct world w;
+
+    setup(&w, "{}", NULL);
+    start(&w);
+    assert_int_equal(go(&w), 0);
+    assert_int_equal(seen(&w, 0), 0);
+    assert_int_equal(w.asked, 0);
+    teardown(&w);
+}
+
+static void a_phase_that_opens_is_gone_through(void **state UNUSED)
+{
+    struct world w;
+    int in_phase = 0, reachable = 0;
+
+    setup(&w, "{'delivery':'push','phases':[{'percent':10},{'percent':100,'approval':true}]}",
+          NULL);
+    for (int i = 0; i < DEVICES; i++) {
+        bool in = campaign_share_of(w.campaign, w.ids[i]) < CAMPAIGN_SHARE / 10;
+        in_phase += in;
+        reachable += in && i < 300 && w.there[i];
+    }
+    assert_true(in_phase > 10 && in_phase < 100);
+    start(&w);
+    assert_int_equal(go(&w), reachable);
+    assert_int_equal(w.asked, in_phase); /* others are not even read */
+    MUST(campaign_approve(w.d.w, w.campaign, true, w.now, NULL));
+    assert_int_equal(go(&w), 225 - reachable);
+    teardown(&w);
+}
+
+static void the_pace_holds_and_it_goes_on(void **state UNUSED)
+{
+    struct world w;
+
+    clock_fake_steady_ms(T0);
+    setup(&w, "{'delivery':'push','pacing':{'offers_per_minute':40,'in_progress':60}}", NULL);
+    start(&w);
+    assert_int_equal(go(&w), 40);
+    int asked = w.asked;
+    assert_int_equal(go(&w), 0);
+    assert_int_equal(seen(&w, 299), 0); /* nor by its word */
+    restart(&w);
+    MUST(campaign_recover(w.d.w));
+    assert_int_equal(go(&w), 0);
+    assert_int_equal(w.asked, asked); /* while it waits, nobody is asked */
+    clock_fake_steady_ms(T0 + 2 * MIN);
+    restart(&w);
+    assert_int_equal(go(&w), 20); /* in_progress */
+    report(&w, 0, "2.0");
+    clock_fake_steady_ms(T0 + 4 * MIN);
+    restart(&w);
+    assert_int_equal(go(&w), 1);
+    teardown(&w);
+    clock_fake_steady_ms(0);
+}
+
+/* Each device's turn comes, whenever the process ends in between, and not before. */
+static void jitter_spreads_them(void **state UNUSED)
+{
+    struct campaign_status s;
+    struct campaign c;
+    struct world w;
+    int sent = 0, steps = 0;
+
+    setup(&w, "{'delivery':'push','pacing':{'jitter_s':3600}}", NULL);
+    start(&w);
+    MUST(campaign_by_id(w.d.w, 0, w.campaign, &w.d.a, &c, &s));
+    for (; w.now <= T0 + HOUR + MIN; w.now += MIN, steps++) {
+        struct update_push_env env = env_of(&w);
+
+        for (int i = 0; i < 200; i++) { /* rounds, some of which are cut short */
+            MUST(update_push_walk(&env, &w.walks, 1 + i % 50, 1000000));
+            if (i % 67 == 50)
+                restart(&w);
+        }
+        for (int i = 0; i < DEVICES; i++)
+            if (i < 300 && w.there[i])
+                assert_int_equal(w.told[i], campaign_due(&c, w.ids[i], 1, T0, w.now) <= w.now);
+        if (steps == 30)
+            sent = w.sent;
+    }
+    assert_in_range(sent, 80, 145); /* about half of them in half of the time */
+    assert_int_equal(w.sent, 225);
+    teardown(&w);
+}
+
+static void the_rate_grows(void **state UNUSED)
+{
+    struct world w;
+    int n = 0;
+
+    clock_fake_steady_ms(T0);
+    setup(
+        &w,
+        "{'delivery':'push','pacing':{'offers_per_minute':100,'exponential':{'base_per_minute':10,"
+        "'increment_factor':2,'offered':30}}}",
+        NULL);
+    start(&w);
+    for (int minute = 0; minute < 10; minute++) {
+        clock_fake_steady_ms(T0 + minute * 2 * MIN);
+        restart(&w);
+        MUST(campaign_recover(w.d.w));
+        clock_fake_steady_ms(T0 + (minute * 2 + 1) * MIN + 2000);
+        int sent = go(&w);
+        n += sent;
+        assert_true(minute < 2 ? sent == 10 : sent <= 100);
+    }
+    assert_int_equal(n, 225);
+    teardown(&w);
+    clock_fake_steady_ms(0);
+}
+
+static void only_the_listed(void **state UNUSED)
+{
+    struct world w;
+    struct campaign_lists lists = {.targets = {.n = 0}};
+    int64_t targets[2], verify[1];
+
+    setup(&w, "{}", NULL);
+    targets[0] = w.ids[1];
+    targets[1] = w.ids[8];
+    verify[0] = w.ids[4];
+    lists.targets = (struct id_list){targets, 2};
+    lists.verify = (struct id_list){verify, 1};
+    w.campaign = declare(&w.d, w.bad, 0,
+                         "{'delivery':'push','targets':{'devices':['x','y']},'verification':"
+                         "{'devices':['z']}}",
+                         &lists);
+    start(&w);
+    assert_int_equal(go(&w), 1);
+    assert_true(w.told[4] && w.asked == 1);
+    MUST(update_served(w.d.w, w.d.catalog, w.last, 1, 0, 1000, 1000, true, w.now, &w.d.a));
+    report(&w, 4, "2.0");
+    assert_int_equal(go(&w), 2);
+    assert_true(w.told[1] && w.told[8] && w.asked <= 4);
+    teardown(&w);
+}
+
+static void a_failed_attempt_is_pushed_again(void **state UNUSED)
+{
+    struct world w;
+    struct device d;
+
+    setup(&w, "{'delivery':'push'}", NULL);
+    start(&w);
+    assert_int_equal(go(&w), 225);
+    MUST(device_by_id(w.d.w, w.ids[0], &w.d.a, &d));
+    struct update_push_env env = env_of(&w);
+    struct update_answer again;
+    MUST(update_ask(
+        env.db, env.catalog, &d,
+        &(struct update_ask){
+            .module = "main", .cause = "check", .now = w.now, .link_lifetime_ms = LIFETIME},
+        env.arena, &again));
+    MUST(update_moved(w.d.w, w.d.catalog, &d, again.update.id, UPDATE_FAILED, -1, "", w.now,
+                      &w.d.a));
+    assert_int_equal(go(&w), 0);
+    w.now += HOUR;
+    assert_int_equal(go(&w), 1);
+    assert_int_equal(w.last, again.update.id); /* under the same id */
+    assert_int_equal(go(&w), 0);
+    teardown(&w);
+}
+
+static void it_is_taken_back_where_it_went(void **state UNUSED)
+{
+    struct world w;
+
+    setup(&w, "{'delivery':'push'}", NULL);
+    start(&w);
+    w.there[0] = w.there[1] = false;
+    assert_int_equal(go(&w), 223);
+    report(&w, 2, "2.0");
+    report(&w, 300, "2.0");
+    MUST(campaign_abort(w.d.w, w.campaign, true, w.now, NULL));
+    while (update_campaigns(w.d.w, w.now, 50) == 1)
+        ;
+    w.asked = 0;
+    assert_int_equal(go(&w), 1);
+    assert_int_equal(w.asked, 223); /* nobody else */
+    assert_int_equal(seen(&w, 300), 0);
+    teardown(&w);
+}
+
+int test_push(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(those_that_are_there_and_the_others_later),
+        cmocka_unit_test(an_offer_campaign_pushes_nothing),
+        cmocka_unit_test(a_phase_that_opens_is_gone_through),
+        cmocka_unit_test(the_pace_holds_and_it_goes_on),
+        cmocka_unit_test(jitter_spreads_them),
+        cmocka_unit_test(the_rate_grows),
+        cmocka_unit_test(only_the_listed),
+        cmocka_unit_test(a_failed_attempt_is_pushed_again),
+        cmocka_unit_test(it_is_taken_back_where_it_went),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
