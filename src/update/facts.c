@@ -11,7 +11,7 @@ static void *next(struct arena *a, void **list, size_t *n, size_t size)
     if ((*n & (*n - 1)) == 0) { /* 0, 1, 2, 4, …: full */
         void *bigger = arena_alloc(a, (*n ? *n * 2 : 1) * size);
 
-        if (*n)
+        if (*list)
             memcpy(bigger, *list, *n * size);
         *list = bigger;
     }
