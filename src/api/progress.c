@@ -30,7 +30,9 @@ static const struct json_field progress_fields[] = {
     {"percent_ended", JK_INT, JF_READ_ONLY | JF_NULLABLE, 0, 0, NULL, NULL,
      "Of the targets; null when they are unknown. With at_most the truth is this or more."},
     {"percent_verified", JK_INT, JF_READ_ONLY | JF_NULLABLE, 0, 0, NULL, NULL, "The same."},
-    {"states", JK_OBJECT, JF_READ_ONLY, 0, 0, NULL, NULL, "{state: updates}."},
+    {"states", JK_OBJECT, JF_READ_ONLY, 0, 0, NULL, NULL,
+     "{state: updates}; and without an update yet: awaiting_consent, consent_confirmed, "
+     "consent_refused."},
     {"attempts_failed", JK_INT, JF_READ_ONLY, 0, 0, NULL, NULL,
      "Attempts that failed and were followed by another one."},
     {"bytes", JK_INT, JF_READ_ONLY, 0, 0, NULL, NULL, "What devices fetched by their links."},
@@ -55,11 +57,13 @@ const struct table campaign_progress_table = {"CampaignProgress", progress_field
                                               ARRAY_LEN(progress_fields)};
 
 /* ---- what is read ---- */
+/* Devices that have no update yet: what their users said. */
+static const char *const consents[] = {"awaiting_consent", "consent_confirmed", "consent_refused"};
 enum { PHASES = CAMPAIGN_PHASES_MAX + 2, ROLLBACK = PHASES - 1 };
 struct phase {
     bool exists;
     int64_t opened_at, gate_at;
-    int64_t states[UPDATE__COUNT];
+    int64_t states[UPDATE__COUNT], consents[3];
     int64_t offered, ended, suspect, attempts, bytes;
 };
 struct progress_of {
@@ -97,6 +101,11 @@ static int count_one(void *arg, int no, const char *state, int64_t n)
 {
     struct phase *ph = phase_at(arg, no);
     enum update_state s;
+    for (size_t i = 0; i < ARRAY_LEN(consents); i++)
+        if (strcmp(state, consents[i]) == 0) {
+            ph->consents[i] += n;
+            return 0;
+        }
     if (update_state_parse(state, &s) < 0)
         return E_DB;
     ph->states[s] += n;
@@ -234,6 +243,8 @@ static int read_all(struct db *db, int64_t project_id, int64_t id, struct arena 
         const struct phase *ph = &p->phases[i];
         for (int s = 0; s < UPDATE__COUNT; s++)
             p->all.states[s] += ph->states[s];
+        for (size_t k = 0; k < ARRAY_LEN(consents); k++)
+            p->all.consents[k] += ph->consents[k];
         p->all.offered += ph->offered;
         p->all.ended += ph->ended;
         p->all.suspect += ph->suspect;
@@ -267,6 +278,9 @@ static void write_phase(struct obj *o, const struct phase *ph, int64_t targets)
     for (int s = 0; s < UPDATE__COUNT; s++)
         if (ph->states[s])
             obj_int(&states, update_state_name((enum update_state)s), ph->states[s]);
+    for (size_t i = 0; i < ARRAY_LEN(consents); i++)
+        if (ph->consents[i])
+            obj_int(&states, consents[i], ph->consents[i]);
     obj_end(&states);
     obj_int(o, "attempts_failed", ph->attempts);
     obj_int(o, "bytes", ph->bytes);

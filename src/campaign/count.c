@@ -150,7 +150,7 @@ int campaign_forget_device(struct db *w, int64_t device_id)
         rc = count_state(w, db_int(q, 0), (int)db_int(q, 1), db_text(q, 2), -1);
         if (rc == 0 && db_int(q, 3) && is_active(db_text(q, 2), CAMPAIGN_END_NONE))
             rc = count_active(w, db_int(q, 0), -1);
-        else if (rc == 0 && *db_text(q, 4))
+        else if (rc == 0 && !db_int(q, 3) && *db_text(q, 4)) /* of its end, not of an attempt */
             rc = campaign_reason_count(w, db_int(q, 0), (int)db_int(q, 1), db_text(q, 2),
                                        db_text(q, 4), -1);
         if (rc < 0)

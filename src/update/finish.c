@@ -24,7 +24,7 @@ static bool is_final(enum reason r)
 {
     return r == REASON_DEVICE_DISABLED || r == REASON_NOT_IN_DEVICE_LIST || r == REASON_DENIED ||
            r == REASON_SOURCE_VERSION_MISMATCH || r == REASON_NOT_NEWER ||
-           r == REASON_HARDWARE_MISMATCH;
+           r == REASON_BELOW_FLOOR || r == REASON_HARDWARE_MISMATCH;
 }
 
 static int judge(struct ending *x, const struct firmware *fw, const struct device *d)

@@ -93,6 +93,8 @@ void reason_of(const struct update *u, enum update_state from, char ret[CAMPAIGN
         what = "old_version";
     else if (strcmp(u->cause, "download") == 0)
         what = "again_and_again";
+    else if (strcmp(u->cause, "consent_refused") == 0)
+        what = "by_the_user";
     else if (strcmp(u->cause, "delta") == 0)
         what = "full_image_instead";
     (void)str_fmt(ret, CAMPAIGN_REASON_MAX + 1, "%.32s:", u->cause);

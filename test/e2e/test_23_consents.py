@@ -82,6 +82,8 @@ def test_a_yes_brings_the_offer_at_once(ground):
     assert ground.pending(device, "fr, en;q=0.5, zh;q=0.4")[0]["notes"] == TEXTS["en"]["notes"]
     assert ground.reason(device) == "awaiting_consent"
     assert ground.counts() == {"awaiting_consent": 1}
+    progress = ground.otad.ok("GET", f"{ground.path}/progress")
+    assert progress["states"] == {"awaiting_consent": 1} and progress["offered"] == 0
     said = ground.say(device, question, "confirm")
     assert said["state"] == "confirmed" and said["by"].startswith("token ")
     offer = device.receive()  # it did not ask

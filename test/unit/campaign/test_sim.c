@@ -4,7 +4,7 @@
  * answer whatever they like. After each step what must always hold is compared with a model that
  * knows nothing of counters. A seed that fails is printed.
  */
-#include "tests.h"
+#include "sim.h"
 
 #include <stdio.h>
 
@@ -18,272 +18,10 @@
 #ifndef SEEDS
 #define SEEDS 1000
 #endif
-#define DEVICES_MAX 2000
-#define QUEUE_MAX   64
-#define OFFERS_MAX  8192
-#define PHASES      3
-
-/* A third of the worlds have a floor, 1.5, which is open and what a rollback goes to; in half of
- * them it is marked later. There no device may come to 2.0 but by way of it. */
-enum habit { GOOD, FAILS, ROLLS_BACK, REFUSES, SILENT };
-struct unit {
-    int64_t id, offer;
-    int64_t counted, attempt; /* the last offer that was counted: what it repeats is none */
-    int64_t pushed, pushed_attempt;
-    bool there;  /* connected */
-    int version; /* 1 runs 1.0, 2 runs 2.0, 3 runs 1.5 */
-    int target;  /* of the offer, likewise */
-    enum habit habit;
-    bool had_bad; /* 2.0 from the campaign */
-    bool yes, no; /* what its user said last, and was heard */
-};
-enum said { ASKS, FETCHED, INSTALLED, FAILED, REFUSED, LATER, REPORTS, ANSWERS };
-struct message {
-    int unit;
-    enum said said;
-    int64_t offer;
-    int version;
-    enum consent_answer answer;
-};
-
-struct world {
-    struct domain *d;
-    uint64_t seed, random;
-    int64_t now, steady;
-    struct unit units[DEVICES_MAX];
-    int n;
-    struct message queue[QUEUE_MAX];
-    int n_queue;
-    int64_t offers[OFFERS_MAX]; /* steady times, ascending */
-    int n_offers, n_firsts;     /* of those: first attempts */
-    int64_t opened[PHASES + 1];
-    int64_t campaign, good, bad;
-    struct campaign c;
-    struct campaign_status s;
-    bool floored, marked;
-    struct update_walks walks;
-    int64_t pushes;
-    bool ended;                    /* by itself */
-    bool resumed;                  /* by an operator: the thresholds count from there */
-    int64_t verified, rolled_back; /* what came of it */
-    int64_t asked, lifted, after_yes;
-};
 
 static uint64_t dice(struct world *w, uint64_t n)
 {
     return domain_random(&w->random) % n;
-}
-
-#define HOLDS(w, cond)                                                                             \
-    do {                                                                                           \
-        if (!(cond))                                                                               \
-            fail_msg("seed %llu: %s", (unsigned long long)(w)->seed, #cond);                       \
-    } while (0)
-
-/* ---- what must hold ---- */
-struct tally {
-    int phase;
-    char state[16], reason[CAMPAIGN_REASON_MAX + 1];
-    int64_t n;
-};
-struct recount {
-    struct world *w;
-    struct tally tallies[64];
-    int n_tallies;
-    int64_t begun, ends, served, attempts;
-    int64_t n[PHASES + 2][UPDATE__COUNT], active;
-    int64_t ended[PHASES + 2], verified[PHASES + 2];
-    int64_t waiting[PHASES + 2], confirmed[PHASES + 2], refused[PHASES + 2]; /* without an offer */
-};
-
-/* By the user: it says nothing about the firmware. */
-static bool is_refusal(const struct update *u)
-{
-    return u->state == UPDATE_REJECTED && strcmp(u->cause, "consent_refused") == 0;
-}
-
-static struct tally *tally_of(struct recount *r, int phase, const char *state, const char *reason)
-{
-    struct tally *t = r->tallies;
-
-    for (; t < r->tallies + r->n_tallies; t++)
-        if (t->phase == phase && strcmp(t->state, state) == 0 && strcmp(t->reason, reason) == 0)
-            return t;
-    HOLDS(r->w, r->n_tallies < (int)ARRAY_LEN(r->tallies));
-    *t = (struct tally){.phase = phase};
-    (void)str_copy(t->state, sizeof(t->state), state);
-    (void)str_copy(t->reason, sizeof(t->reason), reason);
-    r->n_tallies++;
-    return t;
-}
-
-static int reason_one(void *arg, int phase, const char *state, const char *reason, int64_t n)
-{
-    struct recount *r = arg;
-
-    if (strcmp(state, "planned") == 0)
-        r->attempts -= n; /* the flows have them, too */
-    else
-        tally_of(r, phase, state, reason)->n -= n;
-    return 0;
-}
-
-static int flow_one(void *arg, const struct campaign_flow *f)
-{
-    struct recount *r = arg;
-
-    r->begun -= f->offered;
-    r->ends -= f->verified + f->suspect + f->failed + f->rolled_back + f->timed_out + f->rejected +
-               f->canceled;
-    r->served += f->bytes;
-    r->attempts += f->attempts;
-    return 0;
-}
-
-/* Reasons and flows say what the rows do. */
-static void judge_stats(struct recount *r)
-{
-    struct db *db = r->w->d->w;
-
-    MUST(campaign_reasons(db, r->w->campaign, reason_one, r));
-    for (int i = 0; i < r->n_tallies; i++)
-        HOLDS(r->w, r->tallies[i].n == 0);
-    MUST(campaign_flows(db, r->w->campaign, CAMPAIGN_FLOW_DAY, 0, INT64_MAX, -1, flow_one, r));
-    MUST(campaign_flows(db, r->w->campaign, CAMPAIGN_FLOW_HOUR, 0, INT64_MAX, CAMPAIGN_ROLLBACK,
-                        flow_one, r));
-    HOLDS(r->w, r->begun == 0);
-    HOLDS(r->w, r->ends == 0);
-    HOLDS(r->w, r->served >= 0);
-    HOLDS(r->w, r->attempts == 0);
-}
-
-static int recount_one(void *arg, const struct update *u)
-{
-    struct recount *r = arg;
-    int phase = u->phase == CAMPAIGN_ROLLBACK ? PHASES + 1 : u->phase;
-
-    HOLDS(r->w, phase >= 0 && phase <= PHASES + 1);
-    HOLDS(r->w, phase == PHASES + 1 || u->phase <= r->w->s.phase);
-    HOLDS(r->w, phase == PHASES + 1 || u->firmware_id == r->w->bad);
-    HOLDS(r->w, phase != PHASES + 1 || u->firmware_id == r->w->good);
-    r->n[phase][u->state]++;
-    r->begun++;
-    r->ends += update_is_final(u->state);
-    r->served -= u->bytes_served; /* of the last attempt alone */
-    if (update_is_final(u->state) && *u->reason)
-        tally_of(r, u->phase, update_state_name(u->state), u->reason)->n++;
-    HOLDS(r->w, !*u->reason || u->state != UPDATE_VERIFIED || u->suspect);
-    HOLDS(r->w, *u->reason || u->state < UPDATE_REJECTED || u->state == UPDATE_CANCELED);
-    r->active += !update_is_final(u->state) && u->state != UPDATE_DEFERRED;
-    r->ended[phase] += update_is_final(u->state) && u->state != UPDATE_CANCELED && !is_refusal(u);
-    r->verified[phase] += u->state == UPDATE_VERIFIED && !u->suspect;
-    return 0;
-}
-
-static int recount_consent(void *arg, const struct consent *q)
-{
-    struct recount *r = arg;
-
-    HOLDS(r->w, q->phase >= 0 && q->phase <= r->w->s.phase);
-    HOLDS(r->w, q->postponed <= r->w->c.consent.postpone_max);
-    r->w->asked++;
-    if (q->offered)
-        return 0;
-    r->waiting[q->phase] += q->state == CONSENT_ASKED || q->state == CONSENT_POSTPONED;
-    r->confirmed[q->phase] += q->state == CONSENT_CONFIRMED;
-    r->refused[q->phase] += q->state == CONSENT_REFUSED;
-    return 0;
-}
-
-static int compare_one(void *arg, int phase, const char *state, int64_t n)
-{
-    struct recount *r = arg;
-    enum update_state s;
-    int64_t *other = strcmp(state, "awaiting_consent") == 0    ? r->waiting
-                     : strcmp(state, "consent_confirmed") == 0 ? r->confirmed
-                     : strcmp(state, "consent_refused") == 0   ? r->refused
-                                                               : NULL;
-
-    if (other) {
-        HOLDS(r->w, other[phase] == n);
-        return 0;
-    }
-    MUST(update_state_parse(state, &s));
-    HOLDS(r->w, r->n[phase == CAMPAIGN_ROLLBACK ? PHASES + 1 : phase][s] == n);
-    r->n[phase == CAMPAIGN_ROLLBACK ? PHASES + 1 : phase][s] = 0;
-    return 0;
-}
-
-static int compare_phase(void *arg, const struct campaign_phase_status *p)
-{
-    struct recount *r = arg;
-
-    HOLDS(r->w, p->ended == r->ended[p->no]);
-    HOLDS(r->w, p->verified == r->verified[p->no]);
-    HOLDS(r->w, p->no <= r->w->s.phase || p->offered == 0);
-    if (p->no > 0 && r->w->c.phases[p->no - 1].kind == PHASE_COUNT)
-        HOLDS(r->w, p->offered + r->waiting[p->no] + r->confirmed[p->no] <=
-                        r->w->c.phases[p->no - 1].count + r->w->lifted);
-    if (p->no <= PHASES)
-        r->w->opened[p->no] = p->opened_at;
-    return 0;
-}
-
-static int list_one(void *arg, const struct update *u UNUSED)
-{
-    ++*(int64_t *)arg;
-    return 0;
-}
-
-/* What is counted by counters and indexes is what a list finds. */
-static void judge_totals(struct world *w, struct update_filter flt)
-{
-    for (int by = 0; by < 3; by++) {
-        flt.campaign_id = by == 0 ? w->campaign : 0;
-        flt.firmware_id = by == 1 ? w->bad : 0;
-        for (flt.state = -2; flt.state < UPDATE__COUNT; flt.state++) {
-            int64_t n = 0;
-            MUST(update_list(w->d->w, &flt, 0, 1000000, list_one, &n));
-            HOLDS(w, update_count(w->d->w, &flt) == n);
-        }
-    }
-    flt = (struct update_filter){.project_id = w->d->project + 1, .state = -1};
-    flt.campaign_id = w->campaign;
-    HOLDS(w, update_count(w->d->w, &flt) == 0);
-    flt.campaign_id = 0;
-    flt.firmware_id = w->bad;
-    HOLDS(w, update_count(w->d->w, &flt) == 0);
-}
-
-static void judge(struct world *w, bool all)
-{
-    struct domain *d = w->d;
-    struct recount r = {.w = w};
-
-    w->s = status_of(d, w->campaign);
-    int64_t limit = w->c.in_progress;
-    /* Who put it off at the device begins again when its user likes. */
-    HOLDS(w, w->s.rolling_back || !limit || w->s.active <= limit ||
-                 w->c.consent.mode == CONSENT_DEVICE);
-    /* Offers within any minute of a clock that does not jump. */
-    if (!all)
-        return;
-    const struct update_filter flt = {
-        .project_id = d->project, .state = -1, .campaign_id = w->campaign};
-    MUST(update_list(d->w, &flt, 0, 1000000, recount_one, &r));
-    HOLDS(w, r.active == w->s.active);
-    w->asked = 0;
-    MUST(consent_list_campaign(d->w, w->campaign, CONSENT_NONE, 0, INT32_MAX, recount_consent, &r));
-    HOLDS(w, w->asked == 0 || w->c.consent.mode != CONSENT_SILENT);
-    MUST(campaign_counts(d->w, w->campaign, compare_one, &r));
-    for (int p = 0; p <= PHASES + 1; p++)
-        for (int s = 0; s < UPDATE__COUNT; s++)
-            HOLDS(w, r.n[p][s] == 0); /* nothing that the counters do not know */
-    MUST(campaign_phases(d->w, w->campaign, compare_phase, &r));
-    judge_stats(&r);
-    judge_totals(w, flt);
-    w->verified = r.verified[1] + r.verified[2] + r.verified[3];
-    w->rolled_back = r.verified[PHASES + 1];
 }
 
 /* ---- what devices say ---- */
@@ -512,7 +250,7 @@ static int hear_word(struct world *w, struct unit *u, const struct device *dev, 
     struct update got;
 
     if (rc == 0 && update_by_id(d->w, offer, &d->a, &got) == 0)
-        u->no |= got.phase != CAMPAIGN_ROLLBACK && is_refusal(&got);
+        u->no |= got.phase != CAMPAIGN_ROLLBACK && sim_is_refusal(&got);
     return rc;
 }
 
@@ -576,7 +314,7 @@ static int crossing_one(void *arg, const struct update *u)
 
     if (u->phase > PHASES || !update_is_final(u->state) || u->state == UPDATE_CANCELED)
         return 0;
-    if (is_refusal(u))
+    if (sim_is_refusal(u))
         return 0;
     x->ended[u->phase]++;
     x->failed[u->phase] += u->state == UPDATE_FAILED;
@@ -856,11 +594,11 @@ static void run_seed(struct domain *d, uint64_t seed, int n, int steps, int each
         arena_reset(&d->a);
         MUST(campaign_by_id(d->w, 0, w->campaign, &d->a, &w->c, &w->s));
         step(w);
-        judge(w, i % each == 0);
+        sim_judge(w, i % each == 0);
         if (i % each == 0)
             judge_threshold(w);
     }
-    judge(w, true);
+    sim_judge(w, true);
     update_walks_done(&w->walks);
     all_pushes += w->pushes;
     all_ended += w->ended;
@@ -934,7 +672,7 @@ static void killed_and_started(void **state UNUSED)
             arena_reset(&d.a);
             MUST(campaign_by_id(d.w, 0, w->campaign, &d.a, &w->c, &w->s));
             step(w);
-            judge(w, true);
+            sim_judge(w, true);
             if (i % 30 != 0)
                 continue;
             update_walks_done(&w->walks);
@@ -945,7 +683,7 @@ static void killed_and_started(void **state UNUSED)
             MUST(db_begin(d.w));
             MUST(campaign_recover(d.w));
             domain_reload(&d);
-            judge(w, true);
+            sim_judge(w, true);
         }
         update_walks_done(&w->walks);
         free(w);

@@ -110,6 +110,32 @@ static void an_attempt_has_its_reason(void **state UNUSED)
     domain_done(&d);
 }
 
+/* One that waits for its user after an attempt failed has not ended: its reason is of the attempt.
+ */
+static void a_deferred_update_takes_no_reason_with_it(void **state UNUSED)
+{
+    struct domain d;
+    struct decision why;
+    struct device dev;
+    struct update u;
+    bool repeated;
+
+    domain_init(&d);
+    int64_t id = some_campaign(&d, "{'deadlines':{'attempts':2}}", NULL), a = old_device(&d, "a");
+    fail_once(&d, a, "crc", T0);
+    MUST(device_by_id(d.w, a, &d.a, &dev));
+    MUST(
+        update_check(d.w, d.catalog, &dev, "main", T0 + HOUR, LIFETIME, &d.a, &u, &repeated, &why));
+    MUST(update_moved(d.w, d.catalog, &dev, u.id, UPDATE_DEFERRED, -1, "later", T0 + HOUR, &d.a));
+    MUST(update_by_id(d.w, u.id, &d.a, &u));
+    assert_int_equal(u.state, UPDATE_DEFERRED);
+    assert_string_equal(u.reason, "reply:crc");
+    MUST(device_delete(d.w, a, NULL));
+    assert_int_equal(reasons_of(&d, id).rows, 1); /* the attempt's */
+    assert_int_equal(reasons_of(&d, id).n, 1);
+    domain_done(&d);
+}
+
 static void reasons_are_bounded(void **state UNUSED)
 {
     struct domain d;
@@ -268,6 +294,7 @@ int test_stats(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(reasons_go_with_their_updates),
         cmocka_unit_test(an_attempt_has_its_reason),
+        cmocka_unit_test(a_deferred_update_takes_no_reason_with_it),
         cmocka_unit_test(reasons_are_bounded),
         cmocka_unit_test(flows_go_by_minute_hour_and_day),
         cmocka_unit_test(bytes_are_those_that_were_new),
