@@ -228,7 +228,7 @@ static void versions_are_counted_once(void **state)
     struct fail f = {0};
     sqlite3 *h;
 
-    assert_int_equal(db_migrate_with(p->path, db_migration_defs, 11, &f), 0);
+    assert_int_equal(db_migrate_with(p->path, db_migration_defs, 14, &f), 0);
     assert_int_equal(db_handle_open(p->path, SQLITE_OPEN_READWRITE, 64, &h, &f), 0);
     assert_int_equal(db_exec(h, before_versions), SQLITE_OK);
     sqlite3_close(h);
