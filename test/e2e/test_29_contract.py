@@ -135,7 +135,8 @@ def test_every_list_has_pages_and_a_total(site, api, things):
 def test_every_object_has_a_tag(site, api, things):
     seen = 0
     for template, operation in routes(api, "get"):
-        if is_list(operation) or not template.endswith("}") or "files" in template:
+        raw = "/files/" in template or "/logs/" in template  # bytes as they came
+        if is_list(operation) or not template.endswith("}") or raw:
             continue
         path = things.path(template)
         answer = site.otad.rest("GET", path)
@@ -209,7 +210,7 @@ def test_every_list_makes_one_per_idempotency_key(site, api, things):
 def test_every_action_is_done_once_per_idempotency_key(site, api, things):
     bodies = {"/tasks/{id}/run": {}, "/devices/{key}/attributes": {"attributes": {"a": 1}},
               "/devices/{key}/consents/{id}": {"answer": "postpone"}}
-    order = ["start", "pause", "resume", "approve", "complete", "abort"]
+    order = ["confirm", "deny", "start", "pause", "resume", "approve", "complete", "abort"]
     done = 0
     actions = [(t, o) for t, o in routes(api, "post")
                if not is_list(api["paths"][t].get("get", {})) and has_header(o, "Idempotency-Key")]
