@@ -1,7 +1,7 @@
 /* Declarations: what is refused, with its place and a sentence; what is stored and read back. */
 #include "tests.h"
 
-static void refused(const char *text, const char *pointer)
+void is_refused(const char *text, const char *pointer)
 {
     struct json_errors errs = {.count = 0};
     enum json_fault fault;
@@ -19,39 +19,40 @@ static void refused(const char *text, const char *pointer)
 
 static void what_is_wrong_is_refused(void **state UNUSED)
 {
-    refused("{'targets':{'query':'a>1'}}", "/targets/query");
-    refused("{'targets':{'tag':['a']}}", "/targets/tag");
-    refused("{'phases':[]}", "/phases");
-    refused("{'phases':[{}]}", "/phases/0");
-    refused("{'phases':[{'percent':1,'count':2}]}", "/phases/0");
-    refused("{'phases':[{'percent':10},{'percent':10}]}", "/phases/1");
-    refused("{'phases':[{'percent':0}]}", "/phases/0");
-    refused("{'phases':[{'percent':101}]}", "/phases/0/percent");
-    refused("{'phases':[{'percent':'all'}]}", "/phases/0/percent");
-    refused("{'verification':{}}", "/verification/devices");
-    refused("{'windows':{'timezone':'Mars/Olympus','slots':[{'from':'01:00','to':'02:00'}]}}",
-            "/windows/timezone");
-    refused("{'windows':{'timezone':'UTC','slots':[]}}", "/windows/slots");
-    refused("{'windows':{'timezone':'UTC','slots':[{'from':'1:000','to':'02:00'}]}}",
-            "/windows/slots/0");
-    refused("{'windows':{'timezone':'UTC','slots':[{'days':['Mo'],'from':'01:00','to':'02:00'}]}}",
-            "/windows/slots/0");
-    refused("{'pacing':{'in_progress':-1}}", "/pacing/in_progress");
-    refused("{'pacing':{'jitter_s':90000}}", "/pacing/jitter_s");
-    refused("{'pacing':{'exponential':{'increment_factor':2,'offered':1}}}",
-            "/pacing/exponential/base_per_minute");
-    refused("{'pacing':{'offers_per_minute':9,'exponential':{'base_per_minute':1,"
-            "'increment_factor':1.05,'offered':1}}}",
-            "/pacing/exponential/increment_factor");
-    refused("{'pacing':{'offers_per_minute':9,'exponential':{'base_per_minute':1,"
-            "'increment_factor':2}}}",
-            "/pacing/exponential");
-    refused("{'pacing':{'exponential':{'base_per_minute':5,'increment_factor':2,'offered':1}}}",
-            "/pacing/offers_per_minute");
-    refused("{'thresholds':{'broken':{}}}", "/thresholds/broken");
-    refused("{'thresholds':{'failed':{'percent':5,'min_sample':40,'action':'cry'}}}",
-            "/thresholds/failed/action");
-    refused("{'deadlines':{'attempts':0}}", "/deadlines/attempts");
+    is_refused("{'targets':{'query':'a>1'}}", "/targets/query");
+    is_refused("{'targets':{'tag':['a']}}", "/targets/tag");
+    is_refused("{'phases':[]}", "/phases");
+    is_refused("{'phases':[{}]}", "/phases/0");
+    is_refused("{'phases':[{'percent':1,'count':2}]}", "/phases/0");
+    is_refused("{'phases':[{'percent':10},{'percent':10}]}", "/phases/1");
+    is_refused("{'phases':[{'percent':0}]}", "/phases/0");
+    is_refused("{'phases':[{'percent':101}]}", "/phases/0/percent");
+    is_refused("{'phases':[{'percent':'all'}]}", "/phases/0/percent");
+    is_refused("{'verification':{}}", "/verification/devices");
+    is_refused("{'windows':{'timezone':'Mars/Olympus','slots':[{'from':'01:00','to':'02:00'}]}}",
+               "/windows/timezone");
+    is_refused("{'windows':{'timezone':'UTC','slots':[]}}", "/windows/slots");
+    is_refused("{'windows':{'timezone':'UTC','slots':[{'from':'1:000','to':'02:00'}]}}",
+               "/windows/slots/0");
+    is_refused(
+        "{'windows':{'timezone':'UTC','slots':[{'days':['Mo'],'from':'01:00','to':'02:00'}]}}",
+        "/windows/slots/0");
+    is_refused("{'pacing':{'in_progress':-1}}", "/pacing/in_progress");
+    is_refused("{'pacing':{'jitter_s':90000}}", "/pacing/jitter_s");
+    is_refused("{'pacing':{'exponential':{'increment_factor':2,'offered':1}}}",
+               "/pacing/exponential/base_per_minute");
+    is_refused("{'pacing':{'offers_per_minute':9,'exponential':{'base_per_minute':1,"
+               "'increment_factor':1.05,'offered':1}}}",
+               "/pacing/exponential/increment_factor");
+    is_refused("{'pacing':{'offers_per_minute':9,'exponential':{'base_per_minute':1,"
+               "'increment_factor':2}}}",
+               "/pacing/exponential");
+    is_refused("{'pacing':{'exponential':{'base_per_minute':5,'increment_factor':2,'offered':1}}}",
+               "/pacing/offers_per_minute");
+    is_refused("{'thresholds':{'broken':{}}}", "/thresholds/broken");
+    is_refused("{'thresholds':{'failed':{'percent':5,'min_sample':40,'action':'cry'}}}",
+               "/thresholds/failed/action");
+    is_refused("{'deadlines':{'attempts':0}}", "/deadlines/attempts");
 }
 
 static void the_rate_follows_what_was_done(void **state UNUSED)

@@ -11,6 +11,9 @@
 #include <cmocka.h>
 /* clang-format on */
 
+/* A declaration (' for ") is refused, with this pointer and a sentence: test_define.c. */
+void is_refused(const char *text, const char *pointer);
+
 int test_query(void);
 int test_scope(void);
 int test_define(void);
