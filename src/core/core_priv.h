@@ -358,6 +358,8 @@ struct core {
  * out; it is counted when the message is done with, not when it has to be run again. */
 struct dialect_in turn_in(const struct core *c, const char *topic, const char *user,
                           const void *payload, size_t n);
+/* What handlers work with: the catalog of now, and this connection and arena. */
+struct engine turn_engine(const struct core *c, struct db *db, struct arena *arena);
 int turn_run_message(struct core *c, struct db *db, struct arena *arena,
                      const struct dialect_in *in, struct answers *out);
 void turn_answers_init(struct answers *out, struct arena *a);

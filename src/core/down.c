@@ -180,14 +180,7 @@ static int walk(struct core *c, struct engine *x, struct answers *out)
 
 int down_tick(struct core *c)
 {
-    struct engine x = {
-        .conf = c->conf,
-        .link_key = c->link_key,
-        .catalog = c->catalog,
-        .db = c->writer,
-        .arena = &c->tx_arena,
-        .now = clock_now_ms(),
-    };
+    struct engine x = turn_engine(c, c->writer, &c->tx_arena);
     struct answers out;
     int rc = db_save(c->writer);
 

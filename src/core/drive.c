@@ -297,14 +297,7 @@ static int confirm(struct core *c)
 
 static int tick(struct core *c, struct answers *out)
 {
-    struct engine x = {
-        .conf = c->conf,
-        .link_key = c->link_key,
-        .catalog = c->catalog,
-        .db = c->writer,
-        .arena = &c->tx_arena,
-        .now = clock_now_ms(),
-    };
+    struct engine x = turn_engine(c, c->writer, &c->tx_arena);
     struct sending s = {c, &x, out};
     struct update_push_env env = env_of(&s);
     int rc = confirm(c), more;

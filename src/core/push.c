@@ -232,14 +232,7 @@ static int64_t pause_after(int rc, int64_t wait_ms)
 
 static int tick(struct core *c, struct answers *out)
 {
-    struct engine x = {
-        .conf = c->conf,
-        .link_key = c->link_key,
-        .catalog = c->catalog,
-        .db = c->writer,
-        .arena = &c->tx_arena,
-        .now = clock_now_ms(),
-    };
+    struct engine x = turn_engine(c, c->writer, &c->tx_arena);
     struct sending s = {c, &x, out};
     struct task_env env = env_of(&s);
     env.settled = c->tx_up && !c->unsent && mqtt_in_flight(c->tx) == 0;

@@ -57,10 +57,9 @@ void turn_note_refused(struct core *c, const struct answers *out)
         noise_refused(c->noise, r->device, r->why, clock_now_ms());
 }
 
-int turn_run_message(struct core *c, struct db *db, struct arena *arena,
-                     const struct dialect_in *in, struct answers *out)
+struct engine turn_engine(const struct core *c, struct db *db, struct arena *arena)
 {
-    struct engine x = {
+    return (struct engine){
         .conf = c->conf,
         .link_key = c->link_key,
         .catalog = c->catalog,
@@ -68,6 +67,12 @@ int turn_run_message(struct core *c, struct db *db, struct arena *arena,
         .arena = arena,
         .now = clock_now_ms(),
     };
+}
+
+int turn_run_message(struct core *c, struct db *db, struct arena *arena,
+                     const struct dialect_in *in, struct answers *out)
+{
+    struct engine x = turn_engine(c, db, arena);
     struct device_events evs;
     enum metric refused = M_BAD_TOPIC;
     int rc = down_heard(&x, in, out);
