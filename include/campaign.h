@@ -232,10 +232,14 @@ int campaign_delete(struct db *w, int64_t id, int64_t now, struct fail *f) MUST_
 /* Parsed, with its lists; all from the arena. */
 int campaign_by_id(struct db *db, int64_t project_id, int64_t id, struct arena *a,
                    struct campaign *ret, struct campaign_status *ret_status) MUST_USE;
-int campaign_list(struct db *db, int64_t project_id, int64_t after, int limit,
+struct campaign_filter {
+    int64_t project_id, type_id, firmware_id; /* 0 = any (but project) */
+    const char *state;                        /* its name; NULL = any */
+};
+int campaign_list(struct db *db, const struct campaign_filter *flt, int64_t after, int limit,
                   int (*row)(void *arg, const struct campaign *c, const struct campaign_status *s),
                   void *arg) MUST_USE;
-int64_t campaign_total(struct db *db, int64_t project_id);
+int64_t campaign_total(struct db *db, const struct campaign_filter *flt); /* or an error, < 0 */
 /* Keys of a list, ascending by device: one of these numbers, or that of a phase. */
 #define CAMPAIGN_LIST_TARGETS 0
 #define CAMPAIGN_LIST_DENIED  (-1)

@@ -55,9 +55,11 @@ int db_step(struct db_stmt *s) MUST_USE;
  * a loop may bind the rest and run again. */
 int db_run(struct db_stmt *s) MUST_USE;
 /* Step once, expecting one row, without resetting: 0, E_NOTFOUND or an error. */
+int db_row(struct db_stmt *s) MUST_USE;
 /* The number that a :one query with one integer gives, or an error, below 0. */
 int64_t db_count(struct db *db, enum db_query query, int64_t id);
-int db_row(struct db_stmt *s) MUST_USE;
+/* The same with a word behind it; NULL binds NULL. */
+int64_t db_count_word(struct db *db, enum db_query query, int64_t id, const char *word);
 int64_t db_int(struct db_stmt *s, int col); /* 0 for NULL */
 bool db_is_null(struct db_stmt *s, int col);
 const char *db_text(struct db_stmt *s,

@@ -86,6 +86,8 @@ int json_check(const json_t *obj, const struct json_field *fields, size_t n, boo
 /* The OpenAPI (JSON Schema) object of a table; `request` leaves out what is read-only,
  * otherwise what is write-only. New reference. */
 json_t *json_schema(const struct json_field *fields, size_t n, bool request);
+/* "a|b" -> ["a", "b"]. New reference. */
+json_t *json_words(const char *list);
 
 /* Typed getters; dflt when absent or null. Strings are borrowed from obj. */
 const char *json_get_str(const json_t *obj, const char *name, const char *dflt);

@@ -74,9 +74,15 @@ int task_update(struct db *w, struct task *t, const int64_t *devices, size_t n) 
 int task_delete(struct db *w, int64_t id, int64_t now, int max) MUST_USE;
 int task_by_id(struct db *db, int64_t project_id, int64_t id, struct arena *a,
                struct task *ret) MUST_USE; /* project_id 0 = any */
-int task_list(struct db *db, int64_t project_id, int64_t after, int limit,
+struct task_filter {
+    int64_t project_id;
+    int enabled;        /* -1 = any */
+    const char *action; /* its name; NULL = any */
+    int64_t type_id;    /* the target; 0 = any */
+};
+int task_list(struct db *db, const struct task_filter *flt, int64_t after, int limit,
               int (*row)(void *arg, const struct task *t), void *arg) MUST_USE;
-int64_t task_count(struct db *db, int64_t project_id);
+int64_t task_count(struct db *db, const struct task_filter *flt); /* or an error, below 0 */
 /* Keys of the devices of a task that is for a list. */
 int task_devices(struct db *db, int64_t task_id, int (*row)(void *arg, const char *key),
                  void *arg) MUST_USE;
@@ -97,9 +103,10 @@ int task_run_now(struct db *w, const struct task *t, const int64_t *devices, siz
                  int64_t *ret_run, struct fail *f) MUST_USE;
 int task_run_by_id(struct db *db, int64_t task_id, int64_t id, struct arena *a,
                    struct task_run *ret) MUST_USE;
-int task_run_list(struct db *db, int64_t task_id, int64_t before, int limit,
+int task_run_list(struct db *db, int64_t task_id, const char *state, int64_t before, int limit,
                   int (*row)(void *arg, const struct task_run *r), void *arg) MUST_USE;
-int64_t task_run_list_count(struct db *db, int64_t task_id); /* or an error, below 0 */
+/* How many, or an error, below 0. */
+int64_t task_run_list_count(struct db *db, int64_t task_id, const char *state);
 int task_run_counts(struct db *db, int64_t run_id,
                     int (*row)(void *arg, const char *result, const char *reason, int64_t n),
                     void *arg) MUST_USE;

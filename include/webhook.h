@@ -37,19 +37,22 @@ int webhook_rotate(struct db *w, int64_t id, const char *secret, int64_t old_unt
 int webhook_delete(struct db *w, int64_t id) MUST_USE; /* with its deliveries */
 int webhook_by_id(struct db *db, int64_t project_id, int64_t id, struct arena *a,
                   struct webhook *ret) MUST_USE;
-int webhook_list(struct db *db, int64_t project_id, int64_t after, int limit,
+/* enabled: -1 = any. */
+int webhook_list(struct db *db, int64_t project_id, int enabled, int64_t after, int limit,
                  int (*row)(void *arg, const struct webhook *h), void *arg) MUST_USE;
-int64_t webhook_count(struct db *db, int64_t project_id); /* or an error, below 0 */
+int64_t webhook_count(struct db *db, int64_t project_id, int enabled); /* or an error, below 0 */
 
 struct webhook_delivery {
     int64_t id, attempts, status;                  /* status: of the last answer; 0 = none came */
     const char *message_id, *type, *state, *error; /* pending, delivered, failed */
     int64_t created_at, next_at, ended_at;         /* 0 = none */
 };
-/* Newest first; before 0 = from the newest. */
-int webhook_deliveries(struct db *db, int64_t webhook_id, int64_t before, int limit,
-                       int (*row)(void *arg, const struct webhook_delivery *d), void *arg) MUST_USE;
-int64_t webhook_delivery_count(struct db *db, int64_t webhook_id); /* or an error, below 0 */
+/* Newest first; before 0 = from the newest; state NULL = any. */
+int webhook_deliveries(struct db *db, int64_t webhook_id, const char *state, int64_t before,
+                       int limit, int (*row)(void *arg, const struct webhook_delivery *d),
+                       void *arg) MUST_USE;
+/* How many, or an error, below 0. */
+int64_t webhook_delivery_count(struct db *db, int64_t webhook_id, const char *state);
 /* A message webhook.test, sent as any other. */
 int webhook_test(struct db *w, int64_t webhook_id, int64_t now, int64_t *ret_delivery) MUST_USE;
 

@@ -15,14 +15,16 @@ SELECT id, name, scope, prefix, created_at, expires_at FROM token
 WHERE project_id = $1 AND id = $2 AND revoked_at IS NULL;
 
 -- name: token_list :many reader
--- in: project_id int, after int, limit int
+-- in: project_id int, after int, limit int, scope (NULL = any)
 -- out: id int, name text, scope text, prefix text, created_at int, expires_at int
 SELECT id, name, scope, prefix, created_at, expires_at FROM token
-WHERE project_id = $1 AND id > $2 AND revoked_at IS NULL ORDER BY id LIMIT $3;
+WHERE project_id = $1 AND id > $2 AND revoked_at IS NULL AND ($4 IS NULL OR scope = $4)
+ORDER BY id LIMIT $3;
 
 -- name: token_count :one reader
--- in: project_id int    out: count int
-SELECT count(*) FROM token WHERE project_id = $1 AND revoked_at IS NULL;
+-- in: project_id int, scope (NULL = any)    out: count int
+SELECT count(*) FROM token
+WHERE project_id = $1 AND revoked_at IS NULL AND ($2 IS NULL OR scope = $2);
 
 -- name: token_count_ever :one reader
 -- in: project_id int    out: count int

@@ -28,11 +28,14 @@ SELECT id, project_id, type_id, firmware_id, rollback_id, name, definition, stat
 FROM campaign WHERE id = $2 AND ($1 = 0 OR project_id = $1) AND deleted_at IS NULL;
 
 -- name: campaign_list :many reader
--- in: project_id int, after int, limit int    out: campaign
+-- in: project_id, after, limit, type_id (0 = any), firmware_id (0 = any), state (NULL = any)
+-- out: campaign
 SELECT id, project_id, type_id, firmware_id, rollback_id, name, definition, state, starts_at,
   ends_at, created_at, updated_at, revision, reason, phase, approval, rolling_back, active,
   started_at, ended_at
-FROM campaign WHERE project_id = $1 AND id > $2 AND deleted_at IS NULL ORDER BY id LIMIT $3;
+FROM campaign WHERE project_id = $1 AND id > $2 AND deleted_at IS NULL
+  AND ($4 = 0 OR type_id = $4) AND ($5 = 0 OR firmware_id = $5) AND ($6 IS NULL OR state = $6)
+ORDER BY id LIMIT $3;
 
 -- name: campaign_all :many reader scan
 -- out: campaign
@@ -42,8 +45,9 @@ SELECT id, project_id, type_id, firmware_id, rollback_id, name, definition, stat
 FROM campaign WHERE deleted_at IS NULL ORDER BY id;
 
 -- name: campaign_total :one reader
--- in: project_id int
-SELECT count(*) FROM campaign WHERE project_id = $1 AND deleted_at IS NULL;
+-- in: as campaign_list, without after and limit    out: count int
+SELECT count(*) FROM campaign WHERE project_id = $1 AND deleted_at IS NULL
+  AND ($2 = 0 OR type_id = $2) AND ($3 = 0 OR firmware_id = $3) AND ($4 IS NULL OR state = $4);
 
 -- name: campaign_needs :one reader
 -- in: firmware_id int    out: id of one that has not ended

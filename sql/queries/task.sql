@@ -81,13 +81,17 @@ SELECT id, project_id, name, enabled, action, params, type_id, tags, schedule, t
 FROM task WHERE id = $1 AND ($2 = 0 OR project_id = $2) AND gone = 0;
 
 -- name: task_list :many reader
--- in: project_id int, after int, limit int    out: task
+-- in: project_id, after, limit, enabled (-1 = any), action (NULL = any), type_id (0 = any)
+-- out: task
 SELECT id, project_id, name, enabled, action, params, type_id, tags, schedule, timezone, grace_s,
   rate_per_minute, next_at, created_at, updated_at, revision
-FROM task WHERE project_id = $1 AND id > $2 AND gone = 0 ORDER BY id LIMIT $3;
+FROM task WHERE project_id = $1 AND id > $2 AND gone = 0 AND ($4 < 0 OR enabled = $4)
+  AND ($5 IS NULL OR action = $5) AND ($6 = 0 OR type_id = $6) ORDER BY id LIMIT $3;
 
 -- name: task_count :one reader
-SELECT count(*) FROM task WHERE project_id = $1 AND gone = 0;
+-- in: as task_list, without after and limit    out: count int
+SELECT count(*) FROM task WHERE project_id = $1 AND gone = 0 AND ($2 < 0 OR enabled = $2)
+  AND ($3 IS NULL OR action = $3) AND ($4 = 0 OR type_id = $4);
 
 -- name: task_due :one reader
 -- in: now int    out: task, the one that is due for the longest time
@@ -186,13 +190,14 @@ SELECT id, task_id, cause, state, reason, due_at, started_at, ended_at
 FROM task_run WHERE id = $1 AND task_id = $2 AND gone = 0;
 
 -- name: task_run_list :many reader
--- in: task_id int, before int, limit int    out: run, newest first
+-- in: task_id int, before int, limit int, state (NULL = any)    out: run, newest first
 SELECT id, task_id, cause, state, reason, due_at, started_at, ended_at
-FROM task_run WHERE task_id = $1 AND id < $2 AND gone = 0 ORDER BY id DESC LIMIT $3;
+FROM task_run WHERE task_id = $1 AND id < $2 AND gone = 0 AND ($4 IS NULL OR state = $4)
+ORDER BY id DESC LIMIT $3;
 
 -- name: task_run_list_count :one reader
--- in: task_id int    out: count int
-SELECT count(*) FROM task_run WHERE task_id = $1 AND gone = 0;
+-- in: task_id int, state (NULL = any)    out: count int
+SELECT count(*) FROM task_run WHERE task_id = $1 AND gone = 0 AND ($2 IS NULL OR state = $2);
 
 -- name: task_run_counts :many reader
 -- in: run_id int    out: result text, reason text, n int

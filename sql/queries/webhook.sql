@@ -28,10 +28,10 @@ SELECT id, project_id, name, url, types, enabled, disabled_reason, secret, old_s
 FROM webhook WHERE id = $2 AND ($1 = 0 OR project_id = $1);
 
 -- name: webhook_list :many reader
--- in: project_id int, after int, limit int    out: webhook
+-- in: project_id int, after int, limit int, enabled int (-1 = any)    out: webhook
 SELECT id, project_id, name, url, types, enabled, disabled_reason, secret, old_secret,
   old_secret_until, cursor, failing_since, created_at, updated_at, revision
-FROM webhook WHERE project_id = $1 AND id > $2 ORDER BY id LIMIT $3;
+FROM webhook WHERE project_id = $1 AND id > $2 AND ($4 < 0 OR enabled = $4) ORDER BY id LIMIT $3;
 
 -- name: webhook_next :one reader
 -- in: after int    out: webhook: the next that is enabled, of any project
@@ -40,8 +40,8 @@ SELECT id, project_id, name, url, types, enabled, disabled_reason, secret, old_s
 FROM webhook WHERE id > $1 AND enabled = 1 ORDER BY id LIMIT 1;
 
 -- name: webhook_count :one reader
--- in: project_id int    out: count int
-SELECT count(*) FROM webhook WHERE project_id = $1;
+-- in: project_id int, enabled int (-1 = any)    out: count int
+SELECT count(*) FROM webhook WHERE project_id = $1 AND ($2 < 0 OR enabled = $2);
 
 -- name: webhook_cursor :exec writer
 -- in: id int, cursor int
@@ -85,14 +85,15 @@ SELECT id, message_id, body FROM webhook_delivery
 WHERE webhook_id = $1 AND ended_at IS NULL AND next_at <= $2 ORDER BY next_at LIMIT $3;
 
 -- name: webhook_delivery_list :many reader
--- in: webhook_id int, before int, limit int; newest first
+-- in: webhook_id int, before int, limit int, state (NULL = any); newest first
 -- out: id, message_id, type, state, attempts, status, error, created_at, next_at, ended_at
 SELECT id, message_id, type, state, attempts, status, error, created_at, next_at, ended_at
-FROM webhook_delivery WHERE webhook_id = $1 AND id < $2 ORDER BY id DESC LIMIT $3;
+FROM webhook_delivery WHERE webhook_id = $1 AND id < $2 AND ($4 IS NULL OR state = $4)
+ORDER BY id DESC LIMIT $3;
 
 -- name: webhook_delivery_count :one reader
--- in: webhook_id int    out: count int
-SELECT count(*) FROM webhook_delivery WHERE webhook_id = $1;
+-- in: webhook_id int, state (NULL = any)    out: count int
+SELECT count(*) FROM webhook_delivery WHERE webhook_id = $1 AND ($2 IS NULL OR state = $2);
 
 -- name: webhook_delivery_expire :exec writer
 -- in: webhook_id int, keep int, limit int: what has ended, beyond the newest `keep`

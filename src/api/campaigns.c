@@ -53,8 +53,8 @@ static const struct json_field fields[] = {
     {"allow_reinstall", JK_BOOL, 0, 0, 0, NULL, "false", "Offered to what runs this version."},
     {"starts_at", JK_TIME, JF_NULLABLE, 0, 0, NULL, "null", "When it begins, once started."},
     {"ends_at", JK_TIME, JF_NULLABLE, 0, 0, NULL, "null", "When it completes by itself."},
-    {"state", JK_STRING, JF_READ_ONLY, 0, 0, NULL, NULL,
-     "draft, scheduled, running, paused, completed or aborted."},
+    {"state", JK_ENUM, JF_READ_ONLY, 0, 0, "draft|scheduled|running|paused|completed|aborted", NULL,
+     "Where it stands."},
     {"reason", JK_STRING, JF_READ_ONLY, 0, 0, NULL, NULL,
      "Why it is paused or ended: operator, ends_at, all_ended, threshold_failed, …"},
     {"confirmation", JK_OBJECT, JF_READ_ONLY | JF_NULLABLE, 0, 0, NULL, NULL,
@@ -248,12 +248,18 @@ static int list_one(void *arg, const struct campaign *c, const struct campaign_s
 static void handle_list(struct http_request *r, void *arg)
 {
     const struct call *c = call_of(r);
+    struct campaign_filter flt = {.project_id = c->who.project_id};
+    int64_t total = -1;
     struct list l;
     (void)arg;
-    if (list_begin(r, &l) < 0)
+    int some = input_query_type(r, &flt.type_id);
+    if (some < 0 || input_query_int(r, "firmware", 1, INT64_MAX, 0, &flt.firmware_id) < 0 ||
+        input_query_word(r, &campaign_table, "state", &flt.state) < 0 || list_begin(r, &l) < 0)
         return;
-    int rc = campaign_list(c->db, c->who.project_id, l.after, l.limit + 1, list_one, &l);
-    list_end(&l, rc, list_wants_total(&l) ? campaign_total(c->db, c->who.project_id) : -1);
+    int rc = some ? campaign_list(c->db, &flt, l.after, l.limit + 1, list_one, &l) : 0;
+    if (list_wants_total(&l))
+        total = some ? campaign_total(c->db, &flt) : 0;
+    list_end(&l, rc, total);
 }
 
 static void handle_get(struct http_request *r, void *arg)
@@ -571,7 +577,7 @@ const struct table campaign_approve_table = {"CampaignApproval", approve_fields,
 
 static const struct op op_list = {.summary = "List the campaigns",
                                   .out = &campaign_table,
-                                  .query = LIST_QUERY,
+                                  .query = LIST_QUERY "|device_type|firmware|state",
                                   .status = 200,
                                   .list = true};
 static const struct op op_get = {

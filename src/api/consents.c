@@ -18,7 +18,8 @@ static const struct json_field fields[] = {
      "first."},
     {"title", JK_STRING, JF_READ_ONLY | JF_NULLABLE, 0, 0, NULL, NULL, "One line for the user."},
     {"notes", JK_STRING, JF_READ_ONLY | JF_NULLABLE, 0, 0, NULL, NULL, "What is new."},
-    {"state", JK_STRING, JF_READ_ONLY, 0, 0, NULL, NULL, "asked, postponed, confirmed or refused."},
+    {"state", JK_ENUM, JF_READ_ONLY, 0, 0, "asked|postponed|confirmed|refused", NULL,
+     "Where it stands."},
     {"offered", JK_BOOL, JF_READ_ONLY, 0, 0, NULL, NULL, "The device has the offer."},
     {"until", JK_TIME, JF_READ_ONLY | JF_NULLABLE, 0, 0, NULL, NULL, "It is postponed to then."},
     {"postponed", JK_INT, JF_READ_ONLY, 0, 0, NULL, NULL, "So often."},
@@ -227,7 +228,7 @@ void consent_list_handle(struct http_request *r, void *arg)
 static void handle_campaign(struct http_request *r, void *arg)
 {
     const struct call *c = call_of(r);
-    const char *text = http_query(r, "state");
+    const char *text;
     enum consent_state state = CONSENT_NONE;
     struct view v = {.db = c->db,
                      .accept = http_header(r, "Accept-Language"),
@@ -239,11 +240,9 @@ static void handle_campaign(struct http_request *r, void *arg)
     int64_t id;
     (void)arg;
 
-    if (text && consent_state_parse(text, &state) < 0) {
-        http_problem(r, 400, "invalid_parameter", NULL,
-                     "The query parameter 'state' takes asked, postponed, confirmed or refused.");
+    if (input_query_word(r, &consent_table, "state", &text) < 0 ||
+        (text && consent_state_parse(text, &state) < 0)) /* the words are the same */
         return;
-    }
     if (input_id(r, "id", &id) < 0 || list_begin(r, &l) < 0)
         return;
     int rc = campaign_by_id(c->db, c->who.project_id, id, http_arena(r), &x, &s);

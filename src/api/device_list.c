@@ -20,9 +20,7 @@ static int list_one(void *arg, const struct device *d)
 static int read_filter(struct http_request *r, struct device_filter *flt)
 {
     const struct call *c = call_of(r);
-    const char *type = http_query(r, "device_type"), *gateway = http_query(r, "gateway");
-    const char *module = http_query(r, "module");
-    struct device_type t;
+    const char *gateway = http_query(r, "gateway"), *module = http_query(r, "module");
     struct device g;
 
     *flt = (struct device_filter){.project_id = c->who.project_id,
@@ -33,19 +31,14 @@ static int read_filter(struct http_request *r, struct device_filter *flt)
         flt->version_module = module ? module : "main";
     if (input_query_bool(r, "enabled", &flt->enabled) < 0)
         return E_PROTO;
-    if (type) {
-        int rc = device_type_by_key(c->db, flt->project_id, type, http_arena(r), &t);
-        if (rc < 0)
-            return rc == E_NOTFOUND ? 0 : (http_fail(r, rc, NULL), rc);
-        flt->type_id = t.id;
-    }
-    if (gateway) {
+    int some = input_query_type(r, &flt->type_id);
+    if (some > 0 && gateway) {
         int rc = device_by_key(c->db, flt->project_id, gateway, http_arena(r), &g);
         if (rc < 0)
             return rc == E_NOTFOUND ? 0 : (http_fail(r, rc, NULL), rc);
         flt->gateway_id = g.id;
     }
-    return 1;
+    return some;
 }
 
 struct exporting {

@@ -114,6 +114,51 @@ int input_query_bool(struct http_request *r, const char *name, int *ret)
     return 0;
 }
 
+const struct json_field *table_field(const struct table *t, const char *name)
+{
+    for (size_t i = 0; t && i < t->n; i++)
+        if (strcmp(t->fields[i].name, name) == 0)
+            return &t->fields[i];
+    return NULL;
+}
+
+int input_query_word(struct http_request *r, const struct table *t, const char *name,
+                     const char **ret)
+{
+    const char *text = http_query(r, name), *words = table_field(t, name)->words;
+    char word[64], what[200];
+    *ret = text;
+    if (!text)
+        return 0;
+    for (const char *p = words; *p;) {
+        p = next_word(p, word, sizeof(word));
+        if (strcmp(word, text) == 0)
+            return 0;
+    }
+    (void)str_fmt(what, sizeof(what), "one of %s", words);
+    bad_query(r, name, what);
+    return E_PROTO;
+}
+
+int input_query_type(struct http_request *r, int64_t *ret)
+{
+    const struct call *c = call_of(r);
+    const char *key = http_query(r, "device_type");
+    struct device_type t;
+    *ret = 0;
+    if (!key)
+        return 1;
+    int rc = device_type_by_key(c->db, c->who.project_id, key, http_arena(r), &t);
+    if (rc == E_NOTFOUND)
+        return 0;
+    if (rc < 0) {
+        http_fail(r, rc, NULL);
+        return rc;
+    }
+    *ret = t.id;
+    return 1;
+}
+
 /* ---- path ---- */
 void answer_not_found(struct http_request *r, const char *what)
 {

@@ -82,20 +82,30 @@ static char *template_of(const char *pattern, json_t *list)
     return sbuf_take(&b);
 }
 
-static void add_query(json_t *list, const char *words)
+/* A filter takes what the object's member of that name holds. */
+static const char *query_type(const struct op *op, const char *name)
 {
+    const struct json_field *f = table_field(op->out, name);
+    bool number = strcmp(name, "limit") == 0 || strcmp(name, "firmware") == 0 ||
+                  strcmp(name, "campaign") == 0 || strcmp(name, "phase") == 0;
+    bool flag = strcmp(name, "total") == 0 || strcmp(name, "partial") == 0 ||
+                strcmp(name, "all") == 0 || (f && f->kind == JK_BOOL);
+
+    return number ? "integer" : flag ? "boolean" : "string";
+}
+
+static void add_query(json_t *list, const struct op *op)
+{
+    const char *words = op->query;
     char name[64];
     while (words && *words) {
         size_t n = strcspn(words, "|");
         (void)str_fmt(name, sizeof(name), "%.*s", (int)n, words);
-        bool number = strcmp(name, "limit") == 0 || strcmp(name, "firmware") == 0 ||
-                      strcmp(name, "campaign") == 0 || strcmp(name, "phase") == 0;
-        bool flag = strcmp(name, "total") == 0 || strcmp(name, "enabled") == 0 ||
-                    strcmp(name, "partial") == 0 || strcmp(name, "all") == 0;
-        json_array_append_new(list, parameter(name, "query", false,
-                                              number ? "integer"
-                                              : flag ? "boolean"
-                                                     : "string"));
+        json_t *p = parameter(name, "query", false, query_type(op, name));
+        const struct json_field *f = table_field(op->out, name);
+        if (f && f->kind == JK_ENUM)
+            set(json_object_get(p, "schema"), "enum", json_words(f->words));
+        json_array_append_new(list, p);
         words += n + (words[n] == '|');
     }
 }
@@ -186,7 +196,7 @@ static json_t *operation(const struct http_route *route, json_t *params)
     const char *scope = scopes[route->flags & ROUTE_SCOPE];
     json_t *o = json_object();
 
-    add_query(params, op->query);
+    add_query(params, op);
     add_headers(params, route);
     set(o, "summary", json_string(op->summary));
     if (json_array_size(params))

@@ -143,6 +143,12 @@ int input_query_int(struct http_request *r, const char *name, int64_t min, int64
                     int64_t dflt, int64_t *ret);
 int input_query_bool(struct http_request *r, const char *name, int *ret); /* -1 = absent */
 int input_query_time(struct http_request *r, const char *name, int64_t dflt, int64_t *ret);
+/* One of the words of the table's field of that name; NULL = absent. */
+int input_query_word(struct http_request *r, const struct table *t, const char *name,
+                     const char **ret);
+/* The key of a device type as its id, 0 = absent: 1, or 0 when there is none, or < 0. */
+int input_query_type(struct http_request *r, int64_t *ret);
+const struct json_field *table_field(const struct table *t, const char *name); /* NULL: none */
 void input_invalid(struct http_request *r, const struct json_errors *errs);
 void answer_not_found(struct http_request *r, const char *what);
 /* Pure checks; true when fine. */

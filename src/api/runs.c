@@ -14,7 +14,8 @@ static const struct json_field fields[] = {
     {"run_id", JK_INT, JF_READ_ONLY, 0, 0, NULL, NULL, "Number of the run."},
     {"task", JK_INT, JF_READ_ONLY, 0, 0, NULL, NULL, "Number of the task."},
     {"cause", JK_STRING, JF_READ_ONLY, 0, 0, NULL, NULL, "schedule, or operator (by hand)."},
-    {"state", JK_STRING, JF_READ_ONLY, 0, 0, NULL, NULL, "running, done, skipped or canceled."},
+    {"state", JK_ENUM, JF_READ_ONLY, 0, 0, "running|done|skipped|canceled", NULL,
+     "Where it stands."},
     {"reason", JK_STRING, JF_READ_ONLY, 0, 0, NULL, NULL,
      "Why it was skipped or canceled: missed, run_under_way, task_disabled."},
     {"due_at", JK_TIME, JF_READ_ONLY, 0, 0, NULL, NULL, "When the schedule wanted it."},
@@ -28,7 +29,8 @@ const struct table run_table = {"TaskRun", fields, ARRAY_LEN(fields)};
 
 static const struct json_field device_fields[] = {
     {"device", JK_STRING, JF_READ_ONLY, 0, 0, NULL, NULL, "Key of the device."},
-    {"result", JK_STRING, JF_READ_ONLY, 0, 0, NULL, NULL, "What became of it."},
+    {"result", JK_ENUM, JF_READ_ONLY, 0, 0, "offered|sent|answered|nothing|pending_offline|failed",
+     NULL, "What became of it."},
     {"reason", JK_STRING, JF_READ_ONLY, 0, 0, NULL, NULL, "Why; the codes of explain."},
     {"message_id", JK_INT, JF_READ_ONLY | JF_NULLABLE, 0, 0, NULL, NULL,
      "Id of the message; of ota_push: number of the update."},
@@ -119,12 +121,14 @@ static void handle_list(struct http_request *r, void *arg)
 {
     const struct call *c = call_of(r);
     struct page p = {.db = c->db};
+    const char *state;
     struct task t;
     (void)arg;
-    if (find_task(r, &t) < 0 || list_begin(r, &p.l) < 0)
+    if (find_task(r, &t) < 0 || input_query_word(r, &run_table, "state", &state) < 0 ||
+        list_begin(r, &p.l) < 0)
         return;
-    int rc = task_run_list(c->db, t.id, p.l.after, p.l.limit + 1, list_one, &p);
-    list_end(&p.l, rc, list_wants_total(&p.l) ? task_run_list_count(c->db, t.id) : -1);
+    int rc = task_run_list(c->db, t.id, state, p.l.after, p.l.limit + 1, list_one, &p);
+    list_end(&p.l, rc, list_wants_total(&p.l) ? task_run_list_count(c->db, t.id, state) : -1);
 }
 
 static void handle_get(struct http_request *r, void *arg)
@@ -173,12 +177,13 @@ static int device_one(void *arg, const struct task_run_device *d)
 static void handle_devices(struct http_request *r, void *arg)
 {
     const struct call *c = call_of(r);
+    const char *result;
     struct task_run run;
     struct list l;
     (void)arg;
-    if (find_run(r, &run) < 0 || list_begin(r, &l) < 0)
+    if (find_run(r, &run) < 0 || input_query_word(r, &run_device_table, "result", &result) < 0 ||
+        list_begin(r, &l) < 0)
         return;
-    const char *result = http_query(r, "result");
     int rc = task_run_devices(c->db, run.id, result, l.after, l.limit + 1, device_one, &l);
     list_end(&l, rc, list_wants_total(&l) ? task_run_devices_count(c->db, run.id, result) : -1);
 }
@@ -252,7 +257,7 @@ static const struct op op_run = {.summary = "Run a task by hand, on all its targ
                                  .status = 202};
 static const struct op op_list = {.summary = "Runs of a task, newest first",
                                   .out = &run_table,
-                                  .query = LIST_QUERY,
+                                  .query = LIST_QUERY "|state",
                                   .status = 200,
                                   .list = true};
 static const struct op op_get = {

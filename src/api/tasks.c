@@ -34,6 +34,11 @@ static const struct json_field fields[] = {
 };
 const struct table task_table = {"Task", fields, ARRAY_LEN(fields)};
 
+/* The filter of lists: an action's kind. */
+static const struct json_field kind_fields[] = {
+    {"action", JK_ENUM, 0, 0, 0, "ota_push|command_send|attributes_push", NULL, "Its kind."}};
+static const struct table task_kinds = {"TaskKind", kind_fields, ARRAY_LEN(kind_fields)};
+
 static const struct json_field target_fields[] = {
     {"device_type", JK_KEY, 0, 1, 64, NULL, NULL, "Key of a type."},
     {"tags", JK_STRINGS, 0, 1, 32, NULL, NULL, "Devices with any of them."},
@@ -118,12 +123,18 @@ static int list_one(void *arg, const struct task *t)
 static void handle_list(struct http_request *r, void *arg)
 {
     const struct call *c = call_of(r);
+    struct task_filter flt = {.project_id = c->who.project_id};
     struct page p = {.db = c->db};
+    int64_t total = -1;
     (void)arg;
-    if (list_begin(r, &p.l) < 0)
+    int some = input_query_type(r, &flt.type_id);
+    if (some < 0 || input_query_bool(r, "enabled", &flt.enabled) < 0 ||
+        input_query_word(r, &task_kinds, "action", &flt.action) < 0 || list_begin(r, &p.l) < 0)
         return;
-    int rc = task_list(c->db, c->who.project_id, p.l.after, p.l.limit + 1, list_one, &p);
-    list_end(&p.l, rc, list_wants_total(&p.l) ? task_count(c->db, c->who.project_id) : -1);
+    int rc = some ? task_list(c->db, &flt, p.l.after, p.l.limit + 1, list_one, &p) : 0;
+    if (list_wants_total(&p.l))
+        total = some ? task_count(c->db, &flt) : 0;
+    list_end(&p.l, rc, total);
 }
 
 static void handle_get(struct http_request *r, void *arg)
@@ -306,7 +317,7 @@ static int run_delete(struct write *w, struct db *db)
 
 static const struct op op_list = {.summary = "List the tasks",
                                   .out = &task_table,
-                                  .query = LIST_QUERY,
+                                  .query = LIST_QUERY "|device_type|enabled|action",
                                   .status = 200,
                                   .list = true};
 static const struct op op_get = {.summary = "One task", .out = &task_table, .status = 200};

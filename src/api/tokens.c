@@ -65,19 +65,23 @@ static void token_json(struct sbuf *b, struct db_stmt *q)
 static void handle_list(struct http_request *r, void *arg)
 {
     const struct call *c = call_of(r);
+    int64_t project = c->who.project_id;
+    const char *scope;
     struct list l;
     int rc;
     (void)arg;
-    if (list_begin(r, &l) < 0)
+    if (input_query_word(r, &token_table, "scope", &scope) < 0 || list_begin(r, &l) < 0)
         return;
     struct db_stmt *q = db_use(c->db, Q_TOKEN_LIST);
-    db_bind_int(q, 1, c->who.project_id);
+    db_bind_int(q, 1, project);
     db_bind_int(q, 2, l.after);
     db_bind_int(q, 3, l.limit + 1);
+    db_bind_text(q, 4, scope);
     while ((rc = db_step(q)) == 1 && list_row(&l, db_int(q, 0)))
         token_json(&l.b, q);
     db_reset(q);
-    list_end(&l, rc, list_wants_total(&l) ? db_count(c->db, Q_TOKEN_COUNT, c->who.project_id) : -1);
+    list_end(&l, rc,
+             list_wants_total(&l) ? db_count_word(c->db, Q_TOKEN_COUNT, project, scope) : -1);
 }
 
 static int read_one(struct db *db, int64_t project_id, int64_t id, struct sbuf *b)
@@ -274,7 +278,7 @@ int api_install_admin_token(struct db *w, const struct conf *conf, int64_t now, 
 
 static const struct op op_list = {.summary = "List the tokens of the project",
                                   .out = &token_table,
-                                  .query = LIST_QUERY,
+                                  .query = LIST_QUERY "|scope",
                                   .status = 200,
                                   .list = true};
 static const struct op op_get = {.summary = "One token", .out = &token_table, .status = 200};

@@ -37,7 +37,7 @@ static const struct json_field delivery_fields[] = {
     {"message_id", JK_STRING, JF_READ_ONLY, 0, 0, NULL, NULL,
      "Header webhook-id; the same in every attempt."},
     {"type", JK_STRING, JF_READ_ONLY, 0, 0, NULL, NULL, "Type of the event, or webhook.test."},
-    {"state", JK_STRING, JF_READ_ONLY, 0, 0, NULL, NULL, "pending, delivered or failed."},
+    {"state", JK_ENUM, JF_READ_ONLY, 0, 0, "pending|delivered|failed", NULL, "Where it stands."},
     {"attempts", JK_INT, JF_READ_ONLY, 0, 0, NULL, NULL, "How often it was tried."},
     {"status", JK_INT, JF_READ_ONLY | JF_NULLABLE, 0, 0, NULL, NULL,
      "Status of the last answer; null when none came."},
@@ -95,12 +95,14 @@ static int list_one(void *arg, const struct webhook *h)
 static void handle_list(struct http_request *r, void *arg)
 {
     const struct call *c = call_of(r);
+    int64_t project = c->who.project_id;
     struct list l;
+    int enabled;
     (void)arg;
-    if (list_begin(r, &l) < 0)
+    if (input_query_bool(r, "enabled", &enabled) < 0 || list_begin(r, &l) < 0)
         return;
-    int rc = webhook_list(c->db, c->who.project_id, l.after, l.limit + 1, list_one, &l);
-    list_end(&l, rc, list_wants_total(&l) ? webhook_count(c->db, c->who.project_id) : -1);
+    int rc = webhook_list(c->db, project, enabled, l.after, l.limit + 1, list_one, &l);
+    list_end(&l, rc, list_wants_total(&l) ? webhook_count(c->db, project, enabled) : -1);
 }
 
 static void handle_get(struct http_request *r, void *arg)
@@ -145,16 +147,18 @@ static void handle_deliveries(struct http_request *r, void *arg)
 {
     const struct call *c = call_of(r);
     struct webhook h;
+    const char *state;
     struct list l;
     int64_t id;
     (void)arg;
     if (input_id(r, "id", &id) < 0)
         return;
     int rc = webhook_by_id(c->db, c->who.project_id, id, http_arena(r), &h);
-    if (read_found(r, rc, "webhook") < 0 || list_begin(r, &l) < 0)
+    if (read_found(r, rc, "webhook") < 0 ||
+        input_query_word(r, &webhook_delivery_table, "state", &state) < 0 || list_begin(r, &l) < 0)
         return;
-    rc = webhook_deliveries(c->db, h.id, l.after, l.limit + 1, delivery_one, &l);
-    list_end(&l, rc, list_wants_total(&l) ? webhook_delivery_count(c->db, h.id) : -1);
+    rc = webhook_deliveries(c->db, h.id, state, l.after, l.limit + 1, delivery_one, &l);
+    list_end(&l, rc, list_wants_total(&l) ? webhook_delivery_count(c->db, h.id, state) : -1);
 }
 
 /* ---- changes ---- */
@@ -324,7 +328,7 @@ static int run_test(struct write *w, struct db *db)
 
 static const struct op op_list = {.summary = "List the webhooks",
                                   .out = &webhook_table,
-                                  .query = LIST_QUERY,
+                                  .query = LIST_QUERY "|enabled",
                                   .status = 200,
                                   .list = true};
 static const struct op op_get = {.summary = "One webhook", .out = &webhook_table, .status = 200};
@@ -352,7 +356,7 @@ static const struct op op_test = {
     .summary = "Send a message of type webhook.test", .status = 202, .run = run_test};
 static const struct op op_deliveries = {.summary = "What was sent, newest first",
                                         .out = &webhook_delivery_table,
-                                        .query = LIST_QUERY,
+                                        .query = LIST_QUERY "|state",
                                         .status = 200,
                                         .list = true};
 

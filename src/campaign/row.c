@@ -124,7 +124,7 @@ int campaign_by_id(struct db *db, int64_t project_id, int64_t id, struct arena *
     return rc < 0 ? rc : finish(db, ret, a);
 }
 
-int campaign_list(struct db *db, int64_t project_id, int64_t after, int limit,
+int campaign_list(struct db *db, const struct campaign_filter *flt, int64_t after, int limit,
                   int (*row)(void *arg, const struct campaign *c, const struct campaign_status *s),
                   void *arg)
 {
@@ -135,9 +135,12 @@ int campaign_list(struct db *db, int64_t project_id, int64_t after, int limit,
     int rc;
 
     arena_init(&a);
-    db_bind_int(q, 1, project_id);
+    db_bind_int(q, 1, flt->project_id);
     db_bind_int(q, 2, after);
     db_bind_int(q, 3, limit);
+    db_bind_int(q, 4, flt->type_id);
+    db_bind_int(q, 5, flt->firmware_id);
+    db_bind_text(q, 6, flt->state);
     while ((rc = db_step(q)) == 1) {
         arena_reset(&a);
         rc = read_row(q, &a, &c, &s);
@@ -150,11 +153,14 @@ int campaign_list(struct db *db, int64_t project_id, int64_t after, int limit,
     return rc;
 }
 
-int64_t campaign_total(struct db *db, int64_t project_id)
+int64_t campaign_total(struct db *db, const struct campaign_filter *flt)
 {
     AUTO(db_reset) struct db_stmt *q = db_use(db, Q_CAMPAIGN_TOTAL);
 
-    db_bind_int(q, 1, project_id);
+    db_bind_int(q, 1, flt->project_id);
+    db_bind_int(q, 2, flt->type_id);
+    db_bind_int(q, 3, flt->firmware_id);
+    db_bind_text(q, 4, flt->state);
     int rc = db_row(q);
     return rc < 0 ? rc : db_int(q, 0);
 }

@@ -123,6 +123,16 @@ int64_t db_count(struct db *db, enum db_query query, int64_t id)
     return rc < 0 ? rc : db_int(q, 0);
 }
 
+int64_t db_count_word(struct db *db, enum db_query query, int64_t id, const char *word)
+{
+    AUTO(db_reset) struct db_stmt *q = db_use(db, query);
+
+    db_bind_int(q, 1, id);
+    db_bind_text(q, 2, word);
+    int rc = db_row(q);
+    return rc < 0 ? rc : db_int(q, 0);
+}
+
 /* ---- columns ---- */
 int64_t db_int(struct db_stmt *s, int col)
 {

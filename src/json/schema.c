@@ -42,13 +42,11 @@ static const char *type_of(enum json_kind kind)
     abort();
 }
 
-static json_t *words(const char *list, bool nullable)
+json_t *json_words(const char *list)
 {
     json_t *array = json_array();
     for (const char *p = list; p; p = strchr(p, '|') ? strchr(p, '|') + 1 : NULL)
         json_array_append_new(array, json_stringn(p, strcspn(p, "|")));
-    if (nullable)
-        json_array_append_new(array, json_null());
     return array;
 }
 
@@ -79,6 +77,7 @@ static json_t *initial(const struct json_field *f)
 static void add_bounds(json_t *s, const struct json_field *f)
 {
     int64_t min, max;
+    json_t *list;
     field_bounds(f, &min, &max);
     switch (f->kind) {
     case JK_KEY:
@@ -100,7 +99,9 @@ static void add_bounds(json_t *s, const struct json_field *f)
         set_bound(s, "maxItems", max, INT64_MAX);
         break;
     case JK_ENUM:
-        set(s, "enum", words(f->words, f->flags & JF_NULLABLE));
+        set(s, "enum", list = json_words(f->words));
+        if (f->flags & JF_NULLABLE)
+            json_array_append_new(list, json_null());
         break;
     case JK_TIME:
         set(s, "format", json_string("date-time"));

@@ -127,7 +127,7 @@ int task_run_by_id(struct db *db, int64_t task_id, int64_t id, struct arena *a,
     return rc;
 }
 
-int task_run_list(struct db *db, int64_t task_id, int64_t before, int limit,
+int task_run_list(struct db *db, int64_t task_id, const char *state, int64_t before, int limit,
                   int (*row)(void *arg, const struct task_run *r), void *arg)
 {
     AUTO(db_reset) struct db_stmt *q = db_use(db, Q_TASK_RUN_LIST);
@@ -139,6 +139,7 @@ int task_run_list(struct db *db, int64_t task_id, int64_t before, int limit,
     db_bind_int(q, 1, task_id);
     db_bind_int(q, 2, before ? before : INT64_MAX);
     db_bind_int(q, 3, limit);
+    db_bind_text(q, 4, state);
     while ((rc = db_step(q)) == 1) {
         arena_reset(&a);
         run_row(q, &a, &r);
@@ -150,21 +151,15 @@ int task_run_list(struct db *db, int64_t task_id, int64_t before, int limit,
     return rc;
 }
 
-int64_t task_run_list_count(struct db *db, int64_t task_id)
+int64_t task_run_list_count(struct db *db, int64_t task_id, const char *state)
 {
-    return db_count(db, Q_TASK_RUN_LIST_COUNT, task_id);
+    return db_count_word(db, Q_TASK_RUN_LIST_COUNT, task_id, state);
 }
 
 /* ---- counts and devices ---- */
 int64_t task_run_devices_count(struct db *db, int64_t run_id, const char *result)
 {
-    AUTO(db_reset) struct db_stmt *q = db_use(db, Q_TASK_RUN_DEVICES_COUNT);
-    int rc;
-
-    db_bind_int(q, 1, run_id);
-    db_bind_text(q, 2, result);
-    rc = db_row(q);
-    return rc < 0 ? rc : db_int(q, 0);
+    return db_count_word(db, Q_TASK_RUN_DEVICES_COUNT, run_id, result);
 }
 
 int task_run_counts(struct db *db, int64_t run_id,

@@ -42,7 +42,7 @@ int task_by_id(struct db *db, int64_t project_id, int64_t id, struct arena *a, s
     return rc;
 }
 
-int task_list(struct db *db, int64_t project_id, int64_t after, int limit,
+int task_list(struct db *db, const struct task_filter *flt, int64_t after, int limit,
               int (*row)(void *arg, const struct task *t), void *arg)
 {
     AUTO(db_reset) struct db_stmt *q = db_use(db, Q_TASK_LIST);
@@ -51,9 +51,12 @@ int task_list(struct db *db, int64_t project_id, int64_t after, int limit,
     int rc = 0;
 
     arena_init(&a);
-    db_bind_int(q, 1, project_id);
+    db_bind_int(q, 1, flt->project_id);
     db_bind_int(q, 2, after);
     db_bind_int(q, 3, limit);
+    db_bind_int(q, 4, flt->enabled);
+    db_bind_text(q, 5, flt->action);
+    db_bind_int(q, 6, flt->type_id);
     while ((rc = db_step(q)) == 1) {
         arena_reset(&a);
         task_row(q, &a, &t);
@@ -65,9 +68,16 @@ int task_list(struct db *db, int64_t project_id, int64_t after, int limit,
     return rc;
 }
 
-int64_t task_count(struct db *db, int64_t project_id)
+int64_t task_count(struct db *db, const struct task_filter *flt)
 {
-    return db_count(db, Q_TASK_COUNT, project_id);
+    AUTO(db_reset) struct db_stmt *q = db_use(db, Q_TASK_COUNT);
+
+    db_bind_int(q, 1, flt->project_id);
+    db_bind_int(q, 2, flt->enabled);
+    db_bind_text(q, 3, flt->action);
+    db_bind_int(q, 4, flt->type_id);
+    int rc = db_row(q);
+    return rc < 0 ? rc : db_int(q, 0);
 }
 
 int task_devices(struct db *db, int64_t task_id, int (*row)(void *arg, const char *key), void *arg)

@@ -32,7 +32,7 @@ atomic_bool webhook_rows_changed;
 int webhook_insert(struct db *w, struct webhook *h, struct fail *f)
 {
     atomic_store(&webhook_rows_changed, true);
-    int64_t first, n = db_count(w, Q_WEBHOOK_COUNT, h->project_id);
+    int64_t first, n = webhook_count(w, h->project_id, -1);
     int rc = n < 0 ? (int)n : event_ends(w, &first, &h->cursor);
 
     if (rc == 0 && n >= WEBHOOK_PER_PROJECT)
@@ -135,7 +135,7 @@ int webhook_next(struct db *db, int64_t after, struct arena *a, struct webhook *
     return rc;
 }
 
-int webhook_list(struct db *db, int64_t project_id, int64_t after, int limit,
+int webhook_list(struct db *db, int64_t project_id, int enabled, int64_t after, int limit,
                  int (*row)(void *arg, const struct webhook *h), void *arg)
 {
     AUTO(db_reset) struct db_stmt *q = db_use(db, Q_WEBHOOK_LIST);
@@ -147,6 +147,7 @@ int webhook_list(struct db *db, int64_t project_id, int64_t after, int limit,
     db_bind_int(q, 1, project_id);
     db_bind_int(q, 2, after);
     db_bind_int(q, 3, limit);
+    db_bind_int(q, 4, enabled);
     while ((rc = db_step(q)) == 1) {
         arena_reset(&a);
         webhook_row(q, &a, &h);
@@ -158,19 +159,25 @@ int webhook_list(struct db *db, int64_t project_id, int64_t after, int limit,
     return rc;
 }
 
-int64_t webhook_count(struct db *db, int64_t project_id)
+int64_t webhook_count(struct db *db, int64_t project_id, int enabled)
 {
-    return db_count(db, Q_WEBHOOK_COUNT, project_id);
+    AUTO(db_reset) struct db_stmt *q = db_use(db, Q_WEBHOOK_COUNT);
+
+    db_bind_int(q, 1, project_id);
+    db_bind_int(q, 2, enabled);
+    int rc = db_row(q);
+    return rc < 0 ? rc : db_int(q, 0);
 }
 
 /* ---- deliveries ---- */
-int64_t webhook_delivery_count(struct db *db, int64_t webhook_id)
+int64_t webhook_delivery_count(struct db *db, int64_t webhook_id, const char *state)
 {
-    return db_count(db, Q_WEBHOOK_DELIVERY_COUNT, webhook_id);
+    return db_count_word(db, Q_WEBHOOK_DELIVERY_COUNT, webhook_id, state);
 }
 
-int webhook_deliveries(struct db *db, int64_t webhook_id, int64_t before, int limit,
-                       int (*row)(void *arg, const struct webhook_delivery *d), void *arg)
+int webhook_deliveries(struct db *db, int64_t webhook_id, const char *state, int64_t before,
+                       int limit, int (*row)(void *arg, const struct webhook_delivery *d),
+                       void *arg)
 {
     AUTO(db_reset) struct db_stmt *q = db_use(db, Q_WEBHOOK_DELIVERY_LIST);
     int rc;
@@ -178,6 +185,7 @@ int webhook_deliveries(struct db *db, int64_t webhook_id, int64_t before, int li
     db_bind_int(q, 1, webhook_id);
     db_bind_int(q, 2, before > 0 ? before : INT64_MAX);
     db_bind_int(q, 3, limit);
+    db_bind_text(q, 4, state);
     while ((rc = db_step(q)) == 1) {
         struct webhook_delivery d = {.id = db_int(q, 0),
                                      .message_id = db_text(q, 1),

@@ -1,5 +1,6 @@
 """Campaigns: declared over REST, released phase by phase, paused at the right device, killed on the way."""
 import json
+from urllib.parse import urlencode
 
 import pytest
 
@@ -168,6 +169,16 @@ def test_a_declaration_comes_back_and_dry_run_counts(ground):
     assert parts == FLEET - 1
     assert otad.ok("GET", f"/updates?campaign={c['id']}&total=1")["total"] == 0  # nothing is written
     assert codes(ground, keys[5])[ground.new["id"]]["code"] == "campaign_not_started"
+
+    def found(**words):
+        return [x["id"] for x in otad.ok("GET", f"/campaigns?{urlencode(words)}")["items"]]
+
+    assert found(state="draft", firmware=ground.new["id"]) == [c["id"]]
+    assert found(device_type=ground.kind, state="draft") == [c["id"]]
+    assert found(state="running", firmware=ground.new["id"]) == found(device_type="ghost") == []
+    assert found(firmware=ground.new["id"] + 1000) == []
+    wrong = otad.rest("GET", "/campaigns?state=begun")
+    assert wrong.status == 400 and "draft|scheduled" in wrong.json()["detail"]
     assert move(ground, c, "pause", 409)["code"] == "wrong_state"
     assert otad.rest("DELETE", f"/firmwares/{ground.new['id']}").status == 409
     assert otad.rest("DELETE", f"/campaigns/{c['id']}").status == 204

@@ -225,6 +225,59 @@ static void test_pages(void **state)
     json_decref(none);
 }
 
+/* What a list says with a filter: "total", which is also the number of its items. */
+static int64_t total(struct fixture *x, const char *path)
+{
+    json_t *list = must(x, 200, "GET", path, NULL, NULL);
+    int64_t n = json_get_int(list, "total", -1);
+
+    assert_int_equal(json_array_size(json_object_get(list, "items")), n);
+    json_decref(list);
+    return n;
+}
+
+static void test_filters(void **state)
+{
+    struct fixture *x = *state;
+
+    int64_t tasks = total(x, "/api/v1/tasks?total=1");
+    int64_t viewers = total(x, "/api/v1/tokens?total=1&scope=viewer");
+    int64_t hooks = total(x, "/api/v1/webhooks?total=1");
+
+    make_type(x, "filters");
+    json_decref(must(x, 201, "POST", "/api/v1/tasks", NULL,
+                     "{\"name\":\"push\",\"action\":{\"kind\":\"ota_push\"},"
+                     "\"target\":{\"device_type\":\"filters\"}}"));
+    json_decref(must(x, 201, "POST", "/api/v1/tasks", NULL,
+                     "{\"name\":\"send\",\"enabled\":false,\"target\":{\"tags\":[\"none\"]},"
+                     "\"action\":{\"kind\":\"command_send\",\"method\":\"reboot\"}}"));
+    assert_int_equal(total(x, "/api/v1/tasks?total=1"), tasks + 2);
+    assert_int_equal(total(x, "/api/v1/tasks?total=1&device_type=filters"), 1);
+    assert_int_equal(total(x, "/api/v1/tasks?total=1&device_type=ghost"), 0);
+    assert_int_equal(total(x, "/api/v1/tasks?total=1&enabled=false"), 1);
+    assert_int_equal(total(x, "/api/v1/tasks?total=1&action=ota_push&device_type=filters"), 1);
+    assert_int_equal(total(x, "/api/v1/tasks?total=1&action=ota_push&enabled=false"), 0);
+    refused(x, 400, "invalid_parameter", "GET", "/api/v1/tasks?action=push", NULL, NULL);
+    refused(x, 400, "invalid_parameter", "GET", "/api/v1/tasks?enabled=2", NULL, NULL);
+
+    json_decref(must(x, 201, "POST", "/api/v1/tokens", NULL,
+                     "{\"name\":\"filters\",\"scope\":\"viewer\"}"));
+    assert_int_equal(total(x, "/api/v1/tokens?total=1&scope=viewer"), viewers + 1);
+    assert_int_equal(total(x, "/api/v1/tokens?total=1"),
+                     total(x, "/api/v1/tokens?total=1&scope=admin") +
+                         total(x, "/api/v1/tokens?total=1&scope=operator") + viewers + 1);
+    refused(x, 400, "invalid_parameter", "GET", "/api/v1/tokens?scope=root", NULL, NULL);
+
+    json_t *hook = must(x, 201, "POST", "/api/v1/webhooks", NULL,
+                        "{\"name\":\"off\",\"url\":\"https://example.com/\",\"enabled\":false}");
+    char path[64];
+    (void)str_fmt(path, sizeof(path), "/api/v1/webhooks/%d", (int)json_get_int(hook, "id", 0));
+    json_decref(hook);
+    assert_int_equal(total(x, "/api/v1/webhooks?total=1&enabled=false"), 1);
+    assert_int_equal(total(x, "/api/v1/webhooks?total=1&enabled=true"), hooks);
+    assert_null(must(x, 204, "DELETE", path, NULL, NULL));
+}
+
 static void test_idempotency(void **state)
 {
     struct fixture *x = *state;
@@ -495,6 +548,7 @@ const struct CMUnitTest resource_tests[] = {
     cmocka_unit_test(test_device),
     cmocka_unit_test(test_behind_a_gateway_that_left),
     cmocka_unit_test(test_pages),
+    cmocka_unit_test(test_filters),
     cmocka_unit_test(test_idempotency),
     cmocka_unit_test(test_same_key_under_way),
     cmocka_unit_test(test_failed_commit),

@@ -285,7 +285,7 @@ static int64_t runs_of(struct world *w, int64_t task, struct task_run *ret, size
 {
     struct runs l = {w, ret, 0, cap};
 
-    MUST(task_run_list(w->d.w, task, 0, 100, take_run, &l));
+    MUST(task_run_list(w->d.w, task, NULL, 0, 100, take_run, &l));
     return (int64_t)l.n;
 }
 
@@ -544,11 +544,12 @@ static void a_task_goes_in_slices(void **state UNUSED)
     while (!is_over(&w, t.id, run) || !is_over(&w, other.id, kept))
         MUST(task_tick(&w.env, 500, 1000000));
     int64_t under_way = run_now(&w, &t);
-    int64_t tasks = task_count(w.d.w, w.d.project);
+    const struct task_filter all = {.project_id = w.d.project, .enabled = -1};
+    int64_t tasks = task_count(w.d.w, &all);
 
     MUST(task_delete(w.d.w, t.id, w.env.now, 50));
     assert_int_equal(task_by_id(w.d.w, 0, t.id, &w.d.a, &t), E_NOTFOUND);
-    assert_int_equal(task_count(w.d.w, w.d.project), tasks - 1);
+    assert_int_equal(task_count(w.d.w, &all), tasks - 1);
     struct task_run r;
     assert_int_equal(rows_left(&w, run), DEVICES); /* what was kept goes first */
     w.sent = 0;

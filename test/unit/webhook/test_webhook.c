@@ -204,7 +204,7 @@ static int see(void *arg, const struct webhook_delivery *d)
 static struct seen look(struct world *x)
 {
     struct seen s = {.x = x};
-    assert_int_equal(webhook_deliveries(x->fx.w, x->h.id, 0, 5000, see, &s), 0);
+    assert_int_equal(webhook_deliveries(x->fx.w, x->h.id, NULL, 0, 5000, see, &s), 0);
     arena_reset(&x->a);
     assert_int_equal(webhook_by_id(x->fx.w, 0, x->h.id, &x->a, &x->h), 0);
     return s;
