@@ -131,9 +131,10 @@ int device_attributes(struct db *db, int64_t device_id,
 /* The version of a module, into ret (VERSION_MAX+1 bytes); E_NOTFOUND when never reported. */
 int device_version(struct db *db, int64_t device_id, const char *module, char *ret,
                    int64_t *ret_reported_at) MUST_USE;
-/* Store it; writes only when it differs. */
+/* Store it; writes only when it differs. *ret_changed: another one stood there; may be NULL.
+ * E_NOTFOUND: there is no such device. */
 int device_version_set(struct db *w, int64_t device_id, const char *module, const char *version,
-                       int64_t now) MUST_USE;
+                       int64_t now, bool *ret_changed) MUST_USE;
 int device_versions(struct db *db, int64_t device_id,
                     int (*row)(void *arg, const char *module, const char *version,
                                int64_t reported_at),

@@ -32,12 +32,12 @@ FROM ota_update u JOIN device d ON d.id = u.device_id
 WHERE u.id = $1;
 
 -- name: update_active :many reader
--- in: device_id int, gateway_id int (0 = none)    out: update
+-- in: device_id int    out: update
 -- The bound on module keeps the planner to index ota_update_active: the others hold the ended too.
 SELECT id, project_id, device_id, firmware_id, module, from_version, to_version, cause, state,
   attempt, bytes_total, bytes_served, percent, coverage, suspect, link_until, retry_at,
   deadline_at, created_at, updated_at, ended_at, campaign_id, phase, reason
-FROM ota_update WHERE device_id IN ($1, $2) AND module >= '' AND ended_at IS NULL;
+FROM ota_update WHERE device_id = $1 AND module >= '' AND ended_at IS NULL;
 
 -- name: update_around :many reader
 -- in: gateway_id int, device_id int, of a device that stands behind a gateway
@@ -51,25 +51,20 @@ SELECT u.id, u.device_id, u.firmware_id, u.module, u.state, g.type_id, 0,
   u.updated_at
 FROM up g CROSS JOIN ota_update u
 WHERE g.gateway_id IS NULL AND u.gateway_id = g.id AND u.ended_at IS NULL AND u.device_id <> $2
-  AND u.state IN ('offered', 'deferred', 'accepted', 'downloading', 'downloaded', 'installing',
-    'rebooting', 'installed')
+  AND u.state <> 'planned'
 UNION ALL
 SELECT u.id, u.device_id, u.firmware_id, u.module, u.state, g.type_id, 1,
   u.updated_at
 FROM up g CROSS JOIN ota_update u
 WHERE g.gateway_id IS NULL AND g.id <> $1 AND u.device_id = g.id AND u.module >= ''
-  AND u.ended_at IS NULL
-  AND u.state IN ('offered', 'deferred', 'accepted', 'downloading', 'downloaded', 'installing',
-    'rebooting', 'installed');
+  AND u.ended_at IS NULL AND u.state <> 'planned';
 
 -- name: update_beneath :many reader
 -- in: id int of a device that stands behind no other
 -- out: id, device_id, firmware_id, module, state, updated_at of what is offered or in progress
 --     behind it
 SELECT id, device_id, firmware_id, module, state, updated_at FROM ota_update
-WHERE gateway_id = $1 AND ended_at IS NULL
-  AND state IN ('offered', 'deferred', 'accepted', 'downloading', 'downloaded', 'installing',
-    'rebooting', 'installed');
+WHERE gateway_id = $1 AND ended_at IS NULL AND state <> 'planned';
 
 -- name: update_active_of :one reader
 -- in: device_id int, module text    out: update

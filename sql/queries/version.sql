@@ -1,15 +1,25 @@
 -- Queries of the device room that count versions, and keep what was run before.
 
--- name: version_count_module :exec writer
--- in: device_id int, module text, n int (1 or -1): where its row says that it is counted
+-- name: version_now :one reader
+-- in: device_id int, module text
+-- out: version text (NULL = none yet), reported_at int, counted int, type_id int, enabled int
+SELECT m.version, m.reported_at, m.counted, d.type_id, d.enabled
+FROM device d LEFT JOIN device_module m ON m.device_id = d.id AND m.module = $2 WHERE d.id = $1;
+
+-- name: version_count_move :exec writer
+-- in: type_id, module, version ('' = the others), what to add to enabled, and to disabled
+UPDATE version_count SET enabled = enabled + $4, disabled = disabled + $5
+WHERE type_id = $1 AND module = $2 AND version = $3;
+
+-- name: version_count_begin :exec writer
+-- in: type_id, module, version ('' = the others), enabled, disabled: it has no row yet
 INSERT INTO version_count (type_id, module, version, enabled, disabled)
-SELECT d.type_id, m.module, CASE m.counted WHEN 1 THEN m.version ELSE '' END,
-  $3 * d.enabled, $3 * (1 - d.enabled)
-FROM device d JOIN device_module m ON m.device_id = d.id
-WHERE d.id = $1 AND m.module = $2
-ON CONFLICT (type_id, module, version) DO UPDATE SET
-  enabled = version_count.enabled + excluded.enabled,
-  disabled = version_count.disabled + excluded.disabled;
+VALUES ($1, $2, $3, $4, $5);
+
+-- name: version_count_end :exec writer
+-- in: type_id, module, version. What nobody runs any more makes room.
+DELETE FROM version_count WHERE type_id = $1 AND module = $2 AND version = $3
+  AND enabled = 0 AND disabled = 0;
 
 -- name: version_count_device :exec writer
 -- in: device_id int, n int (1 or -1): all of its modules
@@ -28,16 +38,13 @@ DELETE FROM version_count WHERE type_id = (SELECT d.type_id FROM device d WHERE 
   AND enabled = 0 AND disabled = 0;
 
 -- name: version_place :one reader
--- in: device_id int, module text, version text, most int
--- out: 1 when the version has a row of its own, or may have one
+-- in: type_id int, module text, version text that has no row, most int
+-- out: 1 when it may have one of its own
 SELECT CASE
-  WHEN EXISTS (SELECT 1 FROM version_count c
-    WHERE c.type_id = d.type_id AND c.module = $2 AND c.version = $3) THEN 1
-  WHEN (SELECT count(*) FROM version_count c
-    WHERE c.type_id = d.type_id AND c.module = $2 AND c.version <> '') < $4 THEN 1
-  ELSE EXISTS (SELECT 1 FROM firmware f WHERE f.type_id = d.type_id AND f.module = $2
-    AND f.version = $3 AND f.deleted_at IS NULL) END
-FROM device d WHERE d.id = $1;
+  WHEN (SELECT count(*) FROM version_count
+    WHERE type_id = $1 AND module = $2 AND version <> '') < $4 THEN 1
+  ELSE EXISTS (SELECT 1 FROM firmware WHERE type_id = $1 AND module = $2
+    AND version = $3 AND deleted_at IS NULL) END;
 
 -- name: version_counts :many reader
 -- in: type_id int, module text    out: version text, enabled int, disabled int; the most first
@@ -55,11 +62,10 @@ SELECT type_id, module FROM version_count WHERE (type_id, module) > ($1, $2)
 ORDER BY type_id, module LIMIT 1;
 
 -- name: version_past_add :exec writer
--- in: device_id int, module text: what the row says is about to be the past
+-- in: device_id int, module text, version text, since int
 INSERT INTO device_module_past (device_id, module, seq, version, since)
-SELECT device_id, module, (SELECT coalesce(max(p.seq), 0) + 1 FROM device_module_past p
-  WHERE p.device_id = $1 AND p.module = $2), version, reported_at
-FROM device_module WHERE device_id = $1 AND module = $2;
+VALUES ($1, $2, (SELECT coalesce(max(seq), 0) + 1 FROM device_module_past
+  WHERE device_id = $1 AND module = $2), $3, $4);
 
 -- name: version_past_cut :exec writer
 -- in: device_id int, module text, keep int

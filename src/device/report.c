@@ -44,6 +44,15 @@ static bool merge(json_t *stored, const json_t *reported)
     return changed;
 }
 
+static int put_attributes(struct db *w, enum db_query query, int64_t device_id, const char *text)
+{
+    AUTO(db_reset) struct db_stmt *q = db_use(w, query);
+
+    db_bind_int(q, 1, device_id);
+    db_bind_text(q, 2, text);
+    return db_run(q);
+}
+
 int device_attributes_merge(struct db *w, int64_t device_id, const json_t *reported)
 {
     AUTO(json_free) json_t *stored = NULL;
@@ -58,8 +67,8 @@ int device_attributes_merge(struct db *w, int64_t device_id, const json_t *repor
     AUTO(free) char *text = json_text(stored);
     if (strlen(text) > DEVICE_ATTRIBUTES_BYTES_MAX)
         return E_LIMIT;
-    AUTO(db_reset) struct db_stmt *q = db_use(w, Q_DEVICE_ATTRIBUTES_PUT);
-    db_bind_int(q, 1, device_id);
-    db_bind_text(q, 2, text);
-    return db_run(q);
+    rc = put_attributes(w, Q_DEVICE_ATTRIBUTES_PUT, device_id, text);
+    if (rc == 0 && db_changed(w) == 0)
+        rc = put_attributes(w, Q_DEVICE_ATTRIBUTES_FIRST, device_id, text);
+    return rc;
 }

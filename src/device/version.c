@@ -11,13 +11,43 @@
 #define COUNTED_MAX 100 /* the migration that filled the counters says the same */
 
 /* ---- counters ---- */
-static int count_module(struct db *w, int64_t device_id, const char *module, int64_t n)
-{
-    AUTO(db_reset) struct db_stmt *q = db_use(w, Q_VERSION_COUNT_MODULE);
+/* Where a module is counted. */
+struct place {
+    int64_t type_id;
+    const char *module, *version; /* version "" = among the others */
+    bool enabled;
+};
 
-    db_bind_int(q, 1, device_id);
-    db_bind_text(q, 2, module);
-    db_bind_int(q, 3, n);
+static int count_run(struct db *w, enum db_query query, const struct place *p, int64_t n)
+{
+    AUTO(db_reset) struct db_stmt *q = db_use(w, query);
+
+    db_bind_int(q, 1, p->type_id);
+    db_bind_text(q, 2, p->module);
+    db_bind_text(q, 3, p->version);
+    db_bind_int(q, 4, p->enabled ? n : 0);
+    db_bind_int(q, 5, p->enabled ? 0 : n);
+    return db_run(q);
+}
+
+/* One device more; 1: it has a row, 0: it has none. */
+static int count_more(struct db *w, const struct place *p)
+{
+    int rc = count_run(w, Q_VERSION_COUNT_MOVE, p, 1);
+
+    return rc < 0 ? rc : db_changed(w) > 0;
+}
+
+static int count_less(struct db *w, const struct place *p)
+{
+    AUTO(db_reset) struct db_stmt *q = db_use(w, Q_VERSION_COUNT_END);
+    int rc = count_run(w, Q_VERSION_COUNT_MOVE, p, -1);
+
+    if (rc < 0)
+        return rc;
+    db_bind_int(q, 1, p->type_id);
+    db_bind_text(q, 2, p->module);
+    db_bind_text(q, 3, p->version);
     return db_run(q);
 }
 
@@ -38,17 +68,36 @@ int version_count_drop(struct db *w, int64_t device_id)
     return db_run(q);
 }
 
-/* Whether the version is counted by itself: 1 or 0. */
-static int find_place(struct db *w, int64_t device_id, const char *module, const char *version)
+/* Whether a version that has no row may have one of its own: 1 or 0. */
+static int find_room(struct db *w, const struct place *p)
 {
     AUTO(db_reset) struct db_stmt *q = db_use(w, Q_VERSION_PLACE);
 
-    db_bind_int(q, 1, device_id);
-    db_bind_text(q, 2, module);
-    db_bind_text(q, 3, version);
+    db_bind_int(q, 1, p->type_id);
+    db_bind_text(q, 2, p->module);
+    db_bind_text(q, 3, p->version);
     db_bind_int(q, 4, COUNTED_MAX);
     int rc = db_row(q);
     return rc < 0 ? rc : db_int(q, 0) != 0;
+}
+
+/* Counts one that runs it now: 1 in a row of its version, 0 among the others. */
+static int count_new(struct db *w, struct place p)
+{
+    int rc = count_more(w, &p);
+
+    if (rc != 0)
+        return rc;
+    int own = find_room(w, &p);
+    if (own < 0)
+        return own;
+    if (!own) {
+        p.version = "";
+        rc = count_more(w, &p);
+    }
+    if (rc == 0)
+        rc = count_run(w, Q_VERSION_COUNT_BEGIN, &p, 1);
+    return rc < 0 ? rc : own;
 }
 
 /* ---- one device ---- */
@@ -70,56 +119,74 @@ int device_version(struct db *db, int64_t device_id, const char *module, char *r
     return 0;
 }
 
-/* What it runs now goes into its past, of which so many are kept. */
-static int leave(struct db *w, int64_t device_id, const char *module)
+/* What it ran until now goes into its past, of which so many are kept. */
+static int keep_past(struct db *w, int64_t device_id, const char *module, const char *version,
+                     int64_t since)
 {
     AUTO(db_reset) struct db_stmt *add = db_use(w, Q_VERSION_PAST_ADD);
     AUTO(db_reset) struct db_stmt *cut = db_use(w, Q_VERSION_PAST_CUT);
 
     db_bind_int(add, 1, device_id);
     db_bind_text(add, 2, module);
+    db_bind_text(add, 3, version);
+    db_bind_int(add, 4, since);
     int rc = db_run(add);
+    if (rc < 0)
+        return rc;
     db_bind_int(cut, 1, device_id);
     db_bind_text(cut, 2, module);
     db_bind_int(cut, 3, DEVICE_VERSIONS_KEPT);
-    if (rc == 0)
-        rc = db_run(cut);
-    if (rc == 0)
-        rc = count_module(w, device_id, module, -1);
-    return rc < 0 ? rc : version_count_drop(w, device_id);
+    return db_run(cut);
 }
 
-static int put(struct db *w, int64_t device_id, const char *module, const char *version,
-               int64_t now, int counted)
+static int put(struct db *w, enum db_query query, int64_t device_id, const char *module,
+               const char *version, int64_t now, int counted)
 {
-    AUTO(db_reset) struct db_stmt *q = db_use(w, Q_DEVICE_VERSION_PUT);
+    AUTO(db_reset) struct db_stmt *q = db_use(w, query);
 
     db_bind_int(q, 1, device_id);
     db_bind_text(q, 2, module);
     db_bind_text(q, 3, version);
     db_bind_int(q, 4, now);
     db_bind_int(q, 5, counted);
-    int rc = db_run(q);
-    return rc < 0 ? rc : count_module(w, device_id, module, 1);
+    return db_run(q);
 }
 
 int device_version_set(struct db *w, int64_t device_id, const char *module, const char *version,
-                       int64_t now)
+                       int64_t now, bool *ret_changed)
 {
-    char stored[VERSION_MAX + 1];
+    AUTO(db_reset) struct db_stmt *q = db_use(w, Q_VERSION_NOW);
+    struct place p = {.module = module};
 
+    if (ret_changed)
+        *ret_changed = false;
     if (strlen(version) > VERSION_MAX)
         return E_LIMIT;
-    int rc = device_version(w, device_id, module, stored, NULL);
-    bool runs = rc == 0;
-    if (runs && strcmp(stored, version) == 0)
-        return 0;
-    if (!runs && rc != E_NOTFOUND)
+    db_bind_int(q, 1, device_id);
+    db_bind_text(q, 2, module);
+    int rc = db_row(q);
+    if (rc < 0)
         return rc;
-    rc = runs ? leave(w, device_id, module) : 0;
+    bool runs = !db_is_null(q, 0);
+    if (runs && strcmp(db_text(q, 0), version) == 0)
+        return 0;
+    p.type_id = db_int(q, 3);
+    p.enabled = db_int(q, 4) != 0;
+    if (runs) {
+        p.version = db_int(q, 2) ? db_text(q, 0) : "";
+        rc = keep_past(w, device_id, module, db_text(q, 0), db_int(q, 1));
+        if (rc == 0)
+            rc = count_less(w, &p);
+    }
+    p.version = version;
     if (rc == 0)
-        rc = find_place(w, device_id, module, version);
-    return rc < 0 ? rc : put(w, device_id, module, version, now, rc);
+        rc = count_new(w, p);
+    if (rc < 0)
+        return rc;
+    if (ret_changed)
+        *ret_changed = runs;
+    return put(w, runs ? Q_DEVICE_VERSION_PUT : Q_DEVICE_VERSION_FIRST, device_id, module, version,
+               now, rc);
 }
 
 int device_versions(struct db *db, int64_t device_id,

@@ -18,15 +18,14 @@ static void *next(struct arena *a, void **list, size_t *n, size_t size)
     return (char *)*list + (*n)++ * size;
 }
 
-static int load_active(struct db *db, const struct device *d, const char *module, struct arena *a,
-                       struct facts_load *ret)
+static int load_active_of(struct db *db, int64_t device_id, const char *own_module, struct arena *a,
+                          struct facts_load *ret)
 {
     AUTO(db_reset) struct db_stmt *q = db_use(db, Q_UPDATE_ACTIVE);
-    void *list = NULL;
+    void *list = (void *)(uintptr_t)ret->facts.active;
     int rc;
 
-    db_bind_int(q, 1, d->id);
-    db_bind_int(q, 2, d->gateway_id);
+    db_bind_int(q, 1, device_id);
     while ((rc = db_step(q)) == 1) {
         struct update *u = arena_alloc(a, sizeof(*u));
         struct active_update *active = next(a, &list, &ret->facts.n_active, sizeof(*active));
@@ -41,11 +40,20 @@ static int load_active(struct db *db, const struct device *d, const char *module
                                          .state = u->state,
                                          .attempt = u->attempt,
                                          .campaign_id = u->campaign_id};
-        if (u->device_id == d->id && strcmp(u->module, module) == 0)
+        if (own_module && strcmp(u->module, own_module) == 0)
             ret->active = u;
     }
     ret->facts.active = list;
     return rc;
+}
+
+/* Of the device, and of the gateway right before it. */
+static int load_active(struct db *db, const struct device *d, const char *module, struct arena *a,
+                       struct facts_load *ret)
+{
+    int rc = load_active_of(db, d->id, module, a, ret);
+
+    return rc == 0 && d->gateway_id ? load_active_of(db, d->gateway_id, NULL, a, ret) : rc;
 }
 
 /* What goes on elsewhere on the connection that they share: on other devices behind the outermost

@@ -329,14 +329,10 @@ int update_reported(struct db *w, const struct catalog *c, const struct device *
                     const char *module, const char *version, int64_t now, struct arena *a)
 {
     const struct device_type *type = decide_type(c, d);
-    char before[VERSION_MAX + 1];
     struct update u = {0};
-    int rc = device_version(w, d->id, module, before, NULL);
+    bool changed;
+    int rc = device_version_set(w, d->id, module, version, now, &changed);
 
-    if (rc < 0 && rc != E_NOTFOUND)
-        return rc;
-    bool changed = rc == 0 && strcmp(before, version) != 0;
-    rc = device_version_set(w, d->id, module, version, now);
     if (rc == 0)
         rc = update_active_of(w, d->id, module, a, &u);
     if (rc == E_NOTFOUND)

@@ -18,7 +18,7 @@ static void setup(struct world *w, const char *definition, const struct campaign
     for (int i = 0; i < DEVICES; i++) {
         (void)str_fmt(key, sizeof(key), "d%d", i);
         w->ids[i] = domain_device(&w->d, key);
-        MUST(device_version_set(w->d.w, w->ids[i], "main", "1.0", T0));
+        MUST(device_version_set(w->d.w, w->ids[i], "main", "1.0", T0, NULL));
     }
     w->good = domain_firmware(&w->d, "1.0");
     struct firmware fw = domain_firmware_of(&w->d, "2.0", 1000);
@@ -139,7 +139,7 @@ static void who_cannot_get_it_holds_up_nobody(void **state UNUSED)
     lists.denied = (struct id_list){denied, 1};
     w.campaign = declare(&w.d, w.fw, 0, "{'targets':{'devices':['a'],'deny':['b']}}", &lists);
     MUST(campaign_start(w.d.w, w.campaign, T0, NULL));
-    MUST(device_version_set(w.d.w, w.ids[2], "main", "2.0", T0)); /* from elsewhere */
+    MUST(device_version_set(w.d.w, w.ids[2], "main", "2.0", T0, NULL)); /* from elsewhere */
     MUST(device_by_id(w.d.w, w.ids[3], &w.d.a, &d));
     d.enabled = false;
     MUST(device_update(w.d.w, &d, NULL));

@@ -195,7 +195,8 @@ static void run_seed(struct domain *d, uint64_t seed)
         (void)str_fmt(key, sizeof(key), "o%d", i);
         w.devices[i] = domain_device(d, key);
         for (int m = 0; m < 2; m++)
-            MUST(device_version_set(d->w, w.devices[i], modules[m], w.runs[i][m] = "1.0", T0));
+            MUST(
+                device_version_set(d->w, w.devices[i], modules[m], w.runs[i][m] = "1.0", T0, NULL));
     }
     for (int c = 0; c < CAMPAIGNS; c++) {
         struct firmware fw = domain_firmware_of(d, versions[c], 1000);

@@ -107,7 +107,7 @@ static void setup(struct world *w, const char *definition, const struct campaign
         (void)str_fmt(key, sizeof(key), "d%d", i);
         w->ids[i] = domain_device(&w->d, key);
         w->there[i] = i % 4 != 3;
-        MUST(device_version_set(w->d.w, w->ids[i], "main", i < 300 ? "1.0" : "2.0", T0));
+        MUST(device_version_set(w->d.w, w->ids[i], "main", i < 300 ? "1.0" : "2.0", T0, NULL));
     }
     w->good = domain_firmware(&w->d, "1.0");
     struct firmware fw = domain_firmware_of(&w->d, "2.0", 1000);

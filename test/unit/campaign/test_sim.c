@@ -586,7 +586,7 @@ static void run_seed(struct domain *d, uint64_t seed, int n, int steps, int each
         say(w, i, REPORTS);
         while (w->n_queue > 0)
             w->n_queue--; /* said before all this */
-        MUST(device_version_set(d->w, w->units[i].id, "main", "1.0", w->now));
+        MUST(device_version_set(d->w, w->units[i].id, "main", "1.0", w->now, NULL));
     }
     declare_some(w);
     steps *= w->c.consent.mode == CONSENT_APP ? 2 : 1; /* to ask, to answer, to offer */
@@ -665,7 +665,7 @@ static void killed_and_started(void **state UNUSED)
 
             (void)str_fmt(key, sizeof(key), "k%d", i);
             w->units[i] = (struct unit){.id = domain_device(&d, key), .version = 1, .there = true};
-            MUST(device_version_set(d.w, w->units[i].id, "main", "1.0", T0));
+            MUST(device_version_set(d.w, w->units[i].id, "main", "1.0", T0, NULL));
         }
         declare_some(w);
         for (int i = 0; i < 300; i++) {

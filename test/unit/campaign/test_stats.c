@@ -57,7 +57,7 @@ static int64_t old_device(struct domain *d, const char *key)
 {
     int64_t id = domain_device(d, key);
 
-    MUST(device_version_set(d->w, id, "main", "1.0", T0));
+    MUST(device_version_set(d->w, id, "main", "1.0", T0, NULL));
     return id;
 }
 

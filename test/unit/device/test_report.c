@@ -78,12 +78,12 @@ static void versions(void **state UNUSED)
     domain_init(&d);
     int64_t dev = domain_device(&d, "dev");
     assert_int_equal(device_version(d.w, dev, "main", got, &at), E_NOTFOUND);
-    MUST(device_version_set(d.w, dev, "main", "1.0", T0 + 1));
-    MUST(device_version_set(d.w, dev, "mcu", "7", T0 + 2));
+    MUST(device_version_set(d.w, dev, "main", "1.0", T0 + 1, NULL));
+    MUST(device_version_set(d.w, dev, "mcu", "7", T0 + 2, NULL));
     int64_t before = db_total_changes(d.w);
-    MUST(device_version_set(d.w, dev, "main", "1.0", T0 + 3));
+    MUST(device_version_set(d.w, dev, "main", "1.0", T0 + 3, NULL));
     assert_int_equal(db_total_changes(d.w), before);
-    MUST(device_version_set(d.w, dev, "main", "1.0.0", T0 + 4)); /* equal, but other words */
+    MUST(device_version_set(d.w, dev, "main", "1.0.0", T0 + 4, NULL)); /* equal, but other words */
     MUST(device_version(d.w, dev, "main", got, &at));
     assert_string_equal(got, "1.0.0");
     assert_int_equal(at, T0 + 4);
@@ -91,9 +91,9 @@ static void versions(void **state UNUSED)
     assert_string_equal(text, "main=1.0.0@4 mcu=7@2 ");
     memset(longest, '1', sizeof(longest));
     longest[VERSION_MAX + 1] = '\0';
-    assert_int_equal(device_version_set(d.w, dev, "main", longest, T0), E_LIMIT);
+    assert_int_equal(device_version_set(d.w, dev, "main", longest, T0, NULL), E_LIMIT);
     longest[VERSION_MAX] = '\0';
-    MUST(device_version_set(d.w, dev, "main", longest, T0));
+    MUST(device_version_set(d.w, dev, "main", longest, T0, NULL));
     MUST(device_version(d.w, dev, "main", got, NULL));
     assert_string_equal(got, longest);
     domain_done(&d);

@@ -157,9 +157,9 @@ static void lists(void **state UNUSED)
         dev.gateway_id = i == 5 ? ids[4] : 0;
         MUST(device_insert(d.w, &dev, &f));
         ids[i] = dev.id;
-        MUST(device_version_set(d.w, dev.id, "main", i < 4 ? "1.0" : "2.0", T0));
+        MUST(device_version_set(d.w, dev.id, "main", i < 4 ? "1.0" : "2.0", T0, NULL));
     }
-    MUST(device_version_set(d.w, ids[0], "mcu", "2.0", T0));
+    MUST(device_version_set(d.w, ids[0], "mcu", "2.0", T0, NULL));
     const struct {
         struct device_filter flt;
         int n;

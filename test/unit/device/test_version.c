@@ -89,19 +89,19 @@ static void each_change_moves_one(void **state UNUSED)
     domain_init(&d);
     int64_t a = domain_device(&d, "a"), b = domain_device(&d, "b");
     assert_int_equal(counted(&d, "main", NULL).rows, 0);
-    MUST(device_version_set(d.w, a, "main", "1.0", T0));
-    MUST(device_version_set(d.w, b, "main", "1.0", T0));
-    MUST(device_version_set(d.w, b, "mcu", "7", T0));
+    MUST(device_version_set(d.w, a, "main", "1.0", T0, NULL));
+    MUST(device_version_set(d.w, b, "main", "1.0", T0, NULL));
+    MUST(device_version_set(d.w, b, "mcu", "7", T0, NULL));
     assert_counted(&d, "1.0", 2, 0);
     int64_t before = db_total_changes(d.w);
-    MUST(device_version_set(d.w, b, "main", "1.0", T0 + 1)); /* no news: nothing is written */
+    MUST(device_version_set(d.w, b, "main", "1.0", T0 + 1, NULL)); /* no news: nothing is written */
     assert_int_equal(db_total_changes(d.w), before);
     set_enabled(&d, b, false);
     assert_counted(&d, "1.0", 1, 1);
-    MUST(device_version_set(d.w, b, "main", "1.1", T0 + 2));
+    MUST(device_version_set(d.w, b, "main", "1.1", T0 + 2, NULL));
     assert_counted(&d, "1.0", 1, 0);
     assert_counted(&d, "1.1", 0, 1);
-    MUST(device_version_set(d.w, a, "main", "1.1", T0 + 2));
+    MUST(device_version_set(d.w, a, "main", "1.1", T0 + 2, NULL));
     assert_counted(&d, "1.1", 1, 1);
     assert_int_equal(counted(&d, "main", NULL).rows, 1); /* 1.0 is gone */
     MUST(device_delete(d.w, b, NULL));
@@ -124,22 +124,22 @@ static void the_number_of_counters_is_bounded(void **state UNUSED)
         (void)str_fmt(key, sizeof(key), "g%d", i);
         (void)str_fmt(version, sizeof(version), "build-%d", i);
         ids[i] = domain_device(&d, key);
-        MUST(device_version_set(d.w, ids[i], "main", version, T0));
+        MUST(device_version_set(d.w, ids[i], "main", version, T0, NULL));
     }
     assert_int_equal(counted(&d, "main", NULL).rows, 101);
     assert_counted(&d, "", 50, 0);
     domain_firmware(&d, "2.0");
-    MUST(device_version_set(d.w, ids[149], "main", "2.0", T0)); /* of the others */
-    MUST(device_version_set(d.w, ids[0], "main", "2.0", T0));   /* of a row of its own */
+    MUST(device_version_set(d.w, ids[149], "main", "2.0", T0, NULL)); /* of the others */
+    MUST(device_version_set(d.w, ids[0], "main", "2.0", T0, NULL));   /* of a row of its own */
     assert_counted(&d, "2.0", 2, 0);
     assert_counted(&d, "", 49, 0);
     assert_int_equal(counted(&d, "main", NULL).rows, 101);
     /* Who was counted among the others leaves them, though its version has a row by now. */
-    MUST(device_version_set(d.w, ids[1], "main", "2.0", T0));
-    MUST(device_version_set(d.w, ids[2], "main", "2.0", T0));
-    MUST(device_version_set(d.w, ids[1], "main", "build-120", T0));
+    MUST(device_version_set(d.w, ids[1], "main", "2.0", T0, NULL));
+    MUST(device_version_set(d.w, ids[2], "main", "2.0", T0, NULL));
+    MUST(device_version_set(d.w, ids[1], "main", "build-120", T0, NULL));
     assert_counted(&d, "build-120", 1, 0);
-    MUST(device_version_set(d.w, ids[120], "main", "2.0", T0));
+    MUST(device_version_set(d.w, ids[120], "main", "2.0", T0, NULL));
     assert_counted(&d, "build-120", 1, 0);
     assert_counted(&d, "", 48, 0);
     set_enabled(&d, ids[130], false);
@@ -172,7 +172,7 @@ static void whatever_happens_a_recount_finds_the_same(void **state UNUSED)
             set_enabled(&d, ids[i], domain_random(&random) & 1);
         } else {
             MUST(device_version_set(d.w, ids[i], domain_random(&random) & 1 ? "main" : "mcu",
-                                    version, T0 + step));
+                                    version, T0 + step, NULL));
         }
         if (step % 50)
             continue;
@@ -203,7 +203,7 @@ static void an_import_brings_no_versions(void **state UNUSED)
     MUST(device_insert(d.w, &dev, &f));
     MUST(device_import_finish(d.w, import));
     assert_int_equal(counted(&d, "main", NULL).rows, 0);
-    MUST(device_version_set(d.w, dev.id, "main", "1.0", T0));
+    MUST(device_version_set(d.w, dev.id, "main", "1.0", T0, NULL));
     assert_counted(&d, "1.0", 1, 0);
     domain_done(&d);
 }
@@ -233,15 +233,15 @@ static void a_module_keeps_what_it_ran(void **state UNUSED)
 
     domain_init(&d);
     int64_t id = domain_device(&d, "dev");
-    MUST(device_version_set(d.w, id, "main", "0", T0));
+    MUST(device_version_set(d.w, id, "main", "0", T0, NULL));
     MUST(device_version_past(d.w, id, "main", past_one, &p));
     assert_int_equal(p.n, 0);
     for (int i = 1; i <= DEVICE_VERSIONS_KEPT + 5; i++) {
         (void)str_fmt(version, sizeof(version), "%d", i);
-        MUST(device_version_set(d.w, id, "main", version, T0 + i));
-        MUST(device_version_set(d.w, id, "main", version, T0 + i)); /* no change */
+        MUST(device_version_set(d.w, id, "main", version, T0 + i, NULL));
+        MUST(device_version_set(d.w, id, "main", version, T0 + i, NULL)); /* no change */
     }
-    MUST(device_version_set(d.w, id, "mcu", "x", T0));
+    MUST(device_version_set(d.w, id, "mcu", "x", T0, NULL));
     MUST(device_version_past(d.w, id, "main", past_one, &p));
     assert_int_equal(p.n, DEVICE_VERSIONS_KEPT);
     assert_string_equal(p.versions[0], "24");
@@ -300,10 +300,10 @@ static void points_are_copied_from_the_counters(void **state UNUSED)
 
     domain_init(&d);
     int64_t a = domain_device(&d, "a"), b = domain_device(&d, "b"), c = domain_device(&d, "c");
-    MUST(device_version_set(d.w, a, "main", "1.0", T0));
-    MUST(device_version_set(d.w, b, "main", "say \"1.1\"", T0));
-    MUST(device_version_set(d.w, b, "mcu", "9", T0));
-    MUST(device_version_set(d.w, c, "main", "1.0", T0));
+    MUST(device_version_set(d.w, a, "main", "1.0", T0, NULL));
+    MUST(device_version_set(d.w, b, "main", "say \"1.1\"", T0, NULL));
+    MUST(device_version_set(d.w, b, "mcu", "9", T0, NULL));
+    MUST(device_version_set(d.w, c, "main", "1.0", T0, NULL));
     set_enabled(&d, c, false);
     assert_true(device_points_due(&at, day + 5));
     tick_all(&d, &at, day + 5);
@@ -313,7 +313,7 @@ static void points_are_copied_from_the_counters(void **state UNUSED)
     assert_string_equal(p.text, "\"versions\":{\"1.0\":1,\"say \\\"1.1\\\"\":1},\"other\":0,"
                                 "\"disabled\":1");
     /* The same hour again, also after a restart: it stays as it was. */
-    MUST(device_version_set(d.w, a, "main", "1.1", T0));
+    MUST(device_version_set(d.w, a, "main", "1.1", T0, NULL));
     at = (struct device_points_at){0};
     tick_all(&d, &at, day + 3 * MIN);
     assert_string_equal(points_of(&d, DEVICE_POINTS_HOUR).text, p.text);
@@ -333,7 +333,7 @@ static void old_points_go(void **state UNUSED)
     int64_t day = T0 - T0 % DAY;
 
     domain_init(&d);
-    MUST(device_version_set(d.w, domain_device(&d, "a"), "main", "1.0", T0));
+    MUST(device_version_set(d.w, domain_device(&d, "a"), "main", "1.0", T0, NULL));
     for (int i = 0; i < 24 * 9; i++)
         tick_all(&d, &at, day + i * HOUR);
     struct points p = points_of(&d, DEVICE_POINTS_HOUR);
@@ -356,7 +356,7 @@ static void a_point_names_few_versions(void **state UNUSED)
     domain_init(&d);
     for (int i = 0; i < 40; i++) {
         (void)str_fmt(text, sizeof(text), "v%d", i);
-        MUST(device_version_set(d.w, domain_device(&d, text), "main", text, T0));
+        MUST(device_version_set(d.w, domain_device(&d, text), "main", text, T0, NULL));
     }
     tick_all(&d, &at, T0);
     assert_non_null(strstr(points_of(&d, DEVICE_POINTS_HOUR).text, "\"other\":16"));

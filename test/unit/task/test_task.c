@@ -52,7 +52,7 @@ static void world_init(struct world *w)
     for (int i = 0; i < DEVICES; i++) {
         (void)str_fmt(key, sizeof(key), "d%d", i);
         w->ids[i] = domain_device(&w->d, key);
-        MUST(device_version_set(w->d.w, w->ids[i], "main", i % 3 ? "1.0" : "2.0", T0));
+        MUST(device_version_set(w->d.w, w->ids[i], "main", i % 3 ? "1.0" : "2.0", T0, NULL));
     }
     (void)domain_firmware(&w->d, "2.0");
     all_seen(w, T0);

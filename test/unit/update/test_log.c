@@ -32,7 +32,7 @@ static int64_t offer(struct domain *d, int64_t device_id, int64_t now)
     struct update u;
     bool repeated;
 
-    MUST(device_version_set(d->w, device_id, "main", "1.0", T0));
+    MUST(device_version_set(d->w, device_id, "main", "1.0", T0, NULL));
     MUST(update_check(d->w, d->catalog, &dev, "main", now, LIFETIME, &d->a, &u, &repeated, &why));
     assert_true(u.id > 0);
     return u.id;
