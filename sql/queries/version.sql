@@ -7,9 +7,10 @@ SELECT m.version, m.reported_at, m.counted, d.type_id, d.enabled
 FROM device d LEFT JOIN device_module m ON m.device_id = d.id AND m.module = $2 WHERE d.id = $1;
 
 -- name: version_count_move :exec writer
--- in: type_id, module, version ('' = the others), what to add to enabled, and to disabled
+-- in: type_id, module, version ('' = the others), what to add to enabled, and to disabled, and how
+--     many there must be
 UPDATE version_count SET enabled = enabled + $4, disabled = disabled + $5
-WHERE type_id = $1 AND module = $2 AND version = $3;
+WHERE type_id = $1 AND module = $2 AND version = $3 AND enabled + disabled >= $6;
 
 -- name: version_count_begin :exec writer
 -- in: type_id, module, version ('' = the others), enabled, disabled: it has no row yet
@@ -18,8 +19,7 @@ VALUES ($1, $2, $3, $4, $5);
 
 -- name: version_count_end :exec writer
 -- in: type_id, module, version. What nobody runs any more makes room.
-DELETE FROM version_count WHERE type_id = $1 AND module = $2 AND version = $3
-  AND enabled = 0 AND disabled = 0;
+DELETE FROM version_count WHERE type_id = $1 AND module = $2 AND version = $3;
 
 -- name: version_count_device :exec writer
 -- in: device_id int, n int (1 or -1): all of its modules
@@ -62,21 +62,21 @@ SELECT type_id, module FROM version_count WHERE (type_id, module) > ($1, $2)
 ORDER BY type_id, module LIMIT 1;
 
 -- name: version_past_add :exec writer
--- in: device_id int, module text, version text, since int
-INSERT INTO device_module_past (device_id, module, seq, version, since)
-VALUES ($1, $2, (SELECT coalesce(max(seq), 0) + 1 FROM device_module_past
-  WHERE device_id = $1 AND module = $2), $3, $4);
+-- in: device_id int, module text, seq int, version text, since int
+INSERT INTO device_module_past (device_id, module, seq, version, since) VALUES ($1, $2, $3, $4, $5);
+
+-- name: version_past_last :one reader
+-- in: device_id int, module text    out: seq int of the newest, 0 = none
+SELECT coalesce(max(seq), 0) FROM device_module_past WHERE device_id = $1 AND module = $2;
 
 -- name: version_past_cut :exec writer
--- in: device_id int, module text, keep int
-DELETE FROM device_module_past WHERE device_id = $1 AND module = $2
-  AND seq <= (SELECT max(p.seq) FROM device_module_past p
-    WHERE p.device_id = $1 AND p.module = $2) - $3;
+-- in: device_id int, module text, seq int of the newest that goes
+DELETE FROM device_module_past WHERE device_id = $1 AND module = $2 AND seq <= $3;
 
 -- name: version_past :many reader
--- in: device_id int, module text    out: version text, since int; the newest first
+-- in: device_id int, module text, limit int    out: version text, since int; the newest first
 SELECT version, since FROM device_module_past WHERE device_id = $1 AND module = $2
-ORDER BY seq DESC;
+ORDER BY seq DESC LIMIT $3;
 
 -- name: version_point_add :exec writer
 -- in: type_id, module, step, at, counts

@@ -8,7 +8,8 @@
  */
 #include "device_priv.h"
 
-#define COUNTED_MAX 100 /* the migration that filled the counters says the same */
+#define COUNTED_MAX    100 /* the migration that filled the counters says the same */
+#define PAST_CUT_EVERY 8   /* changes */
 
 /* ---- counters ---- */
 /* Where a module is counted. */
@@ -18,36 +19,37 @@ struct place {
     bool enabled;
 };
 
-static int count_run(struct db *w, enum db_query query, const struct place *p, int64_t n)
+static struct db_stmt *at_place(struct db *w, enum db_query query, const struct place *p, int64_t n)
 {
-    AUTO(db_reset) struct db_stmt *q = db_use(w, query);
+    struct db_stmt *q = db_use(w, query);
 
     db_bind_int(q, 1, p->type_id);
     db_bind_text(q, 2, p->module);
     db_bind_text(q, 3, p->version);
-    db_bind_int(q, 4, p->enabled ? n : 0);
-    db_bind_int(q, 5, p->enabled ? 0 : n);
-    return db_run(q);
+    if (n) {
+        db_bind_int(q, 4, p->enabled ? n : 0);
+        db_bind_int(q, 5, p->enabled ? 0 : n);
+    }
+    return q;
 }
 
-/* One device more; 1: it has a row, 0: it has none. */
-static int count_more(struct db *w, const struct place *p)
+/* 1: it has a row, with so many at least, and now n more; 0: nothing was written. */
+static int count_move(struct db *w, const struct place *p, int64_t n, int64_t at_least)
 {
-    int rc = count_run(w, Q_VERSION_COUNT_MOVE, p, 1);
+    AUTO(db_reset) struct db_stmt *q = at_place(w, Q_VERSION_COUNT_MOVE, p, n);
 
+    db_bind_int(q, 6, at_least);
+    int rc = db_run(q);
     return rc < 0 ? rc : db_changed(w) > 0;
 }
 
 static int count_less(struct db *w, const struct place *p)
 {
-    AUTO(db_reset) struct db_stmt *q = db_use(w, Q_VERSION_COUNT_END);
-    int rc = count_run(w, Q_VERSION_COUNT_MOVE, p, -1);
+    int rc = count_move(w, p, -1, 2);
 
-    if (rc < 0)
-        return rc;
-    db_bind_int(q, 1, p->type_id);
-    db_bind_text(q, 2, p->module);
-    db_bind_text(q, 3, p->version);
+    if (rc != 0)
+        return rc < 0 ? rc : 0;
+    AUTO(db_reset) struct db_stmt *q = at_place(w, Q_VERSION_COUNT_END, p, 0); /* it was the last */
     return db_run(q);
 }
 
@@ -84,7 +86,7 @@ static int find_room(struct db *w, const struct place *p)
 /* Counts one that runs it now: 1 in a row of its version, 0 among the others. */
 static int count_new(struct db *w, struct place p)
 {
-    int rc = count_more(w, &p);
+    int rc = count_move(w, &p, 1, 0);
 
     if (rc != 0)
         return rc;
@@ -93,10 +95,12 @@ static int count_new(struct db *w, struct place p)
         return own;
     if (!own) {
         p.version = "";
-        rc = count_more(w, &p);
+        rc = count_move(w, &p, 1, 0);
     }
-    if (rc == 0)
-        rc = count_run(w, Q_VERSION_COUNT_BEGIN, &p, 1);
+    if (rc != 0)
+        return rc < 0 ? rc : own;
+    AUTO(db_reset) struct db_stmt *q = at_place(w, Q_VERSION_COUNT_BEGIN, &p, 1);
+    rc = db_run(q);
     return rc < 0 ? rc : own;
 }
 
@@ -119,23 +123,33 @@ int device_version(struct db *db, int64_t device_id, const char *module, char *r
     return 0;
 }
 
-/* What it ran until now goes into its past, of which so many are kept. */
+/* What it ran until now goes into its past. Of that a few more are kept than are shown, so that not
+ * each change deletes. */
 static int keep_past(struct db *w, int64_t device_id, const char *module, const char *version,
                      int64_t since)
 {
+    AUTO(db_reset) struct db_stmt *last = db_use(w, Q_VERSION_PAST_LAST);
     AUTO(db_reset) struct db_stmt *add = db_use(w, Q_VERSION_PAST_ADD);
-    AUTO(db_reset) struct db_stmt *cut = db_use(w, Q_VERSION_PAST_CUT);
 
-    db_bind_int(add, 1, device_id);
-    db_bind_text(add, 2, module);
-    db_bind_text(add, 3, version);
-    db_bind_int(add, 4, since);
-    int rc = db_run(add);
+    db_bind_int(last, 1, device_id);
+    db_bind_text(last, 2, module);
+    int rc = db_row(last);
     if (rc < 0)
         return rc;
+    int64_t seq = db_int(last, 0) + 1;
+    db_reset(last);
+    db_bind_int(add, 1, device_id);
+    db_bind_text(add, 2, module);
+    db_bind_int(add, 3, seq);
+    db_bind_text(add, 4, version);
+    db_bind_int(add, 5, since);
+    rc = db_run(add);
+    if (rc < 0 || seq % PAST_CUT_EVERY != 0)
+        return rc;
+    AUTO(db_reset) struct db_stmt *cut = db_use(w, Q_VERSION_PAST_CUT);
     db_bind_int(cut, 1, device_id);
     db_bind_text(cut, 2, module);
-    db_bind_int(cut, 3, DEVICE_VERSIONS_KEPT);
+    db_bind_int(cut, 3, seq - DEVICE_VERSIONS_KEPT);
     return db_run(cut);
 }
 
@@ -214,6 +228,7 @@ int device_version_past(struct db *db, int64_t device_id, const char *module,
 
     db_bind_int(q, 1, device_id);
     db_bind_text(q, 2, module);
+    db_bind_int(q, 3, DEVICE_VERSIONS_KEPT);
     while ((rc = db_step(q)) == 1) {
         rc = row(arg, db_text(q, 0), db_int(q, 1));
         if (rc != 0)

@@ -225,6 +225,20 @@ static int past_one(void *arg, const char *version, int64_t since)
     return 0;
 }
 
+/* Those that are not shown as well. */
+static int past_rows(struct db *db, int64_t id)
+{
+    AUTO(db_reset) struct db_stmt *q = db_use(db, Q_VERSION_PAST);
+    int n = 0;
+
+    db_bind_int(q, 1, id);
+    db_bind_text(q, 2, "main");
+    db_bind_int(q, 3, 1000);
+    while (db_step(q) == 1)
+        n++;
+    return n;
+}
+
 static void a_module_keeps_what_it_ran(void **state UNUSED)
 {
     struct domain d;
@@ -244,6 +258,7 @@ static void a_module_keeps_what_it_ran(void **state UNUSED)
     MUST(device_version_set(d.w, id, "mcu", "x", T0, NULL));
     MUST(device_version_past(d.w, id, "main", past_one, &p));
     assert_int_equal(p.n, DEVICE_VERSIONS_KEPT);
+    assert_in_range(past_rows(d.w, id), DEVICE_VERSIONS_KEPT, DEVICE_VERSIONS_KEPT + 7);
     assert_string_equal(p.versions[0], "24");
     assert_int_equal(p.since[0], T0 + 24);
     assert_string_equal(p.versions[DEVICE_VERSIONS_KEPT - 1], "5");
