@@ -16,7 +16,8 @@
 static struct {
     pthread_once_t once;
     EVP_MD *md5, *sha1, *sha256;
-    EVP_MAC_CTX *hmac; /* HMAC-SHA256 without a key: each thread has a duplicate */
+    EVP_MAC_CTX
+        *hmac; /* HMAC-SHA256 without a key: each thread has a duplicate, with its last key */
     pthread_key_t hmac_of_thread;
 } g = {.once = PTHREAD_ONCE_INIT};
 
@@ -28,9 +29,18 @@ static void must(bool fine, const char *what)
     abort();
 }
 
-static void free_hmac(void *ctx)
+struct hmac {
+    EVP_MAC_CTX *ctx;
+    uint8_t key[64]; /* longer ones are not kept */
+    size_t key_n;
+};
+
+static void free_hmac(void *arg)
 {
-    EVP_MAC_CTX_free(ctx);
+    struct hmac *h = arg;
+    EVP_MAC_CTX_free(h->ctx);
+    OPENSSL_cleanse(h, sizeof(*h));
+    free(h);
 }
 
 static void setup(void)
@@ -115,17 +125,23 @@ void crypto_sha256(const void *p, size_t n, uint8_t ret[SHA256_SIZE])
 void crypto_hmac_sha256(const void *key, size_t key_n, const void *p, size_t n,
                         uint8_t ret[SHA256_SIZE])
 {
-    /* OpenSSL reads a NULL key as "keep the key that is set". */
+    /* OpenSSL reads a NULL key as "keep the key that is set", which saves half of the work. */
     const void *k = key_n ? key : "";
     size_t len = 0;
     pthread_once(&g.once, setup);
-    EVP_MAC_CTX *ctx = pthread_getspecific(g.hmac_of_thread);
-    if (!ctx) {
-        ctx = EVP_MAC_CTX_dup(g.hmac);
-        must(ctx && pthread_setspecific(g.hmac_of_thread, ctx) == 0, "HMAC-SHA256");
+    struct hmac *h = pthread_getspecific(g.hmac_of_thread);
+    if (!h) {
+        h = xcalloc(1, sizeof(*h));
+        h->ctx = EVP_MAC_CTX_dup(g.hmac);
+        must(h->ctx && pthread_setspecific(g.hmac_of_thread, h) == 0, "HMAC-SHA256");
     }
-    must(EVP_MAC_init(ctx, k, key_n, NULL) && EVP_MAC_update(ctx, p, n) &&
-             EVP_MAC_final(ctx, ret, &len, SHA256_SIZE) && len == SHA256_SIZE,
+    if (key_n > 0 && key_n == h->key_n && memcmp(key, h->key, key_n) == 0)
+        k = NULL;
+    h->key_n = key_n <= sizeof(h->key) ? key_n : 0;
+    if (k && h->key_n > 0)
+        memcpy(h->key, key, key_n);
+    must(EVP_MAC_init(h->ctx, k, k ? key_n : 0, NULL) && EVP_MAC_update(h->ctx, p, n) &&
+             EVP_MAC_final(h->ctx, ret, &len, SHA256_SIZE) && len == SHA256_SIZE,
          "HMAC-SHA256");
 }
 

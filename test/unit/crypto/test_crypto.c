@@ -89,6 +89,25 @@ static void hmac_of_rfc4231(void **state)
                "b613679a0814d9ec772f95d778c35fc5ff1697c493715653c6c712144292c5ad");
 }
 
+static void hmac_with_keys_in_turn(void **state)
+{
+    (void)state;
+    static const char *const keys[] = {"a key", "a key", "b key", "a key", "a ke", "", "a key"};
+    uint8_t first[SHA256_SIZE], sum[SHA256_SIZE];
+    char longer[70];
+
+    memset(longer, 'k', sizeof(longer));
+    crypto_hmac_sha256("a key", 5, "text", 4, first);
+    for (size_t i = 0; i < ARRAY_LEN(keys); i++) {
+        crypto_hmac_sha256(keys[i], strlen(keys[i]), "text", 4, sum);
+        assert_true((memcmp(sum, first, SHA256_SIZE) == 0) == (strcmp(keys[i], "a key") == 0));
+    }
+    crypto_hmac_sha256(longer, sizeof(longer), "text", 4, sum);
+    assert_memory_not_equal(sum, first, SHA256_SIZE);
+    crypto_hmac_sha256("a key", 5, "text", 4, sum);
+    assert_memory_equal(sum, first, SHA256_SIZE);
+}
+
 static void *hmac_often(void *arg)
 {
     for (int i = 0; i < 2000; i++) {
@@ -188,11 +207,11 @@ static void refuses_broken_hashes(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(digests_of_known_texts),  cmocka_unit_test(a_signature),
-        cmocka_unit_test(any_cut_gives_the_same),  cmocka_unit_test(hmac_of_rfc4231),
-        cmocka_unit_test(hmac_from_many_threads),  cmocka_unit_test(equal_and_tokens),
-        cmocka_unit_test(reads_what_others_wrote), cmocka_unit_test(verifies_its_own),
-        cmocka_unit_test(refuses_broken_hashes),
+        cmocka_unit_test(digests_of_known_texts), cmocka_unit_test(a_signature),
+        cmocka_unit_test(any_cut_gives_the_same), cmocka_unit_test(hmac_of_rfc4231),
+        cmocka_unit_test(hmac_with_keys_in_turn), cmocka_unit_test(hmac_from_many_threads),
+        cmocka_unit_test(equal_and_tokens),       cmocka_unit_test(reads_what_others_wrote),
+        cmocka_unit_test(verifies_its_own),       cmocka_unit_test(refuses_broken_hashes),
     };
     return cmocka_run_group_tests_name("crypto", tests, NULL, NULL);
 }
