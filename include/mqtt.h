@@ -4,9 +4,9 @@
  * jitter (1 s doubling to 60 s), TCP_NODELAY, names resolved on the thread pool.
  *
  * Acknowledging is the caller's: PUBACKs of what was taken are queued in the library and leave
- * only with mqtt_ack(). The library has one queue of outgoing packets: while something is
- * unacknowledged, everything else waits behind it for mqtt_ack, pings too, so acknowledge at
- * least every keepalive.
+ * only with mqtt_ack() or mqtt_ack_before(). The library has one queue of outgoing packets: while
+ * something is unacknowledged, everything else waits behind it for mqtt_ack, pings too, so
+ * acknowledge at least every keepalive.
  *
  * All functions belong to the loop's thread. Messages of a kept session may come before
  * on_state(true); publishing works from then on too. From inside on_message and on_published
@@ -26,6 +26,7 @@ struct mqtt_message {
     int qos;
     bool retain;
     const char *user; /* last user property "username", set by a broker plugin; NULL */
+    uint64_t number;  /* how many that need a PUBACK came before it, since mqtt_new */
 };
 
 struct mqtt_options {
@@ -76,7 +77,10 @@ bool mqtt_is_up(const struct mqtt *m);
 void mqtt_pause(struct mqtt *m, bool paused);
 /* Send the PUBACKs of everything given to on_message so far (deferred_ack). */
 void mqtt_ack(struct mqtt *m);
-/* Messages given to on_message since the last mqtt_ack. */
+/* Send the PUBACKs of those with a smaller number, the oldest ones, and hold back the others.
+ * False, and nothing is done, where PUBACKs can only leave all together: with TLS. */
+bool mqtt_ack_before(struct mqtt *m, uint64_t number);
+/* Messages given to on_message and not acknowledged. */
 size_t mqtt_unacked(const struct mqtt *m);
 /* Cut the socket without DISCONNECT and without acknowledging; reconnects after its back-off.
  * The broker then sends again what was not acknowledged. on_state follows in a later turn. */

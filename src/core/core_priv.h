@@ -231,7 +231,8 @@ struct waiting { /* a device message, as it came */
     struct waiting *next;
     uint64_t device_hash;
     int64_t taken_us;
-    bool check; /* it was an OTA check */
+    uint64_t number; /* mqtt_message.number */
+    bool check;      /* it was an OTA check */
     const char *topic;
     const char *user; /* NULL when the broker does not say */
     const void *payload;

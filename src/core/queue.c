@@ -20,6 +20,7 @@ struct waiting *waiting_new(const struct mqtt_message *m, uint64_t device_hash, 
     *w = (struct waiting){
         .device_hash = device_hash,
         .taken_us = taken_us,
+        .number = m->number,
         .topic = p,
         .user = m->user ? p + topic_n : NULL,
         .payload = p + topic_n + user_n,

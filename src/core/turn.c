@@ -5,8 +5,7 @@
  * while that waits for the disk, reading goes on, and it goes on between slices of a transaction
  * that takes many messages: what writes nothing does not wait for what does. Answers of a
  * transaction, HTTP replies and the PUBACKs of its messages leave only after its commit. PUBACKs
- * can't be picked out of the library's queue one by one, so they leave when nothing that was taken
- * is unsettled; if that moment does not come by itself, intake pauses until it does. What can't be
+ * leave in the order of the messages, each when nothing before it is unsettled. What can't be
  * settled (the commit failed, the answer had no way out) is not acknowledged: the session is cut,
  * and the broker sends it again.
  */

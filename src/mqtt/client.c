@@ -164,7 +164,7 @@ int mqtt_new(struct loop *l, const struct mqtt_options *o, struct mqtt **ret, st
     m->batch_us = o->batch_us > 0 ? o->batch_us : INT_MAX;
     m->v5 = o->version == 5;
     m->tls = o->tls;
-    m->deferred = o->deferred_ack;
+    m->deferred = m->gate.holds = o->deferred_ack;
     m->by_name = !is_numeric(o->host);
     m->fd = -1;
     *ret = m;
@@ -175,6 +175,7 @@ static void destroy(struct mqtt *m)
 {
     mosquitto_destroy(m->lib); /* closes the socket, writes nothing of MQTT */
     inflight_done(&m->inflight);
+    gate_done(&m->gate);
     for (int i = 0; i < m->filter_count; i++)
         free(m->filters[i]);
     free(m->filters);

@@ -8,6 +8,7 @@
  *   lookup.c    the addresses of a name
  *   skipped.c   what the broker did not send because we were slow
  *   inflight.c  which of our own publishes wait for their PUBACK
+ *   gate.c      which PUBACKs may leave, and few system calls for many packets
  *
  * The library's callbacks only note what happened. What follows from it (telling the caller,
  * reconnecting, freeing) is done in client_leave, when no frame of the library is on the stack.
@@ -51,6 +52,19 @@ struct skipped {
     size_t burst;       /* messages since it was full */
     size_t came;        /* messages with an id, in all */
     size_t came_before; /* … at the last tick */
+};
+
+/* Between the library and the socket. Numbers count messages that need a PUBACK, over all
+ * connections. */
+struct gate {
+    uint64_t taken;         /* given to on_message */
+    uint64_t allowed, sent; /* PUBACKs that may leave, and that left the library */
+    bool holds;             /* PUBACKs need to be allowed */
+    bool asked;             /* the library does come here, on this connection */
+    int fd;
+    size_t left; /* of a packet that was written in part */
+    char *buf;   /* gathered: from `at` to n */
+    size_t at, n, cap;
 };
 
 struct mqtt {
@@ -103,6 +117,7 @@ struct mqtt {
     uint32_t seq; /* message ids used up */
     struct inflight inflight;
     struct skipped skipped;
+    struct gate gate;
     char why[192];
     char lib_error[128]; /* the library's last error line while connecting with TLS */
 };
@@ -139,6 +154,7 @@ void traffic_write(struct mqtt *m);
 /* Write unless that would acknowledge, or send, what the caller has not released. */
 void traffic_flush_own(struct mqtt *m);
 void traffic_watch(struct mqtt *m);
+bool traffic_has_unwritten(const struct mqtt *m);
 void traffic_stop_reading(struct mqtt *m); /* from a callback, as the last thing it does */
 
 /* ---- skipped.c ---- */
@@ -159,6 +175,16 @@ void filters_done(struct mqtt *m);
 /* A numeric address of a name, the nth, counted around; any thread, blocks. 0, or what getaddrinfo
  * returns. */
 int lookup(const char *host, unsigned nth, char *ret, size_t cap) MUST_USE;
+
+/* ---- gate.c ---- */
+void gate_reset(struct gate *g); /* a new connection starts */
+/* From open to close, what this thread writes to fd goes through the gate. */
+void gate_open(struct gate *g, int fd);
+/* What was gathered leaves, as far as the socket takes it; stands: it is open still. 0 or errno. */
+int gate_close(struct gate *g, bool stands);
+bool gate_waits(const struct gate *g); /* something gathered did not leave yet */
+bool gate_owes(const struct gate *g);  /* … or is allowed to */
+void gate_done(struct gate *g);
 
 /* ---- inflight.c ---- */
 bool inflight_full(const struct inflight *f, uint32_t seq);

@@ -1,9 +1,10 @@
 /*
  * Packets in and out. Reading: mosquitto_loop_read until the socket is empty or the batch is
  * full; what it takes it answers into the library's one queue of outgoing packets, and
- * mosquitto_loop_write empties that queue, all of it. So with deferred_ack there is one rule for
- * every writer here: while a message is unacknowledged, only mqtt_ack writes. SUBSCRIBE and pings
- * wait behind the PUBACKs then; PINGREQ has a whole keepalive to leave.
+ * mosquitto_loop_write empties that queue, as far as the gate (gate.c) lets it. With deferred_ack
+ * there is one rule for every writer here: while a message is unacknowledged, only mqtt_ack and
+ * mqtt_ack_before write, or what they allowed before. SUBSCRIBE and pings wait behind the PUBACKs
+ * then; PINGREQ has a whole keepalive to leave.
  *
  * The library reads at least one packet per call, and as many as it has publishes in flight;
  * after each packet it looks whether errno is EAGAIN. A callback that has had enough leaves
@@ -28,6 +29,7 @@ void traffic_reset(struct mqtt *m)
     m->unacked = m->queued = m->qos0 = 0;
     m->dirty = m->stop = m->drained = m->again = false;
     skipped_reset(m);
+    gate_reset(&m->gate);
 }
 
 void traffic_stop_reading(struct mqtt *m)
@@ -90,11 +92,14 @@ static void on_message(struct mosquitto *lib UNUSED, void *arg, const struct mos
                                .n = (size_t)in->payloadlen,
                                .qos = in->qos,
                                .retain = in->retain,
-                               .user = user};
+                               .user = user,
+                               .number = m->gate.taken};
     if (m->deferred)
         m->unacked++;
-    if (in->qos > 0)
+    if (in->qos > 0) {
+        m->gate.taken++;
         m->queued++;
+    }
     m->taken++;
     skipped_message(m, in->mid);
     if (m->on_message)
@@ -166,31 +171,42 @@ static void cork(const struct mqtt *m, int on)
     (void)setsockopt(m->fd, IPPROTO_TCP, TCP_CORK, &on, sizeof(on));
 }
 
+bool traffic_has_unwritten(const struct mqtt *m)
+{
+    return gate_waits(&m->gate) || mosquitto_want_write(m->lib);
+}
+
 void traffic_write(struct mqtt *m)
 {
     if (m->lost || m->fd < 0 || m->in_pool || m->phase == PHASE_LEAVING ||
-        !mosquitto_want_write(m->lib))
+        !traffic_has_unwritten(m))
         return;
-    /* It writes packet by packet; corked, they travel together. */
-    bool corked = m->queued >= CORK_FROM;
+    /* With TLS it writes packet by packet; corked, they travel together. */
+    bool corked = m->tls && m->queued >= CORK_FROM;
     if (corked)
         cork(m, 1);
+    if (!m->tls)
+        gate_open(&m->gate, m->fd);
     errno = 0;
     m->in_lib = m->writing = true;
     int rc = mosquitto_loop_write(m->lib, 1);
     int errno_then = errno;
     m->in_lib = m->writing = false;
     m->queued = 0;
+    bool stands = rc == MOSQ_ERR_SUCCESS && mosquitto_socket(m->lib) == m->fd;
+    int failed = m->tls ? 0 : gate_close(&m->gate, stands);
     if (rc != MOSQ_ERR_SUCCESS)
         session_fail_rc(m, rc, errno_then);
-    else if (corked && mosquitto_socket(m->lib) == m->fd)
+    else if (failed)
+        session_fail_rc(m, MOSQ_ERR_ERRNO, failed);
+    else if (corked && stands)
         cork(m, 0);
     unwatch_closed(m);
 }
 
 static bool may_write(const struct mqtt *m)
 {
-    return !m->deferred || (m->unacked == 0 && !m->dirty);
+    return !m->deferred || (m->unacked == 0 && !m->dirty) || gate_owes(&m->gate);
 }
 
 void traffic_flush_own(struct mqtt *m)
@@ -210,11 +226,26 @@ void mqtt_ack(struct mqtt *m)
 {
     assert(!m->in_lib); /* not from on_message or on_published */
     m->unacked = 0;
+    m->gate.allowed = m->gate.taken;
     m->dirty = false;
     traffic_write(m);
     skipped_fetch(m);
     if (m->busy == 0)
         traffic_watch(m);
+}
+
+bool mqtt_ack_before(struct mqtt *m, uint64_t number)
+{
+    assert(!m->in_lib);
+    if (!m->gate.asked || m->tls || m->lost)
+        return false;
+    if (number <= m->gate.allowed)
+        return true;
+    uint64_t n = number - m->gate.allowed;
+    m->unacked -= n < m->unacked ? (size_t)n : m->unacked;
+    m->gate.allowed = number;
+    write_and_watch(m);
+    return true;
 }
 
 void mqtt_flush(struct mqtt *m)
@@ -346,7 +377,7 @@ static int wanted_events(const struct mqtt *m)
     if (m->phase == PHASE_LEAVING)
         return LOOP_READ;
     int events = m->paused && m->phase >= PHASE_SUBACK ? 0 : LOOP_READ;
-    if (!(m->tls && m->phase == PHASE_CONNACK) && may_write(m) && mosquitto_want_write(m->lib))
+    if (!(m->tls && m->phase == PHASE_CONNACK) && may_write(m) && traffic_has_unwritten(m))
         events |= LOOP_WRITE;
     return events;
 }

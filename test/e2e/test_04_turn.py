@@ -173,6 +173,25 @@ def test_slow_disk_does_not_slow_what_writes_nothing(faulty):
     faulty.faults()
 
 
+def test_checks_go_on_while_a_commit_stands_still(faulty):
+    """As many as would stop if they had to be acknowledged together with what is being written."""
+    otad = faulty.otad
+    kind = faulty.type()
+    otad.firmware(kind, "2.0.0")
+    device, slow = faulty.device(kind, "1.0.0"), faulty.device(kind)
+    first = device.offer()
+    commits_settled(otad)
+    commits = otad.metric("otad_db_commits_total")
+    faulty.faults("sync_block")
+    slow.publish("attributes", {"version": "1.0.0"}, wait_ack=False)
+    wait(lambda: otad.metric("otad_mqtt_unacked_messages") >= 1, "it is taken")
+    for _ in range(1200):
+        assert device.offer()["id"] == first["id"]
+    assert otad.metric("otad_db_commits_total") == commits
+    faulty.faults()
+    commits_settled(otad)
+
+
 def test_messages_are_acknowledged_only_after_the_commit(faulty):
     """While the commit stands still, the broker keeps the message as unacknowledged."""
     otad = faulty.otad

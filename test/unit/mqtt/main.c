@@ -83,6 +83,7 @@ static void on_message(void *arg, const struct mqtt_message *in)
     str_copy(p->topic, sizeof(p->topic), in->topic);
     str_copy(p->user, sizeof(p->user), in->user ? in->user : "");
     p->retained = p->retained || in->retain;
+    p->number = in->number;
     size_t number = strtoul(text, NULL, 10);
     if (p->seen && number < p->seen_max && p->seen[number]++ == 0)
         p->unseen--;

@@ -175,6 +175,41 @@ static void test_drop_has_it_delivered_again(void **state UNUSED)
     pair_close(t);
 }
 
+/* The oldest are acknowledged, the others come again; and so across connections. */
+static void test_the_oldest_alone(void **state UNUSED)
+{
+    struct pair *t = pair_open(false);
+    char text[16];
+
+    for (int round = 0; round < 3; round++) {
+        peer_forget(&t->in);
+        for (int i = 0; i < 100; i++) {
+            snprintf(text, sizeof(text), "%d", i);
+            peer_publish(&t->out, "in/a", text);
+        }
+        t->in.wanted = 100;
+        until(&t->in, got_wanted);
+        assert_true(mqtt_ack_before(t->in.m, t->in.number - 39)); /* 60 of them */
+        assert_int_equal(mqtt_unacked(t->in.m), 40);
+        assert_true(mqtt_ack_before(t->in.m, t->in.number - 50)); /* is so already */
+        assert_int_equal(mqtt_unacked(t->in.m), 40);
+        mqtt_drop(t->in.m, "drop");
+        until(&t->in, is_down);
+        peer_forget(&t->in);
+        t->in.wanted = 40;
+        until(&t->in, got_wanted);
+        assert_string_equal(t->in.first, "60");
+        mqtt_ack(t->in.m);
+        assert_int_equal(mqtt_unacked(t->in.m), 0);
+        peer_publish(&t->out, "in/a", "marker");
+        t->in.wanted = 41;
+        until(&t->in, got_wanted);
+        assert_string_equal(t->in.last, "marker");
+        mqtt_ack(t->in.m);
+    }
+    pair_close(t);
+}
+
 static void drop_in_batch(struct peer *p)
 {
     mqtt_drop(p->m, "in the batch");
@@ -252,6 +287,7 @@ const struct CMUnitTest ack_tests[] = {
     cmocka_unit_test(test_flush_does_not_acknowledge),
     cmocka_unit_test(test_ping_does_not_acknowledge),
     cmocka_unit_test(test_drop_has_it_delivered_again),
+    cmocka_unit_test(test_the_oldest_alone),
     cmocka_unit_test(test_drop_in_a_callback),
     cmocka_unit_test(test_free_does_not_acknowledge),
     cmocka_unit_test(test_free_in_a_callback),

@@ -22,6 +22,7 @@ struct peer {
     char topic[64];
     char user[64];
     char why[256];
+    uint64_t number;     /* of the last message */
     bool ack;            /* mqtt_ack at each end of a batch */
     bool retained;       /* one had the retain flag */
     size_t pause_after;  /* mqtt_pause in on_message when so many came; 0 = never */
