@@ -349,7 +349,8 @@ int update_reported(struct db *w, const struct catalog *c, const struct device *
     if (same && (u.state == UPDATE_REBOOTING || u.state == UPDATE_INSTALLED))
         return roll_back(w, type, d, &u, "report",
                          arena_printf(a, "the device reports %s again", version), now);
-    if (is_beyond(c, type, d, &u, version))
+    /* What it still runs is no news, also when the update goes back. */
+    if (!same && is_beyond(c, type, d, &u, version))
         return life_move(
             w, type, &u, UPDATE_CANCELED, "superseded",
             arena_printf(a, "the device reports %s, which is beyond %s", version, u.to_version),

@@ -4,7 +4,7 @@
 int main(void)
 {
     json_setup();
-    return test_query() + test_scope() + test_define() + test_release() + test_simulation() +
-           test_overlap() + test_consent() + test_floors() + test_stats() + test_push() +
-           test_finish();
+    return test_query() + test_scope() + test_define() + test_release() + test_back() +
+           test_simulation() + test_overlap() + test_consent() + test_floors() + test_stats() +
+           test_push() + test_finish();
 }

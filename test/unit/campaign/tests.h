@@ -18,6 +18,7 @@ int test_query(void);
 int test_scope(void);
 int test_define(void);
 int test_release(void);
+int test_back(void);
 int test_simulation(void);
 int test_overlap(void);
 int test_consent(void);

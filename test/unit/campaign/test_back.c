@@ -1,0 +1,76 @@
+/* Updates that go back: a rollback, and what a campaign allows to be older. */
+#include "release.h"
+
+/* The device goes on reporting what it still runs, as it does every few minutes. */
+static void assert_stands(struct release *r, int i, const char *runs, int64_t now)
+{
+    static const enum update_state words[] = {UPDATE_OFFERED,    UPDATE_DEFERRED,
+                                              UPDATE_ACCEPTED,   UPDATE_DOWNLOADING,
+                                              UPDATE_DOWNLOADED, UPDATE_INSTALLING};
+    const int64_t id = asks(r, i, now, NULL);
+    struct device dev;
+    struct update u;
+
+    assert_int_not_equal(id, 0);
+    for (size_t k = 0; k < ARRAY_LEN(words); k++) {
+        MUST(device_by_id(r->d.w, r->devices[i], &r->d.a, &dev));
+        if (k > 0)
+            MUST(update_moved(r->d.w, r->d.catalog, &dev, id, words[k], -1, "", now, &r->d.a));
+        reports(r, i, runs, now);
+        MUST(update_by_id(r->d.w, id, &r->d.a, &u));
+        assert_string_equal(update_state_name(u.state), update_state_name(words[k]));
+        assert_int_equal(asks(r, i, now, NULL), id);
+    }
+    MUST(fetched(r, id, now));
+    reports(r, i, "1.0", now);
+    MUST(update_by_id(r->d.w, id, &r->d.a, &u));
+    assert_int_equal(u.state, UPDATE_VERIFIED);
+}
+
+static void what_it_still_runs_cancels_nothing(void **state UNUSED)
+{
+    for (int opaque = 0; opaque < 2; opaque++) {
+        struct release r;
+
+        release_init(&r);
+        r.d.type.scheme = opaque ? VERSION_OPAQUE : r.d.type.scheme;
+        domain_type_changed(&r.d);
+        started(&r, "{}", NULL);
+        goes(&r, 0, true, T0);
+        MUST(campaign_abort(r.d.w, r.campaign, true, T0, NULL));
+        assert_stands(&r, 0, "2.0", T0 + 1);
+
+        reports(&r, 1, "2.0", T0);
+        r.campaign = declare(&r.d, r.good, 0, "{'allow_downgrade':true}", NULL);
+        MUST(campaign_start(r.d.w, r.campaign, T0, NULL));
+        assert_stands(&r, 1, "2.0", T0 + 1);
+        release_done(&r);
+    }
+}
+
+/* It went on by itself: the update is done with. */
+static void another_version_beyond_still_does(void **state UNUSED)
+{
+    struct release r;
+    struct update u;
+
+    release_init(&r);
+    started(&r, "{}", NULL);
+    goes(&r, 0, true, T0);
+    MUST(campaign_abort(r.d.w, r.campaign, true, T0, NULL));
+    int64_t id = asks(&r, 0, T0 + 1, NULL);
+    reports(&r, 0, "3.0", T0 + 1);
+    MUST(update_by_id(r.d.w, id, &r.d.a, &u));
+    assert_int_equal(u.state, UPDATE_CANCELED);
+    assert_string_equal(u.cause, "superseded");
+    release_done(&r);
+}
+
+int test_back(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(what_it_still_runs_cancels_nothing),
+        cmocka_unit_test(another_version_beyond_still_does),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
