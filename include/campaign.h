@@ -227,7 +227,8 @@ struct campaign_phase_status {
 int campaign_insert(struct db *w, struct campaign *c, const struct campaign_lists *l) MUST_USE;
 /* A draft: everything, lists NULL = they stay. */
 int campaign_update(struct db *w, struct campaign *c, const struct campaign_lists *l) MUST_USE;
-/* E_CONFLICT with a sentence unless it is a draft or has ended. The updates it made stay. */
+/* E_CONFLICT with a sentence unless it is a draft or has ended, and when only it, aborted, keeps an
+ * open firmware from its targets. The updates it made stay. */
 int campaign_delete(struct db *w, int64_t id, int64_t now, struct fail *f) MUST_USE;
 /* Parsed, with its lists; all from the arena. */
 int campaign_by_id(struct db *db, int64_t project_id, int64_t id, struct arena *a,
@@ -262,6 +263,7 @@ int64_t campaign_needs(struct db *db, int64_t firmware_id);
 int campaign_start(struct db *w, int64_t id, int64_t now, struct fail *f) MUST_USE;
 int campaign_pause(struct db *w, int64_t id, int64_t now, struct fail *f) MUST_USE;
 int campaign_resume(struct db *w, int64_t id, int64_t now, struct fail *f) MUST_USE;
+/* What it held back is released, when the firmware is open. */
 int campaign_complete(struct db *w, int64_t id, int64_t now, struct fail *f) MUST_USE;
 /* rollback: its declared firmware goes to the devices that got the bad version. */
 int campaign_abort(struct db *w, int64_t id, bool rollback, int64_t now, struct fail *f) MUST_USE;
@@ -270,7 +272,7 @@ int campaign_approve(struct db *w, int64_t id, bool force, int64_t now, struct f
 
 /* ---- what a second person has to confirm ---- */
 struct campaign_request {
-    const char *action; /* start, resume, approve, abort, change */
+    const char *action; /* start, resume, approve, complete, abort, change */
     const char *body;   /* JSON object: what was sent with it */
     int64_t revision;   /* of the campaign then */
     int64_t token_id;

@@ -142,9 +142,9 @@ CREATE TABLE campaign_reason (
   PRIMARY KEY (campaign_id, phase, state, reason)
 ) STRICT, WITHOUT ROWID;
 
-CREATE TABLE campaign_request (
+CREATE TABLE "campaign_request" (
   campaign_id INTEGER PRIMARY KEY REFERENCES campaign (id) ON DELETE CASCADE,
-  action      TEXT NOT NULL CHECK (action IN ('start', 'resume', 'approve', 'abort', 'change')),
+  action      TEXT NOT NULL CHECK (action IN ('start', 'resume', 'approve', 'complete', 'abort', 'change')),
   body        TEXT NOT NULL,
   revision    INTEGER NOT NULL,
   token_id    INTEGER NOT NULL,

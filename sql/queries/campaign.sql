@@ -20,6 +20,13 @@ WHERE id = $1;
 -- in: id int, now int
 UPDATE campaign SET deleted_at = $2, next_at = NULL WHERE id = $1;
 
+-- name: campaign_withholds :one reader
+-- in: id    out: 1 when it was aborted and what it released, or a delta of that, is open and enabled
+SELECT 1 FROM campaign c JOIN firmware f ON f.id = c.firmware_id
+JOIN firmware p ON p.type_id = f.type_id AND p.module = f.module AND p.version = f.version
+WHERE c.id = $1 AND c.state = 'aborted' AND p.release = 'open' AND p.enabled = 1
+  AND p.deleted_at IS NULL LIMIT 1;
+
 -- name: campaign_by_id :one reader
 -- in: project_id int, id int    out: campaign
 SELECT id, project_id, type_id, firmware_id, rollback_id, name, definition, state, starts_at,

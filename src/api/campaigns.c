@@ -52,7 +52,8 @@ static const struct json_field fields[] = {
      "must-pass version."},
     {"allow_reinstall", JK_BOOL, 0, 0, 0, NULL, "false", "Offered to what runs this version."},
     {"starts_at", JK_TIME, JF_NULLABLE, 0, 0, NULL, "null", "When it begins, once started."},
-    {"ends_at", JK_TIME, JF_NULLABLE, 0, 0, NULL, "null", "When it completes by itself."},
+    {"ends_at", JK_TIME, JF_NULLABLE, 0, 0, NULL, "null",
+     "When it ends by itself: completed, or aborted when it is paused or has phases to open."},
     {"state", JK_ENUM, JF_READ_ONLY, 0, 0, "draft|scheduled|running|paused|completed|aborted", NULL,
      "Where it stands."},
     {"reason", JK_STRING, JF_READ_ONLY, 0, 0, NULL, NULL,
@@ -525,9 +526,13 @@ static int move(struct write *w, struct db *db, const char *what)
     return write_conflict(w, rc, "wrong_state");
 }
 
-/* What stops a campaign is one person's to do, at once. */
-static bool needs_second(const struct write *w, const char *what)
+/* What stops a campaign is one person's to do, at once. To complete one that is stopped, or has
+ * phases to open, releases what it held back. */
+static bool needs_second(const struct write *w, const struct campaign *c,
+                         const struct campaign_status *s, const char *what)
 {
+    if (strcmp(what, "complete") == 0)
+        return s->state != CAMPAIGN_RUNNING || s->phase < (int)c->n_phases;
     return strcmp(what, "start") == 0 || strcmp(what, "resume") == 0 ||
            strcmp(what, "approve") == 0 ||
            (strcmp(what, "abort") == 0 && json_get_bool(w->in, "rollback", false));
@@ -540,7 +545,8 @@ static int run_move(struct write *w, struct db *db)
     struct campaign c;
     int rc = find(w, db, &c, &s);
     if (rc == 0)
-        rc = needs_second(w, what) ? confirm_or_do(w, db, &c, what, move) : move(w, db, what);
+        rc = needs_second(w, &c, &s, what) ? confirm_or_do(w, db, &c, what, move)
+                                           : move(w, db, what);
     return rc < 0 ? rc : answer_with(w, db, w->id);
 }
 
@@ -597,11 +603,12 @@ static const struct op op_patch = {
     .patch = true,
     .run = run_patch,
     .catalog = true};
-static const struct op op_delete = {.summary =
-                                        "Delete a draft, or one that has ended; its updates stay",
-                                    .status = 204,
-                                    .run = run_delete,
-                                    .catalog = true};
+static const struct op op_delete = {
+    .summary = "Delete a draft, or one that has ended; its updates stay; 409 when "
+               "only it keeps an open firmware back",
+    .status = 204,
+    .run = run_delete,
+    .catalog = true};
 static const struct op op_start = {
     .summary = "Start it, at once or at starts_at; 202: a second person has to "
                "confirm it",
@@ -616,7 +623,9 @@ static const struct op op_resume = {.summary = "Go on; the thresholds count anew
                                     .out = &campaign_table,
                                     .status = 200,
                                     .run = run_move};
-static const struct op op_complete = {.summary = "End it; what waits is canceled",
+static const struct op op_complete = {.summary =
+                                          "End it; what waits is canceled, an open firmware is for "
+                                          "all; 202 as for start unless all was released",
                                       .out = &campaign_table,
                                       .status = 200,
                                       .run = run_move};

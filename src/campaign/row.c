@@ -385,6 +385,16 @@ int campaign_update(struct db *w, struct campaign *c, const struct campaign_list
     return rc < 0 ? rc : campaign_walks_follow(w, c->id);
 }
 
+/* 1: it was aborted, and only that keeps an open firmware from its targets. */
+static int withholds(struct db *w, int64_t id)
+{
+    AUTO(db_reset) struct db_stmt *q = db_use(w, Q_CAMPAIGN_WITHHOLDS);
+
+    db_bind_int(q, 1, id);
+    int rc = db_row(q);
+    return rc == E_NOTFOUND ? 0 : rc < 0 ? rc : 1;
+}
+
 int campaign_delete(struct db *w, int64_t id, int64_t now, struct fail *f)
 {
     AUTO(db_reset) struct db_stmt *q = db_use(w, Q_CAMPAIGN_DELETE);
@@ -403,6 +413,13 @@ int campaign_delete(struct db *w, int64_t id, int64_t now, struct fail *f)
         return fail(f, E_CONFLICT, "%s",
                     s.active > 0 ? "updates of it are still under way"
                                  : "it takes a release back; that needs it");
+    rc = withholds(w, id);
+    if (rc < 0)
+        return rc;
+    if (rc == 1)
+        return fail(f, E_CONFLICT,
+                    "it was aborted, and its firmware is open: without it all devices would get "
+                    "that; disable or delete the firmware first");
     db_bind_int(q, 1, id);
     db_bind_int(q, 2, now);
     return db_run(q);

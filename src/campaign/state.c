@@ -419,6 +419,15 @@ int campaign_act(struct db *w, int64_t id, const char *action, const char *reaso
 }
 
 /* ---- the clock ---- */
+/* Completed is released: so only what was going well, to all. What was stopped, or never came so
+ * far, stays withheld from its targets, as if it had been aborted then. */
+static int end_in_time(struct db *w, const struct loaded *l, int64_t now)
+{
+    bool all = l->s.state == CAMPAIGN_RUNNING && l->s.phase >= (int)l->c.n_phases;
+
+    return move(w, l->c.id, all ? "completed" : "aborted", "ends_at", true, false, now, 0);
+}
+
 static int look(struct db *w, const struct loaded *l, int64_t now)
 {
     const struct campaign *c = &l->c;
@@ -426,7 +435,7 @@ static int look(struct db *w, const struct loaded *l, int64_t now)
     if (!is_open(l))
         return next_set(w, c->id, 0);
     if (c->ends_at && c->ends_at <= now)
-        return move(w, c->id, "completed", "ends_at", true, false, now, 0);
+        return end_in_time(w, l, now);
     if (l->s.state == CAMPAIGN_SCHEDULED)
         return c->starts_at > now ? next_set(w, c->id, c->starts_at) : run(w, c, "starts_at", now);
     int rc = next_set(w, c->id, c->ends_at);

@@ -90,3 +90,21 @@ def test_phases_changes_and_rollbacks(ground):
     assert move(ground, c, "abort", 202, rollback=True)["state"] == "running"
     assert move(ground, c, "abort", 200)["state"] == "aborted"  # without one: at once
     assert wait(lambda: look(ground, c), "it is there")["confirmation"] is None
+
+
+def test_what_was_held_back_is_completed_by_two(ground):
+    """To complete it releases the rest, where the firmware is open: as wild as a start."""
+    c = draft(ground, phases=[{"percent": 1}, {"percent": 100}])
+    move(ground, c, "start", 202)
+    move(ground, c, "confirm", 200, ground.other)
+    assert move(ground, c, "complete", 202)["confirmation"]["action"] == "complete"
+    move(ground, c, "deny", 200)
+    assert move(ground, c, "approve", 202, force=True)["phase"] == 1
+    assert move(ground, c, "confirm", 200, ground.other)["phase"] == 2
+    move(ground, c, "pause", 200)
+    assert move(ground, c, "complete", 202)["state"] == "paused"
+    assert move(ground, c, "confirm", 200, ground.other)["state"] == "completed"
+    c = draft(ground)
+    move(ground, c, "start", 202)
+    move(ground, c, "confirm", 200, ground.other)
+    assert move(ground, c, "complete", 200)["state"] == "completed"  # all of it was released

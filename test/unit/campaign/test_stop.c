@@ -1,0 +1,122 @@
+/* What was stopped stays stopped: a firmware that is open, too, is for nobody whom a campaign held
+ * back, however that one came to its end. */
+#include "release.h"
+
+/* An open 3.0, of which the first device alone may have it. */
+static void held_back(struct release *r, const char *definition)
+{
+    release_init(r);
+    r->bad = domain_firmware(&r->d, "3.0");
+    started(r, definition, &(struct campaign_lists){.phases = {{&r->devices[1], 1}}});
+    assert_int_equal(why(r, 0, T0), REASON_PHASE_NOT_OPEN);
+    assert_int_not_equal(asks(r, 1, T0, NULL), 0);
+}
+
+static void ends_at(struct release *r, int64_t at)
+{
+    struct campaign c;
+    struct campaign_status s;
+
+    MUST(campaign_by_id(r->d.w, 0, r->campaign, &r->d.a, &c, &s));
+    c.ends_at = at;
+    MUST(campaign_update(r->d.w, &c, NULL));
+    domain_reload(&r->d);
+}
+
+#define TWO_PHASES "{'phases':[{'devices':['x']},{'percent':100}]}"
+
+static void assert_withheld(struct release *r, int64_t now)
+{
+    domain_reload(&r->d);
+    for (int i = 2; i < (int)ARRAY_LEN(r->devices); i++)
+        assert_int_equal(why(r, i, now), REASON_CAMPAIGN_ENDED);
+}
+
+static void an_end_in_time_frees_nothing(void **state UNUSED)
+{
+    for (int paused = 0; paused < 2; paused++) {
+        struct release r;
+
+        held_back(&r, TWO_PHASES);
+        ends_at(&r, T0 + DAY);
+        if (paused)
+            MUST(campaign_pause(r.d.w, r.campaign, T0, NULL));
+        MUST(update_campaigns(r.d.w, T0 + DAY, 10));
+        assert_int_equal(status_of(&r.d, r.campaign).state, CAMPAIGN_ABORTED);
+        assert_string_equal(status_of(&r.d, r.campaign).reason, "ends_at");
+        assert_false(status_of(&r.d, r.campaign).rolling_back);
+        assert_withheld(&r, T0 + DAY);
+        release_done(&r);
+    }
+}
+
+/* A threshold paused it with its only phase open: nobody looked, and time went by. */
+static void a_crossed_threshold_outlives_the_end(void **state UNUSED)
+{
+    struct release r;
+
+    release_init(&r);
+    r.bad = domain_firmware(&r.d, "3.0");
+    started(&r, "{'thresholds':{'failed':{'percent':0,'min_sample':1,'action':'pause'}}}", NULL);
+    ends_at(&r, T0 + DAY);
+    goes(&r, 0, false, T0);
+    assert_int_equal(status_of(&r.d, r.campaign).state, CAMPAIGN_PAUSED);
+    MUST(update_campaigns(r.d.w, T0 + DAY, 10));
+    assert_withheld(&r, T0 + DAY);
+    release_done(&r);
+}
+
+/* All phases were open, and nothing was wrong: it is for all now, as an open firmware is. */
+static void an_end_with_all_phases_open_is_one(void **state UNUSED)
+{
+    struct release r;
+
+    held_back(&r, TWO_PHASES);
+    ends_at(&r, T0 + DAY);
+    MUST(campaign_approve(r.d.w, r.campaign, true, T0, NULL));
+    MUST(update_campaigns(r.d.w, T0 + DAY, 10));
+    assert_int_equal(status_of(&r.d, r.campaign).state, CAMPAIGN_COMPLETED);
+    assert_string_equal(status_of(&r.d, r.campaign).reason, "ends_at");
+    domain_reload(&r.d);
+    assert_int_not_equal(asks(&r, 5, T0 + DAY, NULL), 0);
+    release_done(&r);
+}
+
+static void set_enabled(struct release *r, bool enabled)
+{
+    struct firmware fw;
+
+    MUST(firmware_by_id(r->d.w, r->d.project, r->bad, &r->d.a, &fw));
+    fw.enabled = enabled;
+    MUST(firmware_update(r->d.w, &fw, NULL));
+    json_decref(fw.hardware);
+    domain_reload(&r->d);
+}
+
+static void what_was_aborted_is_not_deleted_away(void **state UNUSED)
+{
+    struct release r;
+    struct fail f;
+
+    held_back(&r, TWO_PHASES);
+    MUST(campaign_abort(r.d.w, r.campaign, false, T0, NULL));
+    MUST(update_campaigns(r.d.w, T0, 10));
+    assert_int_equal(status_of(&r.d, r.campaign).active, 0);
+    assert_int_equal(campaign_delete(r.d.w, r.campaign, T0, &f), E_CONFLICT);
+    assert_non_null(strstr(f.text, "disable"));
+    assert_withheld(&r, T0);
+    set_enabled(&r, false);
+    MUST(campaign_delete(r.d.w, r.campaign, T0, &f)); /* for nobody now, as the operator says */
+    release_done(&r);
+}
+
+int test_stop(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(an_end_in_time_frees_nothing),
+        cmocka_unit_test(a_crossed_threshold_outlives_the_end),
+        cmocka_unit_test(an_end_with_all_phases_open_is_one),
+        cmocka_unit_test(what_was_aborted_is_not_deleted_away),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
