@@ -216,9 +216,18 @@ SELECT state, phase, approval, rolling_back, device_max, active FROM campaign WH
 SELECT no, offered, asked, verified, opened_at FROM campaign_phase WHERE campaign_id = $1;
 
 -- name: campaign_device_past :one reader
--- in: campaign_id, device_id, state    out: how many updates, how many of them in that state
-SELECT count(*), coalesce(sum(state = $3), 0) FROM ota_update
-WHERE campaign_id = $1 AND device_id = $2;
+-- in: campaign_id, device_id, state    out: how many updates it had in that state
+SELECT count(*) FROM ota_update WHERE campaign_id = $1 AND device_id = $2 AND state = $3;
+
+-- name: campaign_brought :one reader
+-- in: campaign_id, firmware_id, device_id    out: 1 when the last update that came onto the device
+--     is one that released the firmware. One that was given up as unverified may have come later.
+SELECT u.campaign_id = $1 AND u.phase <> 1000
+FROM firmware f JOIN ota_update u INDEXED BY ota_update_device
+  ON u.device_id = $3 AND u.module = f.module
+WHERE f.id = $2 AND (u.state = 'verified'
+  OR (u.state = 'unverified' AND u.phase <> 1000 AND u.to_version = f.version))
+ORDER BY u.id DESC LIMIT 1;
 
 -- name: campaign_device_ended :one reader
 -- in: campaign_id, device_id    out: 1 when an update of it has come to its end there

@@ -248,11 +248,22 @@ static int past(struct db *db, const struct campaign *c, int64_t device_id,
     db_bind_int(q, 2, device_id);
     db_bind_text(q, 3, "verified");
     int rc = db_row(q);
-    if (rc == 0) {
-        ret->of_device = db_int(q, 0);
-        ret->verified = db_int(q, 1) > 0;
-    }
+    if (rc == 0)
+        ret->verified = db_int(q, 0) > 0;
     return rc;
+}
+
+static int brought(struct db *db, const struct campaign *c, int64_t device_id,
+                   struct campaign_now *ret)
+{
+    AUTO(db_reset) struct db_stmt *q = db_use(db, Q_CAMPAIGN_BROUGHT);
+
+    db_bind_int(q, 1, c->id);
+    db_bind_int(q, 2, c->firmware_id);
+    db_bind_int(q, 3, device_id);
+    int rc = db_row(q);
+    ret->brought = rc == 0 && db_int(q, 0) != 0;
+    return rc == E_NOTFOUND ? 0 : rc;
 }
 
 int campaign_device_ended(struct db *db, int64_t id, int64_t device_id)
@@ -286,8 +297,10 @@ int campaign_now_load(struct db *db, const struct campaign *c, int64_t device_id
     int rc = phases(db, c, ret);
     if (rc == 0 && ret->rate)
         rc = pace_wait(db, c->id, ret->rate, &ret->wait_ms);
-    if (rc == 0 && (c->allow_downgrade || c->allow_reinstall || ret->rolling_back))
+    if (rc == 0 && (c->allow_downgrade || c->allow_reinstall))
         rc = past(db, c, device_id, ret);
+    if (rc == 0 && ret->rolling_back)
+        rc = brought(db, c, device_id, ret);
     if (rc == 0 && c->consent.mode != CONSENT_SILENT) {
         rc = consent_of(db, c->id, device_id, &ret->consent);
         rc = rc == E_NOTFOUND ? 0 : rc;

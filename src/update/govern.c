@@ -152,13 +152,14 @@ static struct verdict admit(const struct decide_context *x, const struct campaig
     return pace.reason == REASON_ELIGIBLE ? v : pace;
 }
 
-/* Taken back: the device runs the bad version, and has it from this campaign. */
+/* Taken back: the device runs the bad version, and has it from this campaign; not if another one
+ * has released it there since. */
 static bool takes_back(const struct decide_context *x, const struct campaign *c)
 {
     const struct firmware *bad = catalog_firmware(x->catalog, c->firmware_id);
     const struct campaign_now *now = x->facts->campaign(x->facts->arg, c);
 
-    return bad && now->rolling_back && now->of_device > 0 &&
+    return bad && now->rolling_back && now->brought &&
            version_compare(x->type->scheme, bad->version, x->facts->version) == 0;
 }
 

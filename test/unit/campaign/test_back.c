@@ -66,11 +66,68 @@ static void another_version_beyond_still_does(void **state UNUSED)
     release_done(&r);
 }
 
+/* ---- taken back is what came by the campaign, and stands ---- */
+static void another_release_of_it_is_not_taken_back(void **state UNUSED)
+{
+    struct release r;
+    struct update u;
+
+    release_init(&r);
+    started(&r, "{}", NULL);
+    goes(&r, 0, true, T0);
+    goes(&r, 1, true, T0);
+    MUST(campaign_abort(r.d.w, r.campaign, true, T0, NULL));
+    int64_t id = asks(&r, 0, T0 + 1, NULL);
+    MUST(fetched(&r, id, T0 + 1));
+    reports(&r, 0, "1.0", T0 + 1);
+    int64_t again = declare(&r.d, r.bad, r.good, "{}", NULL);
+    MUST(campaign_start(r.d.w, again, T0 + 2, NULL));
+    id = asks(&r, 0, T0 + 2, NULL);
+    MUST(update_by_id(r.d.w, id, &r.d.a, &u));
+    assert_int_equal(u.campaign_id, again);
+    assert_int_equal(u.firmware_id, r.bad);
+    MUST(fetched(&r, id, T0 + 2));
+    reports(&r, 0, "2.0", T0 + 2);
+    assert_int_equal(asks(&r, 0, T0 + 3, NULL), 0); /* or it would go to and fro for ever */
+    id = asks(&r, 1, T0 + 3, NULL);
+    MUST(update_by_id(r.d.w, id, &r.d.a, &u)); /* that one has it from the first still */
+    assert_int_equal(u.phase, CAMPAIGN_ROLLBACK);
+    release_done(&r);
+}
+
+static void only_what_came_by_it_is_taken_back(void **state UNUSED)
+{
+    struct release r;
+    struct device dev;
+    struct update u;
+    struct fail f;
+    int64_t next;
+
+    release_init(&r);
+    started(&r, "{}", NULL);
+    MUST(update_cancel(r.d.w, asks(&r, 0, T0, NULL), "operator", "", T0, &f));
+    reports(&r, 0, "2.0", T0 + 1); /* somebody installed it by hand */
+    int64_t late = asks(&r, 1, T0, NULL);
+    MUST(device_by_id(r.d.w, r.devices[1], &r.d.a, &dev));
+    MUST(update_moved(r.d.w, r.d.catalog, &dev, late, UPDATE_INSTALLING, -1, "", T0, &r.d.a));
+    MUST(update_expire(r.d.w, r.d.catalog, T0 + 2 * DAY, 10, &next));
+    MUST(update_by_id(r.d.w, late, &r.d.a, &u));
+    assert_int_equal(u.state, UPDATE_UNVERIFIED);
+    reports(&r, 1, "2.0", T0 + 2 * DAY); /* it took its time */
+    MUST(campaign_abort(r.d.w, r.campaign, true, T0 + 2 * DAY, NULL));
+    assert_int_equal(why(&r, 0, T0 + 4 * DAY), REASON_NOT_NEWER);
+    MUST(update_by_id(r.d.w, asks(&r, 1, T0 + 4 * DAY, NULL), &r.d.a, &u));
+    assert_int_equal(u.phase, CAMPAIGN_ROLLBACK);
+    release_done(&r);
+}
+
 int test_back(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(what_it_still_runs_cancels_nothing),
         cmocka_unit_test(another_version_beyond_still_does),
+        cmocka_unit_test(another_release_of_it_is_not_taken_back),
+        cmocka_unit_test(only_what_came_by_it_is_taken_back),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
