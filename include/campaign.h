@@ -220,6 +220,7 @@ struct campaign_status {
 struct campaign_phase_status {
     int no;
     int64_t opened_at, gate_at, offered, ended, verified;
+    int64_t gate_ended, gate_verified; /* devices, by the last update of each */
 };
 
 /* ---- rows: on the connection of the calling thread; writing on the core thread ---- */
@@ -289,8 +290,11 @@ int campaign_request_drop(struct db *w, int64_t id) MUST_USE;
 /* ---- what updates tell it ---- */
 /* An update of the campaign moved: from NULL = it begins. The counters, the gate and thresholds
  * follow, all in this transaction. */
-int campaign_moved(struct db *w, int64_t id, int phase, const char *from, const char *to,
-                   enum campaign_end end, int64_t now) MUST_USE;
+int campaign_moved(struct db *w, int64_t id, int phase, int64_t device_id, const char *from,
+                   const char *to, enum campaign_end end, int64_t now) MUST_USE;
+/* The device fell back from what it was verified with: for the gate that is no success any more,
+ * and for thresholds one that was rolled back. Once for an update; before its history says so. */
+int campaign_fell_back(struct db *w, int64_t id, int phase, bool suspect, int64_t now) MUST_USE;
 /* An offer leaves: for the pace. */
 int campaign_offered(struct db *w, int64_t id) MUST_USE;
 /* The updates of a device are about to be deleted. */

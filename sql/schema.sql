@@ -129,7 +129,7 @@ CREATE TABLE campaign_phase (
   since_failed      INTEGER NOT NULL DEFAULT 0,
   since_rolled_back INTEGER NOT NULL DEFAULT 0,
   since_timed_out   INTEGER NOT NULL DEFAULT 0,
-  since_rejected    INTEGER NOT NULL DEFAULT 0, asked INTEGER NOT NULL DEFAULT 0, since_refused INTEGER NOT NULL DEFAULT 0,
+  since_rejected    INTEGER NOT NULL DEFAULT 0, asked INTEGER NOT NULL DEFAULT 0, since_refused INTEGER NOT NULL DEFAULT 0, gate_ended INTEGER NOT NULL DEFAULT 0, gate_verified INTEGER NOT NULL DEFAULT 0,
   PRIMARY KEY (campaign_id, no)
 ) STRICT, WITHOUT ROWID;
 

@@ -107,8 +107,10 @@ VALUES ($1, $2, $3, $4, $5);
 DELETE FROM campaign_threshold WHERE campaign_id = $1;
 
 -- name: campaign_phase_list :many reader
--- in: campaign_id    out: no, opened_at, gate_at, offered, ended, verified
-SELECT no, opened_at, gate_at, offered, ended, verified FROM campaign_phase
+-- in: campaign_id    out: no, opened_at, gate_at, offered, ended, verified, gate_ended,
+--     gate_verified
+SELECT no, opened_at, gate_at, offered, ended, verified, gate_ended, gate_verified
+FROM campaign_phase
 WHERE campaign_id = $1 ORDER BY no;
 
 -- name: campaign_phase_open :exec writer
@@ -116,9 +118,9 @@ WHERE campaign_id = $1 ORDER BY no;
 UPDATE campaign_phase SET opened_at = $3, gate_at = NULL WHERE campaign_id = $1 AND no = $2;
 
 -- name: campaign_phase_gate :one reader
--- in: campaign_id, no    out: gate_share, gate_sample, soak_s, approval, gate_at, ended, verified,
---     the number of the last phase
-SELECT p.gate_share, p.gate_sample, p.soak_s, p.approval, p.gate_at, p.ended, p.verified,
+-- in: campaign_id, no    out: gate_share, gate_sample, soak_s, approval, gate_at, gate_ended,
+--     gate_verified, the number of the last phase
+SELECT p.gate_share, p.gate_sample, p.soak_s, p.approval, p.gate_at, p.gate_ended, p.gate_verified,
   (SELECT max(l.no) FROM campaign_phase l WHERE l.campaign_id = $1)
 FROM campaign_phase p WHERE p.campaign_id = $1 AND p.no = $2;
 
@@ -143,6 +145,22 @@ UPDATE campaign_phase SET ended = ended + 1, verified = verified + $3,
   since_ended = since_ended + 1, since_failed = since_failed + $4,
   since_rolled_back = since_rolled_back + $5, since_timed_out = since_timed_out + $6,
   since_rejected = since_rejected + $7
+WHERE campaign_id = $1 AND no = $2;
+
+-- name: campaign_device_results :many reader
+-- in: campaign_id, device_id, phase    out: 1 for a success that holds, of the last two of its
+--     updates that came to something
+SELECT u.state = 'verified' AND u.suspect = 0 AND NOT EXISTS (
+  SELECT 1 FROM ota_update_history h WHERE h.update_id = u.id AND h.cause = 'fell_back')
+FROM ota_update u INDEXED BY ota_update_campaign_device
+WHERE u.campaign_id = $1 AND u.device_id = $2 AND u.phase = $3 AND u.ended_at IS NOT NULL
+  AND u.state <> 'canceled' AND NOT (u.state = 'rejected' AND u.cause = 'consent_refused')
+ORDER BY u.id DESC LIMIT 2;
+
+-- name: campaign_gate_add :exec writer
+-- in: campaign_id, no, devices: that ended, that are verified; and of thresholds: rolled_back
+UPDATE campaign_phase SET gate_ended = gate_ended + $3, gate_verified = gate_verified + $4,
+  since_rolled_back = since_rolled_back + $5
 WHERE campaign_id = $1 AND no = $2;
 
 -- name: campaign_crossed :one reader

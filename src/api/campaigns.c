@@ -75,7 +75,9 @@ static const struct json_field fields[] = {
      "{phase, state, n} of its updates; awaiting_consent, consent_confirmed and consent_refused "
      "count devices without one; phase 1000 is the rollback. Not in lists."},
     {"progress", JK_ARRAY, JF_READ_ONLY, 0, 0, NULL, NULL,
-     "{phase, opened_at, gate_met_at, offered, ended, verified}. Not in lists."},
+     "{phase, opened_at, gate_met_at, offered, ended, verified, gate_ended, gate_verified}: the "
+     "last two are devices, by the last update of each; not verified is what fell back. Not in "
+     "lists."},
     {"floors", JK_ARRAY, JF_READ_ONLY, 0, 0, NULL, NULL,
      "Must-pass firmwares below this one, {firmware, version, enabled}: devices below them get "
      "these first, not by this campaign, and wait while they can't. Not in lists."},
@@ -162,6 +164,8 @@ static int phase_one(void *arg, const struct campaign_phase_status *p)
     obj_int(&o, "offered", p->offered);
     obj_int(&o, "ended", p->ended);
     obj_int(&o, "verified", p->verified);
+    obj_int(&o, "gate_ended", p->gate_ended);
+    obj_int(&o, "gate_verified", p->gate_verified);
     obj_end(&o);
     return 0;
 }

@@ -50,6 +50,37 @@ static int count_ended(struct db *w, int64_t id, int phase, enum campaign_end en
     return db_run(q);
 }
 
+static int gate_add(struct db *w, int64_t id, int phase, int64_t devices, int64_t verified,
+                    int64_t rolled_back)
+{
+    AUTO(db_reset) struct db_stmt *q = db_use(w, Q_CAMPAIGN_GATE_ADD);
+
+    db_bind_int(q, 1, id);
+    db_bind_int(q, 2, phase);
+    db_bind_int(q, 3, devices);
+    db_bind_int(q, 4, verified);
+    db_bind_int(q, 5, rolled_back);
+    return db_run(q);
+}
+
+/* For gates a device is one, however often it came to an end: its last end counts instead of the
+ * one before. */
+static int count_device(struct db *w, int64_t id, int phase, int64_t device_id)
+{
+    int64_t good[2] = {0, 0};
+    int n = 0, rc = 0;
+    {
+        AUTO(db_reset) struct db_stmt *q = db_use(w, Q_CAMPAIGN_DEVICE_RESULTS);
+
+        db_bind_int(q, 1, id);
+        db_bind_int(q, 2, device_id);
+        db_bind_int(q, 3, phase);
+        while (n < 2 && (rc = db_step(q)) == 1)
+            good[n++] = db_int(q, 0);
+    }
+    return rc < 0 ? rc : gate_add(w, id, phase, n < 2, good[0] - good[1], 0);
+}
+
 /* Copies what it finds: acting on it uses other queries of the same rows. */
 static int crossed(struct db *w, int64_t id, int phase, char reason[64], char action[16])
 {
@@ -91,13 +122,29 @@ static int look_at_thresholds(struct db *w, int64_t id, int phase, int64_t now)
     return rc == 0 || rc == E_NOTFOUND ? 1 : rc;
 }
 
-static int ended(struct db *w, int64_t id, int phase, enum campaign_end end, int64_t now)
+static int look(struct db *w, int64_t id, int phase, int64_t now)
+{
+    int rc = look_at_thresholds(w, id, phase, now);
+
+    return rc < 0 ? rc : rc == 1 ? 0 : look_at_gate(w, id, phase, now);
+}
+
+static int ended(struct db *w, int64_t id, int phase, int64_t device_id, enum campaign_end end,
+                 int64_t now)
 {
     int rc = count_ended(w, id, phase, end);
 
     if (rc == 0)
-        rc = look_at_thresholds(w, id, phase, now);
-    return rc < 0 ? rc : rc == 1 ? 0 : look_at_gate(w, id, phase, now);
+        rc = count_device(w, id, phase, device_id);
+    return rc < 0 ? rc : look(w, id, phase, now);
+}
+
+int campaign_fell_back(struct db *w, int64_t id, int phase, bool suspect, int64_t now)
+{
+    if (phase == CAMPAIGN_ROLLBACK)
+        return 0;
+    int rc = gate_add(w, id, phase, 0, suspect ? 0 : -1, 1);
+    return rc < 0 ? rc : look(w, id, phase, now);
 }
 
 /* A user's no says nothing about the firmware: it opens and closes no gate, and is no attempt. */
@@ -119,8 +166,8 @@ static bool is_active(const char *state, enum campaign_end end)
     return end == CAMPAIGN_END_NONE && strcmp(state, "deferred") != 0;
 }
 
-int campaign_moved(struct db *w, int64_t id, int phase, const char *from, const char *to,
-                   enum campaign_end end, int64_t now)
+int campaign_moved(struct db *w, int64_t id, int phase, int64_t device_id, const char *from,
+                   const char *to, enum campaign_end end, int64_t now)
 {
     int64_t more = (int64_t)is_active(to, end) - (from && is_active(from, CAMPAIGN_END_NONE));
     int rc = from ? count_state(w, id, phase, from, -1) : 0;
@@ -137,7 +184,7 @@ int campaign_moved(struct db *w, int64_t id, int phase, const char *from, const 
         phase == CAMPAIGN_ROLLBACK)
         return rc;
     return end == CAMPAIGN_END_REFUSED ? count_refused(w, id, phase, now)
-                                       : ended(w, id, phase, end, now);
+                                       : ended(w, id, phase, device_id, end, now);
 }
 
 int campaign_forget_device(struct db *w, int64_t device_id)

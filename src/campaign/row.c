@@ -233,7 +233,8 @@ int campaign_phases(struct db *db, int64_t id,
     db_bind_int(q, 1, id);
     while ((rc = db_step(q)) == 1) {
         const struct campaign_phase_status p = {(int)db_int(q, 0), db_int(q, 1), db_int(q, 2),
-                                                db_int(q, 3),      db_int(q, 4), db_int(q, 5)};
+                                                db_int(q, 3),      db_int(q, 4), db_int(q, 5),
+                                                db_int(q, 6),      db_int(q, 7)};
 
         rc = row(arg, &p);
         if (rc != 0)

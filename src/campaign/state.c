@@ -138,7 +138,7 @@ static int await_approval(struct db *w, const struct campaign *c, int phase, int
 }
 
 struct gate {
-    int64_t share, sample, soak_s, at, ended, verified, last;
+    int64_t share, sample, soak_s, at, ended, verified, last; /* ended, verified: devices */
     bool approval;
 };
 

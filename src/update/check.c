@@ -237,8 +237,8 @@ static int begin(struct check *k, const struct firmware *fw)
     if (rc == 0)
         rc = update_insert(k->db, &u);
     if (rc == 0 && u.campaign_id)
-        rc = campaign_moved(k->db, u.campaign_id, u.phase, NULL, update_state_name(u.state),
-                            CAMPAIGN_END_NONE, k->now);
+        rc = campaign_moved(k->db, u.campaign_id, u.phase, u.device_id, NULL,
+                            update_state_name(u.state), CAMPAIGN_END_NONE, k->now);
     if (rc == 0 && u.campaign_id)
         rc = campaign_offered(k->db, u.campaign_id);
     if (rc == 0)

@@ -10,6 +10,9 @@
 struct verified {
     int64_t id, firmware_id;
     const char *from_version, *to_version;
+    int64_t campaign_id; /* 0 = none */
+    int phase;
+    bool suspect, fell; /* fell: it was told before */
 };
 
 /* E_NOTFOUND when the last one that ended was no success of the last day. */
@@ -24,8 +27,14 @@ static int last_verified(struct db *db, int64_t device_id, const char *module, i
     int rc = db_row(q);
     if (rc < 0)
         return rc;
-    *ret = (struct verified){db_int(q, 0), db_int(q, 1), arena_strdup(a, db_text(q, 2)),
-                             arena_strdup(a, db_text(q, 3))};
+    *ret = (struct verified){.id = db_int(q, 0),
+                             .firmware_id = db_int(q, 1),
+                             .from_version = arena_strdup(a, db_text(q, 2)),
+                             .to_version = arena_strdup(a, db_text(q, 3)),
+                             .campaign_id = db_int(q, 4),
+                             .phase = (int)db_int(q, 5),
+                             .suspect = db_int(q, 6) != 0,
+                             .fell = db_int(q, 7) != 0};
     return 0;
 }
 
@@ -46,6 +55,11 @@ static bool is_fall_back(const struct catalog *c, const struct device_type *type
     return fw && target && fw->rank < target->rank;
 }
 
+static int tell(struct db *w, const struct verified *v, const char *text, int64_t now)
+{
+    return update_history_add(w, v->id, now, "verified", "verified", "fell_back", text);
+}
+
 int flap_note(struct db *w, const struct catalog *c, const struct device *d, const char *module,
               const char *version, int64_t now, struct arena *a)
 {
@@ -57,8 +71,16 @@ int flap_note(struct db *w, const struct catalog *c, const struct device *d, con
 
     if (rc < 0)
         return rc == E_NOTFOUND ? 0 : rc;
-    if (d->quarantined_until > now || !is_fall_back(c, type, d, module, &v, version))
+    if (!is_fall_back(c, type, d, module, &v, version))
         return 0;
+    rc = v.campaign_id && !v.fell ? campaign_fell_back(w, v.campaign_id, v.phase, v.suspect, now)
+                                  : 0;
+    if (rc < 0)
+        return rc;
+    if (d->quarantined_until > now) /* it rests: that it fell is told once */
+        return v.fell ? 0
+                      : tell(w, &v, arena_printf(a, "the device reports %s: it fell back", version),
+                             now);
     rc = life_count_failure(w, type, d, now, &quarantined);
     if (rc == 0)
         rc = device_flapped(w, d->id, module, v.to_version, version, type->flaps_per_day, now, &n,
@@ -66,9 +88,10 @@ int flap_note(struct db *w, const struct catalog *c, const struct device *d, con
     if (rc < 0)
         return rc;
     metric_add(M_QUARANTINED, flapping);
-    return update_history_add(w, v.id, now, "verified", "verified", "fell_back",
-                              arena_printf(a,
-                                           "the device reports %s: it fell back, %" PRId64
-                                           " of %" PRId64 " times in a day",
-                                           version, n, type->flaps_per_day));
+    return tell(w, &v,
+                arena_printf(a,
+                             "the device reports %s: it fell back, %" PRId64 " of %" PRId64
+                             " times in a day",
+                             version, n, type->flaps_per_day),
+                now);
 }

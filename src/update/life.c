@@ -187,7 +187,7 @@ int life_move(struct db *w, const struct device_type *type, struct update *u, en
     if (rc == 0)
         rc = life_record(w, u, update_state_name(from), cause, text, now);
     if (rc == 0 && u->campaign_id)
-        rc = campaign_moved(w, u->campaign_id, u->phase, update_state_name(from),
+        rc = campaign_moved(w, u->campaign_id, u->phase, u->device_id, update_state_name(from),
                             update_state_name(to), end_of(u), now);
     if (rc == 0)
         count_end(u);

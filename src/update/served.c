@@ -68,7 +68,7 @@ static int pass_downloading(struct db *w, struct update *u, const char *words, i
 
     u->state = UPDATE_DOWNLOADING;
     int rc = u->campaign_id
-                 ? campaign_moved(w, u->campaign_id, u->phase, from,
+                 ? campaign_moved(w, u->campaign_id, u->phase, u->device_id, from,
                                   update_state_name(UPDATE_DOWNLOADING), CAMPAIGN_END_NONE, now)
                  : 0;
     return rc < 0 ? rc : life_record(w, u, from, "download", words, now);

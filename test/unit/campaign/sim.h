@@ -65,3 +65,5 @@ struct world {
 void sim_judge(struct world *w, bool all);
 /* Its user, or the device, refused it. */
 bool sim_is_refusal(const struct update *u);
+/* It was verified, and its device went back. */
+bool sim_fell_back(struct world *w, const struct update *u);

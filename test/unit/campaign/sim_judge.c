@@ -13,6 +13,8 @@ struct recount {
     int64_t begun, ends, served, attempts;
     int64_t n[PHASES + 2][UPDATE__COUNT], active;
     int64_t ended[PHASES + 2], verified[PHASES + 2];
+    int64_t gate_ended[PHASES + 2], gate_verified[PHASES + 2];
+    bool seen[PHASES + 2][DEVICES_MAX]; /* devices with an end, in the list's order: their last */
     int64_t waiting[PHASES + 2], confirmed[PHASES + 2], refused[PHASES + 2]; /* without an offer */
 };
 
@@ -77,6 +79,36 @@ static void judge_stats(struct recount *r)
     HOLDS(r->w, r->attempts == 0);
 }
 
+static int find_fall(void *arg, const struct update_event *e)
+{
+    *(bool *)arg |= strcmp(e->cause, "fell_back") == 0;
+    return 0;
+}
+
+bool sim_fell_back(struct world *w, const struct update *u)
+{
+    bool fell = false;
+
+    if (u->state == UPDATE_VERIFIED)
+        MUST(update_history(w->d->w, u->id, find_fall, &fell));
+    return fell;
+}
+
+/* For gates: each device once, by its last end in the phase. */
+static void recount_gate(struct recount *r, const struct update *u, int phase)
+{
+    bool *seen = &r->seen[phase][u->device_id - r->w->units[0].id];
+    const bool counts =
+        update_is_final(u->state) && u->state != UPDATE_CANCELED && !sim_is_refusal(u);
+
+    if (!counts || *seen || phase == PHASES + 1)
+        return;
+    *seen = true;
+    r->gate_ended[phase]++;
+    r->gate_verified[phase] +=
+        u->state == UPDATE_VERIFIED && !u->suspect && !sim_fell_back(r->w, u);
+}
+
 static int recount_one(void *arg, const struct update *u)
 {
     struct recount *r = arg;
@@ -98,6 +130,7 @@ static int recount_one(void *arg, const struct update *u)
     r->ended[phase] +=
         update_is_final(u->state) && u->state != UPDATE_CANCELED && !sim_is_refusal(u);
     r->verified[phase] += u->state == UPDATE_VERIFIED && !u->suspect;
+    recount_gate(r, u, phase);
     return 0;
 }
 
@@ -141,6 +174,8 @@ static int compare_phase(void *arg, const struct campaign_phase_status *p)
 
     HOLDS(r->w, p->ended == r->ended[p->no]);
     HOLDS(r->w, p->verified == r->verified[p->no]);
+    HOLDS(r->w, p->gate_ended == r->gate_ended[p->no]);
+    HOLDS(r->w, p->gate_verified == r->gate_verified[p->no]);
     HOLDS(r->w, p->no <= r->w->s.phase || p->offered == 0);
     if (p->no > 0 && r->w->c.phases[p->no - 1].kind == PHASE_COUNT)
         HOLDS(r->w, p->offered + r->waiting[p->no] + r->confirmed[p->no] <=

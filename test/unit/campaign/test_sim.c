@@ -48,6 +48,11 @@ static void live(struct world *w, int i)
             say(w, i, LATER);
         return;
     }
+    if (u->version == 2 && !u->offer && dice(w, 40) == 0) {
+        u->version = 1; /* it does not hold it */
+        say(w, i, REPORTS);
+        return;
+    }
     if (!u->offer || dice(w, 6) == 0) {
         say(w, i, dice(w, 3) ? ASKS : REPORTS);
         return;
@@ -305,7 +310,8 @@ static void hear(struct world *w, const struct message *m)
 
 /* The threshold by the model: until the first resume the rows alone tell when it was crossed. */
 struct crossing {
-    int64_t ended[PHASES + 1], failed[PHASES + 1];
+    struct world *w;
+    int64_t ended[PHASES + 1], failed[PHASES + 1], back[PHASES + 1];
 };
 
 static int crossing_one(void *arg, const struct update *u)
@@ -318,13 +324,19 @@ static int crossing_one(void *arg, const struct update *u)
         return 0;
     x->ended[u->phase]++;
     x->failed[u->phase] += u->state == UPDATE_FAILED;
+    x->back[u->phase] += u->state == UPDATE_ROLLED_BACK || sim_fell_back(x->w, u);
     return 0;
+}
+
+static bool crosses(const struct campaign_threshold *t, int64_t n, int64_t ended)
+{
+    return ended >= t->sample && n * CAMPAIGN_SHARE > t->share * ended;
 }
 
 static void judge_threshold(struct world *w)
 {
-    const struct campaign_threshold *t = &w->c.thresholds[CAMPAIGN_END_FAILED];
-    struct crossing x = {.ended = {0}};
+    const struct campaign_threshold *t = w->c.thresholds;
+    struct crossing x = {.w = w};
     const struct update_filter flt = {
         .project_id = w->d->project, .state = -1, .campaign_id = w->campaign};
 
@@ -332,7 +344,8 @@ static void judge_threshold(struct world *w)
         return;
     MUST(update_list(w->d->w, &flt, 0, 1000000, crossing_one, &x));
     for (int p = 1; p <= PHASES; p++)
-        if (x.ended[p] >= t->sample && x.failed[p] * CAMPAIGN_SHARE > t->share * x.ended[p])
+        if (crosses(&t[CAMPAIGN_END_FAILED], x.failed[p], x.ended[p]) ||
+            crosses(&t[CAMPAIGN_END_ROLLED_BACK], x.back[p], x.ended[p]))
             HOLDS(w, w->s.state != CAMPAIGN_RUNNING);
 }
 

@@ -20,6 +20,7 @@ int test_define(void);
 int test_release(void);
 int test_back(void);
 int test_stop(void);
+int test_fell(void);
 int test_simulation(void);
 int test_overlap(void);
 int test_consent(void);
