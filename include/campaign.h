@@ -359,6 +359,9 @@ int campaign_walk_back(struct db *w, enum campaign_walk_kind kind, int64_t id,
 bool campaign_ends_itself(const struct campaign *c);
 /* An update of it has come to its end on the device. 1, 0 or an error. */
 int campaign_device_ended(struct db *db, int64_t id, int64_t device_id) MUST_USE;
+/* Its user is asked, said yes, or put it off: it has not ended, whether or not it counts as under
+ * way. device_id 0 = any of them. 1, 0 or an error. */
+int campaign_waits(struct db *db, int64_t id, int64_t device_id) MUST_USE;
 /* All have ended: a running campaign is completed, and the audit log has it. */
 int campaign_finish(struct db *w, const struct campaign *c, int64_t now) MUST_USE;
 /* The key of the device that a campaign waits for, to end by itself; NULL. */

@@ -252,6 +252,18 @@ ORDER BY u.id DESC LIMIT 1;
 SELECT 1 FROM ota_update WHERE campaign_id = $1 AND device_id = $2 AND ended_at IS NOT NULL
   AND (state <> 'canceled' OR cause = 'operator') LIMIT 1;
 
+-- name: campaign_waiting :one reader
+-- in: campaign_id    out: how many of its devices wait for their users
+SELECT coalesce(sum(n), 0) FROM campaign_count
+WHERE campaign_id = $1 AND state IN ('deferred', 'awaiting_consent', 'consent_confirmed');
+
+-- name: campaign_device_waits :one reader
+-- in: campaign_id, device_id    out: 1 when it has an update that has not ended, or its user is asked
+SELECT EXISTS (SELECT 1 FROM ota_update
+    WHERE campaign_id = $1 AND device_id = $2 AND ended_at IS NULL)
+  OR EXISTS (SELECT 1 FROM consent
+    WHERE campaign_id = $1 AND device_id = $2 AND offered = 0 AND state <> 'refused');
+
 -- name: campaign_begin :exec writer
 -- in: id, state, now, phase, started_at (NULL: it stays), next_at. Devices of now are those of a
 --     frozen one.

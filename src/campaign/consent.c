@@ -348,6 +348,15 @@ static bool is_said(const struct consent *q, enum consent_answer answer, int64_t
     return false;
 }
 
+/* One that had no place may have it: whether all have ended is to be seen anew. */
+static int place_freed(struct db *w, const struct campaign *c)
+{
+    for (size_t i = 0; i < c->n_phases; i++)
+        if (c->phases[i].kind == PHASE_COUNT)
+            return campaign_walk_back(w, CAMPAIGN_WALK_END, c->id, 0);
+    return 0;
+}
+
 int consent_answer(struct db *w, const struct campaign *c, enum campaign_state state,
                    struct consent *q, enum consent_answer answer, int64_t postpone_s,
                    const char *who, int64_t now, const char **ret_code, struct fail *f)
@@ -382,8 +391,10 @@ int consent_answer(struct db *w, const struct campaign *c, enum campaign_state s
     q->answered_at = now;
     (void)str_copy(q->who, sizeof(q->who), who);
     rc = move(w, c, &before, q, "", now);
-    return rc < 0 || answer != CONSENT_REFUSE ? rc
-                                              : count_refused(w, q->campaign_id, q->phase, now);
+    if (rc < 0 || answer != CONSENT_REFUSE)
+        return rc;
+    rc = place_freed(w, c);
+    return rc < 0 ? rc : count_refused(w, q->campaign_id, q->phase, now);
 }
 
 static int ask_anew(struct db *w, const struct campaign *c, struct consent *q, const char *who,

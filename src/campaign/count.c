@@ -323,6 +323,18 @@ int campaign_device_ended(struct db *db, int64_t id, int64_t device_id)
     return rc == E_NOTFOUND ? 0 : rc < 0 ? rc : 1;
 }
 
+int campaign_waits(struct db *db, int64_t id, int64_t device_id)
+{
+    AUTO(db_reset)
+    struct db_stmt *q = db_use(db, device_id ? Q_CAMPAIGN_DEVICE_WAITS : Q_CAMPAIGN_WAITING);
+
+    db_bind_int(q, 1, id);
+    if (device_id)
+        db_bind_int(q, 2, device_id);
+    int rc = db_row(q);
+    return rc < 0 ? rc : db_int(q, 0) > 0;
+}
+
 int campaign_now_load(struct db *db, const struct campaign *c, int64_t device_id,
                       struct campaign_now *ret)
 {

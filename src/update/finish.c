@@ -15,6 +15,7 @@ struct ending {
     const struct campaign *c;
     struct campaign_walk at;
     struct campaign_now now;
+    bool waits; /* some of its devices wait for their users */
     int looked, max;
     int64_t until_us;
 };
@@ -59,11 +60,14 @@ static int has_ended(struct ending *x, const struct firmware *fw, int64_t id)
 {
     struct device d;
 
+    int rc = x->waits ? campaign_waits(x->env->db, x->c->id, id) : 0;
+    if (rc != 0) /* it has its place: no other phase is looked for */
+        return rc < 0 ? rc : 0;
     if (id_list_has(&x->c->denied, id) ||
         campaign_phase_of(x->c, id, (int)x->c->n_phases, x->now.offered) < 0)
         return 1;
     x->looked++;
-    int rc = campaign_device_ended(x->env->db, x->c->id, id);
+    rc = campaign_device_ended(x->env->db, x->c->id, id);
     if (rc == 0)
         rc = is_refused(x, id);
     if (rc != 0)
@@ -105,18 +109,23 @@ static int walk(struct ending *x)
 
     if (rc < 0 || !fw || !may_end(x))
         return rc;
+    rc = campaign_waits(x->env->db, x->c->id, 0);
+    if (rc < 0)
+        return rc;
+    x->waits = rc == 1;
     x->at.held_by = 0;
     do {
         n = campaign_walk_next(x->env->db, x->c, &x->now, x->at.cursor, ids, STRETCH);
         rc = n < 0 ? n : go_through(x, fw, ids, n);
-        if (rc == 1 && n < STRETCH)
+        if (rc == 1 && n < STRETCH && !x->waits)
             return campaign_finish(x->env->db, x->c, x->env->now);
-    } while (rc == 1);
+    } while (rc == 1 && n == STRETCH);
     if (rc < 0)
         return rc;
+    bool last = rc == 1; /* one that was passed waits for its user now */
     if (x->at.cursor != before.cursor || x->at.held_by != before.held_by)
         rc = campaign_walk_put(x->env->db, CAMPAIGN_WALK_END, &x->at, true);
-    return rc < 0 ? rc : x->at.held_by == 0;
+    return rc < 0 ? rc : x->at.held_by == 0 && !last;
 }
 
 /* Of campaigns that never end so, a row may be left from before they had the choice. */

@@ -193,6 +193,86 @@ static void continuous_never_ends(void **state UNUSED)
     teardown(&w);
 }
 
+#define COUNT_ONE "{'targets':{'frozen':true},'phases':[{'count':1}],"
+#define APP       "'consent':{'mode':'app'},'texts':{'en':{'title':'New'}}}"
+
+static void answers(struct world *w, int i, enum consent_answer answer)
+{
+    const struct campaign *c = catalog_campaign(w->d.catalog, w->campaign);
+    const char *code;
+    struct consent q;
+
+    MUST(consent_of(w->d.w, w->campaign, w->ids[i], &q));
+    MUST(consent_answer(w->d.w, c, CAMPAIGN_RUNNING, &q, answer, 0, "user", T0, &code, NULL));
+}
+
+/* The one place is taken by whoever is asked: the others have none, but it has not ended. */
+static void who_is_asked_is_waited_for(void **state UNUSED)
+{
+    struct world w;
+
+    setup(&w, COUNT_ONE APP, NULL);
+    assert_int_equal(ask(&w, DEVICES - 1).id, 0);
+    assert_int_equal(after_a_while(&w).state, CAMPAIGN_RUNNING);
+    assert_string_equal(waits_for(&w), "d29");
+    answers(&w, DEVICES - 1, CONSENT_REFUSE); /* the place is free: for one long passed, too */
+    assert_int_equal(after_a_while(&w).state, CAMPAIGN_RUNNING);
+    assert_int_equal(ask(&w, 3).id, 0);
+    assert_int_equal(after_a_while(&w).state, CAMPAIGN_RUNNING);
+    assert_string_equal(waits_for(&w), "d3");
+    answers(&w, 3, CONSENT_POSTPONE);
+    assert_int_equal(after_a_while(&w).state, CAMPAIGN_RUNNING);
+    answers(&w, 3, CONSENT_CONFIRM);
+    assert_int_equal(after_a_while(&w).state, CAMPAIGN_RUNNING);
+    verify(&w, 3);
+    assert_int_equal(after_a_while(&w).state, CAMPAIGN_COMPLETED);
+    teardown(&w);
+}
+
+static void who_put_it_off_is_waited_for(void **state UNUSED)
+{
+    struct world w;
+    struct device d;
+
+    setup(&w, COUNT_ONE "'consent':{'mode':'device'}}", NULL);
+    struct update u = ask(&w, 3);
+    MUST(device_by_id(w.d.w, w.ids[3], &w.d.a, &d));
+    MUST(update_moved(w.d.w, w.d.catalog, &d, u.id, UPDATE_DEFERRED, -1, "", T0, &w.d.a));
+    assert_int_equal(status_of(&w.d, w.campaign).active, 0);
+    assert_int_equal(after_a_while(&w).state, CAMPAIGN_RUNNING);
+    assert_string_equal(waits_for(&w), "d3");
+    MUST(update_served(w.d.w, w.d.catalog, u.id, 1, 0, 1000, 1000, true, T0, &w.d.a));
+    MUST(update_reported(w.d.w, w.d.catalog, &d, "main", "2.0", T0, &w.d.a));
+    assert_int_equal(after_a_while(&w).state, CAMPAIGN_COMPLETED);
+    teardown(&w);
+}
+
+/* It could not get it and was passed, then it could: nothing ends while its user is asked. */
+static void also_who_was_passed_before(void **state UNUSED)
+{
+    struct world w;
+    struct device d;
+
+    setup(&w, "{'targets':{'frozen':true}," APP, NULL);
+    MUST(device_by_id(w.d.w, w.ids[0], &w.d.a, &d));
+    d.enabled = false;
+    MUST(device_update(w.d.w, &d, NULL));
+    assert_int_equal(after_a_while(&w).state, CAMPAIGN_RUNNING);
+    assert_string_equal(waits_for(&w), "d1");
+    d.enabled = true;
+    MUST(device_update(w.d.w, &d, NULL));
+    assert_int_equal(ask(&w, 0).id, 0);
+    for (int i = 1; i < DEVICES; i++) {
+        assert_int_equal(ask(&w, i).id, 0);
+        answers(&w, i, CONSENT_CONFIRM);
+        verify(&w, i);
+    }
+    assert_int_equal(after_a_while(&w).state, CAMPAIGN_RUNNING);
+    answers(&w, 0, CONSENT_REFUSE);
+    assert_int_equal(after_a_while(&w).state, CAMPAIGN_COMPLETED);
+    teardown(&w);
+}
+
 int test_finish(void)
 {
     const struct CMUnitTest tests[] = {
@@ -200,6 +280,9 @@ int test_finish(void)
         cmocka_unit_test(who_cannot_get_it_holds_up_nobody),
         cmocka_unit_test(a_phase_to_come_is_waited_for),
         cmocka_unit_test(continuous_never_ends),
+        cmocka_unit_test(who_is_asked_is_waited_for),
+        cmocka_unit_test(who_put_it_off_is_waited_for),
+        cmocka_unit_test(also_who_was_passed_before),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
