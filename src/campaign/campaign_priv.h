@@ -25,6 +25,8 @@ void text_parse(const json_t *in, struct campaign *c, struct arena *a);
 
 /* ---- count.c ---- */
 int count_state(struct db *w, int64_t id, int phase, const char *state, int64_t n) MUST_USE;
+/* 1 = one of that phase is crossed, and was acted on. */
+int campaign_look_at_thresholds(struct db *w, int64_t id, int phase, int64_t now) MUST_USE;
 /* A user refused: the threshold `rejected` is looked at. */
 int count_refused(struct db *w, int64_t id, int phase, int64_t now) MUST_USE;
 

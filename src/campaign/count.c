@@ -110,8 +110,7 @@ static int look_at_gate(struct db *w, int64_t id, int phase, int64_t now)
     return rc == E_NOTFOUND ? 0 : rc;
 }
 
-/* 1 = a threshold was crossed, and acted on. */
-static int look_at_thresholds(struct db *w, int64_t id, int phase, int64_t now)
+int campaign_look_at_thresholds(struct db *w, int64_t id, int phase, int64_t now)
 {
     char reason[64], action[16];
     int rc = crossed(w, id, phase, reason, action);
@@ -124,7 +123,7 @@ static int look_at_thresholds(struct db *w, int64_t id, int phase, int64_t now)
 
 static int look(struct db *w, int64_t id, int phase, int64_t now)
 {
-    int rc = look_at_thresholds(w, id, phase, now);
+    int rc = campaign_look_at_thresholds(w, id, phase, now);
 
     return rc < 0 ? rc : rc == 1 ? 0 : look_at_gate(w, id, phase, now);
 }
@@ -156,7 +155,7 @@ int count_refused(struct db *w, int64_t id, int phase, int64_t now)
     db_bind_int(q, 2, phase);
     int rc = db_run(q);
     if (rc == 0)
-        rc = look_at_thresholds(w, id, phase, now);
+        rc = campaign_look_at_thresholds(w, id, phase, now);
     return rc < 0 ? rc : 0;
 }
 

@@ -366,6 +366,21 @@ int campaign_insert(struct db *w, struct campaign *c, const struct campaign_list
     return store_parts(w, &parsed, l);
 }
 
+/* Thresholds that were tightened act on what is counted already. */
+static int look_at_thresholds(struct db *w, int64_t id, int64_t now)
+{
+    struct campaign_status s = {0};
+    struct campaign c;
+    struct arena a;
+
+    arena_init(&a);
+    int rc = campaign_row_by_id(w, id, &a, &c, &s);
+    arena_done(&a);
+    for (int no = 0; rc == 0 && s.state == CAMPAIGN_RUNNING && no <= s.phase; no++)
+        rc = campaign_look_at_thresholds(w, id, no, now);
+    return rc < 0 ? rc : 0;
+}
+
 int campaign_update(struct db *w, struct campaign *c, const struct campaign_lists *l)
 {
     AUTO(db_reset) struct db_stmt *q = db_use(w, Q_CAMPAIGN_UPDATE);
@@ -383,7 +398,9 @@ int campaign_update(struct db *w, struct campaign *c, const struct campaign_list
     int rc = db_run(q);
     if (rc == 0)
         rc = store_parts(w, &parsed, l);
-    return rc < 0 ? rc : campaign_walks_follow(w, c->id);
+    if (rc == 0)
+        rc = campaign_walks_follow(w, c->id);
+    return rc < 0 ? rc : look_at_thresholds(w, c->id, c->updated_at);
 }
 
 /* 1: it was aborted, and only that keeps an open firmware from its targets. */

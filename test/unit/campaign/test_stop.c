@@ -110,6 +110,34 @@ static void what_was_aborted_is_not_deleted_away(void **state UNUSED)
     release_done(&r);
 }
 
+/* ---- thresholds that change, and a campaign that is paused ---- */
+#define FAILED(percent)                                                                            \
+    "{\"thresholds\":{\"failed\":{\"percent\":" #percent ",\"min_sample\":5,\"action\":\"pause\"}" \
+                                                         "}}"
+
+static void a_tighter_threshold_acts_at_once(void **state UNUSED)
+{
+    struct release r;
+    struct campaign c;
+    struct campaign_status s;
+
+    release_init(&r);
+    started(&r, FAILED(30), NULL);
+    for (int i = 0; i < 10; i++)
+        goes(&r, i, i < 8, T0);
+    assert_int_equal(status_of(&r.d, r.campaign).state, CAMPAIGN_RUNNING);
+    MUST(campaign_by_id(r.d.w, 0, r.campaign, &r.d.a, &c, &s));
+    c.definition = FAILED(20); /* just so many */
+    MUST(campaign_update(r.d.w, &c, NULL));
+    assert_int_equal(status_of(&r.d, r.campaign).state, CAMPAIGN_RUNNING);
+    c.definition = FAILED(10);
+    c.updated_at = T0 + 5;
+    MUST(campaign_update(r.d.w, &c, NULL));
+    assert_int_equal(status_of(&r.d, r.campaign).state, CAMPAIGN_PAUSED);
+    assert_string_equal(status_of(&r.d, r.campaign).reason, "threshold_failed");
+    release_done(&r);
+}
+
 int test_stop(void)
 {
     const struct CMUnitTest tests[] = {
@@ -117,6 +145,7 @@ int test_stop(void)
         cmocka_unit_test(a_crossed_threshold_outlives_the_end),
         cmocka_unit_test(an_end_with_all_phases_open_is_one),
         cmocka_unit_test(what_was_aborted_is_not_deleted_away),
+        cmocka_unit_test(a_tighter_threshold_acts_at_once),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
