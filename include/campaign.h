@@ -196,7 +196,7 @@ struct campaign_now {
     enum campaign_state state;
     int phase; /* the one that is open, 0 = verification */
     bool approval, rolling_back;
-    int64_t device_max, active;
+    int64_t device_max, active, resumed_at; /* resumed_at: last; 0 = never */
     /* Only of campaigns with phases by count; a device whose user is asked has its place. */
     int64_t offered[CAMPAIGN_PHASES_MAX + 1];
     int64_t opened[CAMPAIGN_PHASES_MAX + 1]; /* when; only of campaigns with jitter */

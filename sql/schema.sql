@@ -52,7 +52,7 @@ CREATE TABLE campaign (
   updated_at   INTEGER NOT NULL,
   deleted_at   INTEGER,
   revision     INTEGER NOT NULL DEFAULT 1
-, consent_at INTEGER) STRICT;
+, consent_at INTEGER, resumed_at INTEGER) STRICT;
 
 CREATE INDEX campaign_consent ON campaign (consent_at)
   WHERE consent_at IS NOT NULL AND state = 'running';

@@ -29,3 +29,6 @@ UPDATE campaign_phase SET (gate_ended, gate_verified) = (
       AND NOT (u.state = 'rejected' AND u.cause = 'consent_refused')
     GROUP BY u.device_id))
 WHERE campaign_id IN (SELECT id FROM campaign WHERE state IN ('running', 'paused'));
+
+-- What waited for an offer while a campaign was paused has its time anew from here.
+ALTER TABLE campaign ADD COLUMN resumed_at INTEGER;

@@ -226,8 +226,9 @@ DELETE FROM campaign_pace WHERE second <> $1;
 -- ---- where it stands ----
 
 -- name: campaign_now :one reader
--- in: id    out: state, phase, approval, rolling_back, device_max, active
-SELECT state, phase, approval, rolling_back, device_max, active FROM campaign WHERE id = $1;
+-- in: id    out: state, phase, approval, rolling_back, device_max, active, resumed_at
+SELECT state, phase, approval, rolling_back, device_max, active, resumed_at
+FROM campaign WHERE id = $1;
 
 -- name: campaign_phase_counts :many reader
 -- in: campaign_id    out: no, offered, asked, verified, opened_at
@@ -276,7 +277,8 @@ WHERE id = $1;
 -- name: campaign_move :exec writer
 -- in: id, state, reason, now, ended_at (NULL = not ended), rolling_back, next_at
 UPDATE campaign SET state = $2, reason = $3, updated_at = $4, revision = revision + 1,
-  ended_at = $5, rolling_back = $6, next_at = $7, sweep = $5 IS NOT NULL
+  ended_at = $5, rolling_back = $6, next_at = $7, sweep = $5 IS NOT NULL,
+  resumed_at = CASE WHEN state = 'paused' AND $2 = 'running' THEN $4 ELSE resumed_at END
 WHERE id = $1;
 
 -- name: campaign_phase_set :exec writer

@@ -351,6 +351,7 @@ int campaign_now_load(struct db *db, const struct campaign *c, int64_t device_id
         ret->rolling_back = db_int(q, 3) != 0;
         ret->device_max = db_int(q, 4);
         ret->active = db_int(q, 5);
+        ret->resumed_at = db_int(q, 6);
     }
     int rc = phases(db, c, ret);
     if (rc == 0 && ret->rate)

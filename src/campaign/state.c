@@ -400,6 +400,7 @@ int campaign_finish(struct db *w, const struct campaign *c, int64_t now)
 }
 
 /* ---- thresholds ---- */
+/* One that is paused is its operator's: nothing acts on it. */
 int campaign_act(struct db *w, int64_t id, const char *action, const char *reason, int64_t now)
 {
     struct loaded l;
@@ -407,11 +408,11 @@ int campaign_act(struct db *w, int64_t id, const char *action, const char *reaso
 
     if (rc < 0)
         return rc;
-    if (strcmp(action, "pause") == 0)
-        rc = l.s.state == CAMPAIGN_RUNNING
-                 ? move(w, id, "paused", reason, false, false, now, l.c.ends_at)
-                 : 0;
-    else if (is_open(&l))
+    if (l.s.state != CAMPAIGN_RUNNING)
+        rc = 0;
+    else if (strcmp(action, "pause") == 0)
+        rc = move(w, id, "paused", reason, false, false, now, l.c.ends_at);
+    else
         rc = move(w, id, "aborted", reason, true,
                   strcmp(action, "rollback") == 0 && l.c.rollback_id, now, 0);
     arena_done(&l.a);

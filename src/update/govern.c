@@ -14,11 +14,16 @@ static struct verdict of(enum reason r, const struct campaign *c, int64_t retry_
     return (struct verdict){.reason = r, .retry_at = retry_at, .campaign = c};
 }
 
+const char *govern_zone(const struct device *d, const struct device_type *type)
+{
+    const char *own = d->timezone;
+
+    return own && *own ? own : type->timezone ? type->timezone : "UTC";
+}
+
 static const char *zone_of(const struct decide_context *x)
 {
-    const char *own = x->facts->device->timezone;
-
-    return own && *own ? own : x->type->timezone ? x->type->timezone : "UTC";
+    return govern_zone(x->facts->device, x->type);
 }
 
 static bool is_over(enum campaign_state s)

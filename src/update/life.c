@@ -1,8 +1,8 @@
 /*
- * The life of an update: what a device's words, its reports, deadlines and operators do to it.
+ * The life of an update: what a device's words, its reports and operators do to it.
  * Every change of state goes through life_move(), which asks the table in state.c, sets the
  * deadline of the new state and writes one row of history. Final states never change. How an
- * update begins is in check.c, what downloads do to it in served.c.
+ * update begins is in check.c, what downloads do to it in served.c, deadlines in expire.c.
  */
 #include "event.h"
 #include "update_priv.h"
@@ -10,8 +10,7 @@
 #include <inttypes.h>
 
 /* ---- one transition ---- */
-/* When the state that begins now has lasted too long; 0 = never. */
-static int64_t deadline_of(const struct device_type *t, const struct update *u, int64_t now)
+int64_t life_deadline(const struct device_type *t, const struct update *u, int64_t now)
 {
     switch (u->state) {
     case UPDATE_PLANNED: /* a device that never comes back for its next attempt */
@@ -177,7 +176,7 @@ int life_move(struct db *w, const struct device_type *type, struct update *u, en
         u->retry_at = 0;
     if (to >= UPDATE_DOWNLOADED && to <= UPDATE_VERIFIED)
         u->percent = 100;
-    u->deadline_at = deadline_of(type, u, now);
+    u->deadline_at = life_deadline(type, u, now);
     u->ended_at = update_is_final(to) ? now : 0;
     rc = judge_success(w, u, to);
     if (rc == 0)
@@ -359,7 +358,7 @@ int update_reported(struct db *w, const struct catalog *c, const struct device *
     return changed ? flap_note(w, c, d, module, version, now, a) : 0;
 }
 
-/* ---- operators and deadlines ---- */
+/* ---- operators ---- */
 int update_cancel(struct db *w, int64_t update_id, const char *cause, const char *text, int64_t now,
                   struct fail *f)
 {
@@ -379,71 +378,6 @@ int update_cancel(struct db *w, int64_t update_id, const char *cause, const char
         fail(f, rc, "cannot cancel the update: %s", err_str(rc));
     arena_done(&a);
     return rc;
-}
-
-static int expire(struct db *w, const struct catalog *c, int64_t update_id, int64_t now,
-                  struct arena *a)
-{
-    const struct device_type *type;
-    struct device_type own;
-    struct device d = {0};
-    struct update u = {0};
-    enum update_state end;
-    bool quarantined;
-    int rc = update_by_id(w, update_id, a, &u);
-
-    if (rc == 0)
-        rc = device_by_id(w, u.device_id, a, &d);
-    if (rc < 0)
-        return rc;
-    type = life_rules(c, decide_type(c, &d), &u, &own);
-    end = u.state >= UPDATE_DOWNLOADED ? UPDATE_UNVERIFIED : UPDATE_TIMED_OUT;
-    /* What waits as planned failed when it was counted last. */
-    if (u.state != UPDATE_PLANNED) {
-        rc = life_count_failure(w, type, &d, now, &quarantined);
-        if (rc < 0)
-            return rc;
-    }
-    return life_move(
-        w, type, &u, end, "deadline",
-        arena_printf(a, "no word of the device since it was %s", update_state_name(u.state)), now);
-}
-
-/* The ids first: handling one changes the index that the query walks. */
-static int64_t due(struct db *w, int64_t now, int max, int64_t *ids)
-{
-    AUTO(db_reset) struct db_stmt *q = db_use(w, Q_UPDATE_DUE);
-    int64_t n = 0;
-    int rc = 0;
-
-    db_bind_int(q, 1, now);
-    db_bind_int(q, 2, max);
-    while (n < max && (rc = db_step(q)) == 1)
-        ids[n++] = db_int(q, 0);
-    return n == max || rc == 0 ? n : rc;
-}
-
-int update_expire(struct db *w, const struct catalog *c, int64_t now, int max, int64_t *ret_next)
-{
-    AUTO(free) int64_t *ids = xcalloc((size_t)(max > 0 ? max : 1), sizeof(*ids));
-    int64_t n = due(w, now, max, ids);
-    struct arena a;
-    int rc = n < 0 ? (int)n : 0;
-
-    arena_init(&a);
-    for (int64_t i = 0; rc == 0 && i < n; i++) {
-        arena_reset(&a);
-        rc = expire(w, c, ids[i], now, &a);
-    }
-    arena_done(&a);
-    if (rc < 0)
-        return rc;
-    AUTO(db_reset) struct db_stmt *q = db_use(w, Q_UPDATE_NEXT_DEADLINE);
-    rc = db_row(q);
-    if (rc < 0 && rc != E_NOTFOUND)
-        return rc;
-    *ret_next = rc == 0 ? db_int(q, 0) : 0;
-    return (int)n;
 }
 
 /* ---- campaigns ---- */

@@ -113,6 +113,8 @@ enum reason govern_goes_back(const struct decide_context *x, const struct firmwa
 struct verdict govern_any(const struct campaign *c, const struct campaign_now *now, int64_t at);
 /* An update under way of a campaign. */
 enum reason govern_still(const struct decide_context *x, const struct update *u);
+/* The time zone of windows that have none: the device's own, its type's, UTC. */
+const char *govern_zone(const struct device *d, const struct device_type *type);
 /* What the reason's sentence needs: the campaign's numbers. */
 void govern_explain(const struct decide_context *x, const struct verdict *v,
                     struct reason_row *ret);
@@ -200,6 +202,8 @@ int update_history_add(struct db *w, int64_t id, int64_t now, const char *from, 
 /* The type's deadlines and attempts, or those of the update's campaign; buf is the caller's. */
 const struct device_type *life_rules(const struct catalog *c, const struct device_type *type,
                                      const struct update *u, struct device_type *buf);
+/* When its state, begun at `now`, has lasted too long by these rules; 0 = never. Pure. */
+int64_t life_deadline(const struct device_type *rules, const struct update *u, int64_t now);
 /* One legal transition: the row, its deadline, one row of history, the metrics. An illegal one is
  * counted and returns E_CONFLICT; nothing is written then. */
 int life_move(struct db *w, const struct device_type *type, struct update *u, enum update_state to,

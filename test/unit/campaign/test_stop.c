@@ -113,7 +113,7 @@ static void what_was_aborted_is_not_deleted_away(void **state UNUSED)
 /* ---- thresholds that change, and a campaign that is paused ---- */
 #define FAILED(percent)                                                                            \
     "{\"thresholds\":{\"failed\":{\"percent\":" #percent ",\"min_sample\":5,\"action\":\"pause\"}" \
-                                                         "}}"
+    "}}"
 
 static void a_tighter_threshold_acts_at_once(void **state UNUSED)
 {
@@ -138,6 +138,96 @@ static void a_tighter_threshold_acts_at_once(void **state UNUSED)
     release_done(&r);
 }
 
+static void expire(struct release *r, int64_t now)
+{
+    int64_t next;
+
+    MUST(update_expire(r->d.w, r->d.catalog, now, 100, &next));
+    assert_true(next == 0 || next > now);
+}
+
+static int64_t in_state(struct release *r, enum update_state s)
+{
+    const struct update_filter f = {
+        .project_id = r->d.project, .campaign_id = r->campaign, .state = (int)s};
+
+    return update_count(r->d.w, &f);
+}
+
+/* Nobody was silent: otad itself sent nothing. */
+static void a_pause_lets_nothing_time_out(void **state UNUSED)
+{
+    struct release r;
+
+    release_init(&r);
+    started(&r, "{'thresholds':{'timed_out':{'percent':5,'min_sample':3,'action':'rollback'}}}",
+            NULL);
+    for (int i = 0; i < 10; i++)
+        assert_int_not_equal(asks(&r, i, T0, NULL), 0);
+    MUST(campaign_pause(r.d.w, r.campaign, T0 + HOUR, NULL));
+    for (int h = 25; h <= 73; h += 24) { /* a weekend */
+        expire(&r, T0 + h * HOUR);
+        assert_int_equal(in_state(&r, UPDATE_OFFERED), 10);
+        assert_int_equal(status_of(&r.d, r.campaign).state, CAMPAIGN_PAUSED);
+    }
+    struct device dev;
+    MUST(device_by_id(r.d.w, r.devices[0], &r.d.a, &dev));
+    assert_int_equal(dev.failures, 0);
+    MUST(campaign_resume(r.d.w, r.campaign, T0 + 96 * HOUR, NULL));
+    expire(&r, T0 + 98 * HOUR); /* the devices have their time from here on */
+    assert_int_equal(in_state(&r, UPDATE_OFFERED), 10);
+    goes(&r, 0, true, T0 + 98 * HOUR);
+    expire(&r, T0 + 121 * HOUR); /* now they are silent */
+    assert_int_equal(in_state(&r, UPDATE_OFFERED), 0);
+    assert_int_equal(status_of(&r.d, r.campaign).state, CAMPAIGN_ABORTED);
+    assert_true(status_of(&r.d, r.campaign).rolling_back);
+    release_done(&r);
+}
+
+static void a_paused_campaign_is_not_acted_on(void **state UNUSED)
+{
+    struct release r;
+    struct device dev;
+    int64_t ids[5];
+
+    release_init(&r);
+    started(&r, "{'thresholds':{'failed':{'percent':0,'min_sample':3,'action':'rollback'}}}", NULL);
+    for (int i = 0; i < 5; i++)
+        MUST(fetched(&r, ids[i] = asks(&r, i, T0, NULL), T0));
+    MUST(campaign_pause(r.d.w, r.campaign, T0, NULL));
+    for (int i = 0; i < 5; i++) {
+        MUST(device_by_id(r.d.w, r.devices[i], &r.d.a, &dev));
+        MUST(update_moved(r.d.w, r.d.catalog, &dev, ids[i], UPDATE_FAILED, -1, "", T0, &r.d.a));
+    }
+    assert_int_equal(in_state(&r, UPDATE_FAILED), 5); /* counted, and for an operator to see */
+    assert_int_equal(status_of(&r.d, r.campaign).state, CAMPAIGN_PAUSED);
+    release_done(&r);
+}
+
+/* Tuesdays, for an hour: the second attempt is a week away, and that is no silence. */
+static void a_closed_window_is_no_silence(void **state UNUSED)
+{
+    struct release r;
+    const int64_t late = T0 + 45 * MIN, week = T0 + 7 * DAY;
+    struct update u;
+
+    release_init(&r);
+    started(&r,
+            "{'windows':{'timezone':'UTC','slots':[{'days':['tue'],'from':'22:00','to':'23:00'}]},"
+            "'deadlines':{'attempts':2}}",
+            NULL);
+    goes(&r, 0, false, late);
+    assert_int_equal(in_state(&r, UPDATE_PLANNED), 1);
+    for (int d = 1; d <= 6; d++)
+        expire(&r, late + d * DAY + HOUR);
+    assert_int_equal(in_state(&r, UPDATE_PLANNED), 1);
+    MUST(update_by_id(r.d.w, asks(&r, 0, week, NULL), &r.d.a, &u));
+    assert_int_equal(u.attempt, 2);
+    expire(&r, week + 25 * HOUR); /* it was offered, and not taken */
+    assert_int_equal(in_state(&r, UPDATE_TIMED_OUT), 1);
+    release_done(&r);
+}
+
 int test_stop(void)
 {
     const struct CMUnitTest tests[] = {
@@ -146,6 +236,9 @@ int test_stop(void)
         cmocka_unit_test(an_end_with_all_phases_open_is_one),
         cmocka_unit_test(what_was_aborted_is_not_deleted_away),
         cmocka_unit_test(a_tighter_threshold_acts_at_once),
+        cmocka_unit_test(a_pause_lets_nothing_time_out),
+        cmocka_unit_test(a_paused_campaign_is_not_acted_on),
+        cmocka_unit_test(a_closed_window_is_no_silence),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
