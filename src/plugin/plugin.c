@@ -15,131 +15,31 @@
  * as they come and go. Topics, payloads and their memory stay the broker's: versions differ in
  * who frees them.
  */
-#include "plugin.h"
+#include "sessions.h"
 
 #include <errno.h>
-#include <mosquitto.h>
 #include <mosquitto_broker.h>
 #include <mosquitto_plugin.h>
 #include <mqtt_protocol.h>
 #include <stdio.h>
 
-#define EXPORT         __attribute__((visibility("default")))
-#define PRESENCE_TOPIC "otad/presence"
-#define CONTROL_TOPIC  "$CONTROL/otad/v1"
-#define TO_PREFIX      "otad/to/"
-#define LIST_BYTES     32768
-
-struct session {
-    struct session *next; /* of the same login */
-    struct login *login;
-    const struct mosquitto *client; /* only compared */
-    char *client_id;
-};
+#define EXPORT        __attribute__((visibility("default")))
+#define CONTROL_TOPIC "$CONTROL/otad/v1"
+#define TO_PREFIX     "otad/to/"
 
 struct plugin {
     mosquitto_plugin_id_t *id;
     char *service_name, *service_password, *file;
-    struct login service; /* sessions alone */
     struct logins logins;
     struct places places;
-    struct map sessions; /* struct mosquitto * -> struct session */
+    struct sessions sessions;
 };
-
-/* ---- presence ---- */
-
-static void tell_presence(const char *text, size_t n)
-{
-    if (mosquitto_broker_publish_copy(NULL, PRESENCE_TOPIC, (int)n, text, 0, false, NULL) !=
-        MOSQ_ERR_SUCCESS)
-        mosquitto_log_printf(MOSQ_LOG_WARNING, "otad: presence could not be published");
-}
-
-static void tell_one(const struct plugin *p, const struct login *l, char sign)
-{
-    char text[256];
-    int n = l == &p->service ? 0 : snprintf(text, sizeof(text), "%c%s\n", sign, l->name);
-
-    if (n > 0 && (size_t)n < sizeof(text))
-        tell_presence(text, (size_t)n);
-}
-
-static void tell_all(const struct plugin *p)
-{
-    struct sbuf b = {0};
-    size_t it = 0, n;
-    const void *key;
-    void *value;
-
-    sbuf_str(&b, "=\n");
-    while (map_next(&p->sessions, &it, &key, &n, &value)) {
-        const struct session *s = value;
-        if (s->login == &p->service || s->login->sessions != s)
-            continue; /* of several connections one speaks */
-        sbuf_fmt(&b, "+%s\n", s->login->name);
-        if (b.n >= LIST_BYTES) {
-            tell_presence(b.p, b.n);
-            b.n = 0;
-        }
-    }
-    sbuf_str(&b, ".\n");
-    tell_presence(b.p, b.n);
-    sbuf_done(&b);
-}
-
-/* ---- sessions ---- */
-
-static struct session *session_of(const struct plugin *p, const struct mosquitto *client)
-{
-    return map_get(&p->sessions, &client, sizeof(client));
-}
-
-static void session_drop(struct plugin *p, struct session *s)
-{
-    struct login *l = s->login;
-    struct session **at = &l->sessions;
-
-    while (*at != s)
-        at = &(*at)->next;
-    *at = s->next;
-    (void)map_del(&p->sessions, &s->client, sizeof(s->client));
-    if (!l->sessions)
-        tell_one(p, l, '-');
-    free(s->client_id);
-    free(s);
-}
-
-static void session_add(struct plugin *p, struct mosquitto *client, struct login *l)
-{
-    struct session *s = session_of(p, client);
-
-    if (s && s->login == l)
-        return; /* asked again after a reload */
-    if (s)
-        session_drop(p, s);
-    s = xcalloc(1, sizeof(*s));
-    s->login = l;
-    s->client = client;
-    s->next = l->sessions;
-    l->sessions = s;
-    (void)map_put(&p->sessions, &s->client, sizeof(s->client), s);
-    const char *id = mosquitto_client_id(client);
-    s->client_id = xstrdup(id ? id : "");
-    if (!s->next)
-        tell_one(p, l, '+');
-}
 
 static void on_changed(void *arg, struct login *l)
 {
     struct plugin *p = arg;
 
-    while (l->sessions) {
-        struct session *s = l->sessions;
-        /* Ends in on_disconnect; a connection that the broker does not know is forgotten here. */
-        (void)mosquitto_kick_client_by_clientid(s->client_id, false);
-        if (l->sessions == s)
-            session_drop(p, s);
-    }
+    sessions_end(&p->sessions, l);
 }
 
 static void on_gone(void *arg, struct login *l)
@@ -170,8 +70,8 @@ static int on_basic_auth(int event, void *data, void *arg)
     if (!a->username)
         return MOSQ_ERR_AUTH;
     bool is_service = strcmp(a->username, p->service_name) == 0;
-    struct login *l = is_service ? &p->service : logins_find(&p->logins, a->username);
-    const struct session *s = session_of(p, a->client);
+    struct login *l = is_service ? &p->sessions.service : logins_find(&p->logins, a->username);
+    const struct session *s = sessions_of(&p->sessions, a->client);
     if (!l)
         return MOSQ_ERR_AUTH;
     /* After a reload the broker asks about those that are connected, perhaps without password. */
@@ -180,18 +80,19 @@ static int on_basic_auth(int event, void *data, void *arg)
                              : login_check(l, a->password);
     if (!fits)
         return MOSQ_ERR_AUTH;
-    session_add(p, a->client, l);
+    sessions_add(&p->sessions, a->client, l);
     return MOSQ_ERR_SUCCESS;
 }
 
 static int on_disconnect(int event, void *data, void *arg)
 {
     const struct mosquitto_evt_disconnect *d = data;
-    struct session *s = session_of(arg, d->client);
+    struct plugin *p = arg;
+    struct session *s = sessions_of(&p->sessions, d->client);
     (void)event;
 
     if (s)
-        session_drop(arg, s);
+        sessions_drop(&p->sessions, s);
     return MOSQ_ERR_SUCCESS;
 }
 
@@ -216,13 +117,13 @@ static int on_acl_check(int event, void *data, void *arg)
         return MOSQ_ERR_ACL_DENIED;
     if (strcmp(user, p->service_name) == 0) {
         if (a->access == MOSQ_ACL_SUBSCRIBE && strcmp(a->topic, PRESENCE_TOPIC) == 0)
-            tell_all(p); /* leaves when the subscription stands */
+            sessions_tell(&p->sessions); /* leaves when the subscription stands */
         return MOSQ_ERR_SUCCESS;
     }
     if (a->access == MOSQ_ACL_READ)
         may = rights_read(user, a->topic) || may_by_place(p, user, PLACE_READ, a->topic);
     else if (a->access == MOSQ_ACL_WRITE)
-        may = session_of(p, a->client) &&
+        may = sessions_of(&p->sessions, a->client) &&
               (rights_publish(user, a->topic) || may_by_place(p, user, PLACE_PUBLISH, a->topic));
     else if (a->access == MOSQ_ACL_SUBSCRIBE)
         may = rights_subscribe(user, a->topic) || may_by_place(p, user, PLACE_SUBSCRIBE, a->topic);
@@ -263,13 +164,13 @@ static void deliver(struct plugin *p, const struct mosquitto_evt_message *m)
 static int on_message(int event, void *data, void *arg)
 {
     struct mosquitto_evt_message *m = data;
-    const struct session *s = session_of(arg, m->client);
     struct plugin *p = arg;
+    const struct session *s = sessions_of(&p->sessions, m->client);
     (void)event;
 
     if (!s)
         return MOSQ_ERR_ACL_DENIED;
-    if (s->login == &p->service) {
+    if (s->login == &p->sessions.service) {
         if (strncmp(m->topic, TO_PREFIX, strlen(TO_PREFIX)) == 0)
             deliver(p, m); /* the message itself goes on to where nobody listens */
         return MOSQ_ERR_SUCCESS;
@@ -341,7 +242,7 @@ static void command(struct plugin *p, char *line)
     } else if (strcmp(line, "reload") == 0)
         load(p);
     else if (strcmp(line, "presence") == 0)
-        tell_all(p);
+        sessions_tell(&p->sessions);
     else
         mosquitto_log_printf(MOSQ_LOG_WARNING, "otad: unknown command '%.32s'", line);
 }
@@ -350,10 +251,10 @@ static int on_control(int event, void *data, void *arg)
 {
     const struct mosquitto_evt_control *c = data;
     struct plugin *p = arg;
-    const struct session *s = session_of(p, c->client);
+    const struct session *s = sessions_of(&p->sessions, c->client);
     (void)event;
 
-    if (!s || s->login != &p->service || !c->payload)
+    if (!s || s->login != &p->sessions.service || !c->payload)
         return MOSQ_ERR_SUCCESS;
     AUTO(free) char *text = xstrndup(c->payload, c->payloadlen);
     for (char *line = text, *next; line && *line; line = next) {
@@ -425,16 +326,7 @@ static int take_option(struct plugin *p, const struct mosquitto_opt *o)
 
 static void plugin_free(struct plugin *p)
 {
-    size_t it = 0, n;
-    const void *key;
-    void *value;
-
-    while (map_next(&p->sessions, &it, &key, &n, &value)) {
-        struct session *s = value;
-        free(s->client_id);
-        free(s);
-    }
-    map_done(&p->sessions);
+    sessions_done(&p->sessions);
     places_done(&p->places);
     logins_done(&p->logins);
     free(p->service_name);

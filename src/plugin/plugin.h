@@ -1,7 +1,7 @@
 /*
- * The inside of the broker's plugin. logins.c and rights.c know nothing of mosquitto; plugin.c is
- * all that does. Everything runs on the broker's one thread, so nothing here may wait: a login is
- * a look into memory and, at most, one short PBKDF2.
+ * The inside of the broker's plugin. logins.c, places.c and rights.c know nothing of mosquitto;
+ * plugin.c and sessions.c do. Everything runs on the broker's one thread, so nothing here may wait:
+ * a login is a look into memory and, at most, one short PBKDF2.
  */
 #pragma once
 
