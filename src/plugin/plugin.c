@@ -5,7 +5,8 @@
  * Devices on topics without a name are told apart by two MQTT 5 user properties, `username` and
  * `clientid`, that are appended to what they publish; a client that sends such a property itself
  * is refused. Wills do not pass on_message, so they may not be published at all: a write is for
- * clients that are connected, and a client is forgotten before its will is looked at.
+ * clients that are connected, and a client is forgotten before its will is looked at, at its end
+ * or when another connection takes its client id.
  *
  * otad (the service user) publishes otad/to/<username>/<topic>: the rest of the topic goes to the
  * connections of that device alone, subscribed or not. It publishes lines to $CONTROL/otad/v1:

@@ -69,6 +69,8 @@ void sessions_drop(struct sessions *all, struct session *s)
         at = &(*at)->next;
     *at = s->next;
     (void)map_del(&all->map, &s->client, sizeof(s->client));
+    if (map_get(&all->ids, s->client_id, strlen(s->client_id)) == s)
+        (void)map_del(&all->ids, s->client_id, strlen(s->client_id));
     if (!l->sessions)
         tell_one(all, l, '-');
     session_free(s);
@@ -92,6 +94,9 @@ void sessions_add(struct sessions *all, const struct mosquitto *client, struct l
     s->client_id = xstrdup(id ? id : "");
     if (!s->next)
         tell_one(all, l, '+');
+    struct session *before = map_put(&all->ids, s->client_id, strlen(s->client_id), s);
+    if (before)
+        sessions_drop(all, before);
 }
 
 void sessions_end(struct sessions *all, struct login *l)
@@ -114,4 +119,5 @@ void sessions_done(struct sessions *all)
     while (map_next(&all->map, &it, &key, &n, &value))
         session_free(value);
     map_done(&all->map);
+    map_done(&all->ids);
 }
