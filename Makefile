@@ -111,7 +111,7 @@ $(PLUGIN): $(PLUGIN_OBJ)
 UNIT_ROOMS := $(notdir $(patsubst %/,%,$(wildcard test/unit/*/)))
 UNIT_BIN := $(UNIT_ROOMS:%=$(OBJ)/unit/%)
 # The plugin is no part of the library; what it does without a broker is tested like the rest.
-UNIT_MORE_plugin := $(OBJ)/plugin/logins.o $(OBJ)/plugin/places.o $(OBJ)/plugin/rights.o
+UNIT_MORE_plugin := $(patsubst %,$(OBJ)/plugin/%.o,ids logins places rights)
 define UNIT_RULE
 $(OBJ)/unit/$1: $(patsubst test/%.c,$(OBJ)/test/%.o,$(wildcard test/unit/$1/*.c)) \
 		$(patsubst test/%.c,$(OBJ)/test/%.o,$(wildcard test/lib/*.c)) $(UNIT_MORE_$1) $(LIB)

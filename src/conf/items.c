@@ -61,7 +61,8 @@ const struct item conf_items[] = {
            "Password at the broker. Better given as OTAD_MQTT_PASSWORD_FILE or as the systemd "
            "credential mqtt_password."),
     STRING("mqtt", "client_id", mqtt_client_id, RULE_SOME, "otad", 255,
-           "MQTT client identifier; unique at the broker, and the same after a restart."),
+           "MQTT client identifier; unique at the broker, and the same after a restart. Without "
+           "the broker's plugin nobody should guess it: who comes with it gets our session."),
     STRING("mqtt", "ca", mqtt_ca, RULE_ANY, "", 0,
            "File with the authorities (PEM) that sign the broker's certificate. Empty: the "
            "system's."),

@@ -30,7 +30,7 @@
 
 struct plugin {
     mosquitto_plugin_id_t *id;
-    char *service_name, *service_password, *file;
+    char *service_name, *service_id, *service_password, *file;
     struct logins logins;
     struct places places;
     struct sessions sessions;
@@ -48,6 +48,7 @@ static void on_gone(void *arg, struct login *l)
     struct plugin *p = arg;
 
     places_set(&p->places, l, (struct str){NULL, 0});
+    ids_forget(&p->sessions.ids, l);
 }
 
 /* ---- logging in ---- */
@@ -60,6 +61,21 @@ static bool service_fits(struct plugin *p, const char *password)
     }
     size_t n = strlen(password);
     return n == strlen(p->service_password) && crypto_equal(password, p->service_password, n);
+}
+
+/* With another's client id it would get that one's session. The service gets its own from anybody.
+ */
+static bool has_others_id(const struct plugin *p, const struct mosquitto *client,
+                          const struct login *l)
+{
+    const char *id = mosquitto_client_id(client);
+    const struct login *owner = id ? ids_owner(&p->sessions.ids, id, clock_mono_us()) : NULL;
+
+    if (!owner || owner == l || l == &p->sessions.service)
+        return false;
+    mosquitto_log_printf(MOSQ_LOG_WARNING, "otad: %s is refused: client id '%.64s' is %s's",
+                         l->name, id, owner->name ? owner->name : p->service_name);
+    return true;
 }
 
 static int on_basic_auth(int event, void *data, void *arg)
@@ -79,7 +95,7 @@ static int on_basic_auth(int event, void *data, void *arg)
     bool fits = !a->password ? s && s->login == l && (is_service || l->hash)
                 : is_service ? service_fits(p, a->password)
                              : login_check(l, a->password);
-    if (!fits)
+    if (!fits || (!s && has_others_id(p, a->client, l)))
         return MOSQ_ERR_AUTH;
     sessions_add(&p->sessions, a->client, l);
     return MOSQ_ERR_SUCCESS;
@@ -93,7 +109,7 @@ static int on_disconnect(int event, void *data, void *arg)
     (void)event;
 
     if (s)
-        sessions_drop(&p->sessions, s);
+        sessions_drop(&p->sessions, s, !mosquitto_client_clean_session(d->client));
     return MOSQ_ERR_SUCCESS;
 }
 
@@ -311,6 +327,9 @@ static int take_option(struct plugin *p, const struct mosquitto_opt *o)
     } else if (strcmp(o->key, "service_username") == 0) {
         free(p->service_name);
         p->service_name = xstrdup(o->value);
+    } else if (strcmp(o->key, "service_client_id") == 0) {
+        free(p->service_id);
+        p->service_id = xstrdup(o->value);
     } else if (strcmp(o->key, "service_password_file") == 0) {
         free(p->service_password);
         p->service_password = first_line(o->value);
@@ -325,12 +344,24 @@ static int take_option(struct plugin *p, const struct mosquitto_opt *o)
     return MOSQ_ERR_SUCCESS;
 }
 
+/* otad's two connections, also while there is no otad. */
+static void reserve(struct plugin *p)
+{
+    struct sbuf sending = {0};
+
+    sbuf_fmt(&sending, "%s-tx", p->service_id);
+    ids_reserve(&p->sessions.ids, p->service_id);
+    ids_reserve(&p->sessions.ids, sending.p);
+    sbuf_done(&sending);
+}
+
 static void plugin_free(struct plugin *p)
 {
     sessions_done(&p->sessions);
     places_done(&p->places);
     logins_done(&p->logins);
     free(p->service_name);
+    free(p->service_id);
     free(p->service_password);
     free(p->file);
     free(p);
@@ -357,6 +388,8 @@ int mosquitto_plugin_init(mosquitto_plugin_id_t *id, void **data, struct mosquit
 
     p->id = id;
     p->service_name = xstrdup("otad");
+    p->service_id = xstrdup("otad");
+    sessions_init(&p->sessions);
     logins_init(&p->logins, on_changed, p);
     p->logins.on_gone = on_gone;
     places_init(&p->places);
@@ -368,6 +401,7 @@ int mosquitto_plugin_init(mosquitto_plugin_id_t *id, void **data, struct mosquit
         plugin_free(p);
         return rc;
     }
+    reserve(p);
     if (!p->file)
         mosquitto_log_printf(MOSQ_LOG_WARNING, "otad: plugin_opt_credentials_file is not given");
     load(p);

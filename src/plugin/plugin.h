@@ -1,6 +1,6 @@
 /*
- * The inside of the broker's plugin. logins.c, places.c and rights.c know nothing of mosquitto;
- * plugin.c and sessions.c do. Everything runs on the broker's one thread, so nothing here may wait:
+ * The inside of the broker's plugin. plugin.c and sessions.c know mosquitto, the other files do
+ * not. Everything runs on the broker's one thread, so nothing here may wait:
  * a login is a look into memory and, at most, one short PBKDF2.
  */
 #pragma once
@@ -16,6 +16,7 @@ bool rights_read(const char *user, const char *topic);
 
 /* ---- logins.c: who may log in ---- */
 struct session;
+struct holder;
 struct login {
     char *name;
     char *hash;               /* NULL: may not log in */
@@ -23,6 +24,7 @@ struct login {
     int64_t told_us;          /* when otad told a change; 0 = known from the file */
     unsigned round;           /* the reading of the file that had it */
     struct session *sessions; /* its connections */
+    struct holder *ids;       /* the client ids that it holds */
     char *place;              /* "TYPE/SN" among foreign topics; NULL = none */
     unsigned place_round;     /* the reading of the file that named it */
 };
@@ -49,6 +51,24 @@ int logins_load(struct logins *l, const char *path, int64_t now_us, struct fail 
 bool login_was_told(const struct login *l, int64_t now_us);
 /* A file's bytes, bounded; the caller frees. */
 int logins_slurp(const char *path, char **ret, size_t *ret_n, struct fail *f) MUST_USE;
+
+/* ---- ids.c: whose a client id is ---- */
+struct ids {
+    struct map map;        /* client id -> struct holder */
+    struct login *service; /* may have any; has no hash */
+};
+void ids_init(struct ids *d, struct login *service);
+void ids_done(struct ids *d);
+/* It is the service's, connected or not. */
+void ids_reserve(struct ids *d, const char *id);
+/* The login that it belongs to; NULL: to nobody. One that may not log in holds nothing. */
+const struct login *ids_owner(const struct ids *d, const char *id, int64_t now_us);
+/* s connected with it. Returns the session that had it until now, or NULL. */
+struct session *ids_take(struct ids *d, const char *id, struct login *l, struct session *s);
+/* s is gone; kept: the broker keeps what was subscribed, and what comes. */
+void ids_leave(struct ids *d, const char *id, const struct session *s, bool kept, int64_t now_us);
+/* The login, which has no sessions, is about to be forgotten. */
+void ids_forget(struct ids *d, struct login *l);
 
 /* ---- places.c: foreign topics, by serial number ---- */
 struct places {

@@ -6,6 +6,12 @@
 
 #define LIST_BYTES 32768
 
+void sessions_init(struct sessions *all)
+{
+    *all = (struct sessions){0};
+    ids_init(&all->ids, &all->service);
+}
+
 /* ---- presence ---- */
 
 static void publish(const char *text, size_t n)
@@ -60,7 +66,7 @@ static void session_free(struct session *s)
     free(s);
 }
 
-void sessions_drop(struct sessions *all, struct session *s)
+void sessions_drop(struct sessions *all, struct session *s, bool kept)
 {
     struct login *l = s->login;
     struct session **at = &l->sessions;
@@ -69,8 +75,7 @@ void sessions_drop(struct sessions *all, struct session *s)
         at = &(*at)->next;
     *at = s->next;
     (void)map_del(&all->map, &s->client, sizeof(s->client));
-    if (map_get(&all->ids, s->client_id, strlen(s->client_id)) == s)
-        (void)map_del(&all->ids, s->client_id, strlen(s->client_id));
+    ids_leave(&all->ids, s->client_id, s, kept, clock_mono_us());
     if (!l->sessions)
         tell_one(all, l, '-');
     session_free(s);
@@ -83,7 +88,7 @@ void sessions_add(struct sessions *all, const struct mosquitto *client, struct l
     if (s && s->login == l)
         return; /* asked again after a reload */
     if (s)
-        sessions_drop(all, s);
+        sessions_drop(all, s, false);
     s = xcalloc(1, sizeof(*s));
     s->login = l;
     s->client = client;
@@ -94,19 +99,19 @@ void sessions_add(struct sessions *all, const struct mosquitto *client, struct l
     s->client_id = xstrdup(id ? id : "");
     if (!s->next)
         tell_one(all, l, '+');
-    struct session *before = map_put(&all->ids, s->client_id, strlen(s->client_id), s);
+    struct session *before = ids_take(&all->ids, s->client_id, l, s);
     if (before)
-        sessions_drop(all, before);
+        sessions_drop(all, before, false);
 }
 
 void sessions_end(struct sessions *all, struct login *l)
 {
-    while (l->sessions) {
-        struct session *s = l->sessions;
+    for (struct session *s = l->sessions, *next; s; s = next) {
+        next = s->next;
         /* Ends in sessions_drop; a connection that the broker does not know is forgotten here. */
         (void)mosquitto_kick_client_by_clientid(s->client_id, false);
         if (l->sessions == s)
-            sessions_drop(all, s);
+            sessions_drop(all, s, false);
     }
 }
 
@@ -119,5 +124,5 @@ void sessions_done(struct sessions *all)
     while (map_next(&all->map, &it, &key, &n, &value))
         session_free(value);
     map_done(&all->map);
-    map_done(&all->ids);
+    ids_done(&all->ids);
 }

@@ -18,19 +18,20 @@ struct session {
 };
 
 struct sessions {
-    struct map map;       /* struct mosquitto * -> struct session */
-    struct map ids;       /* client id -> struct session */
+    struct map map; /* struct mosquitto * -> struct session */
+    struct ids ids;
     struct login service; /* otad's own login: its sessions alone */
 };
 
+void sessions_init(struct sessions *all);
 void sessions_done(struct sessions *all); /* before the logins */
 /* NULL: it is not connected, or no longer to be heard. */
 struct session *sessions_of(const struct sessions *all, const struct mosquitto *client);
 /* It has logged in. The same once more changes nothing. Whoever had its client id is forgotten now:
  * the broker looks at the will of that connection before it ends it. */
 void sessions_add(struct sessions *all, const struct mosquitto *client, struct login *l);
-/* It is gone. */
-void sessions_drop(struct sessions *all, struct session *s);
+/* It is gone; kept: the broker keeps its subscriptions and what comes for it. */
+void sessions_drop(struct sessions *all, struct session *s, bool kept);
 /* End the connections of a login, now. */
 void sessions_end(struct sessions *all, struct login *l);
 /* To those who subscribed PRESENCE_TOPIC: the list of all. */

@@ -1,9 +1,16 @@
-"""Mosquitto with otad's plugin: what is left of a connection that was taken over."""
+"""Mosquitto with otad's plugin: whose a client id is, what is left of a connection that was taken
+over, and of sessions whose client is away."""
+import queue
+import signal
+
+import paho.mqtt.client as paho
 import pytest
 from otalib import wait
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from test_13_plugin import V3, V5, Client, online, register
+
+SERVICE = ("otad", "broker-password-of-otad")
 
 
 @pytest.fixture(scope="module")
@@ -14,6 +21,40 @@ def module_site(tmp_path_factory):
     wait(lambda: "plugin is there" in site.otad.logs(), "otad hears the plugin")
     yield site
     site.close()
+
+
+class Keeper:
+    """A client whose session is kept while it is away."""
+
+    def __init__(self, site, key, client_id):
+        self.site, self.inbox, self.granted = site, queue.Queue(), queue.Queue()
+        if hasattr(paho, "CallbackAPIVersion"):  # paho 2
+            self.c = paho.Client(paho.CallbackAPIVersion.VERSION1, client_id, clean_session=False)
+        else:
+            self.c = paho.Client(client_id, clean_session=False)
+        self.c.username_pw_set(key, f"secret-of-{key}")
+        self.c.on_subscribe = lambda *_: self.granted.put(1)
+        self.c.on_message = lambda _c, _d, m: self.inbox.put((m.topic, m.payload))
+
+    def come(self):
+        self.c.connect("127.0.0.1", self.site.broker.port)
+        self.c.loop_start()
+        return self
+
+    def subscribe(self, topic):
+        self.c.subscribe(topic, 1)
+        self.granted.get(timeout=60)
+
+    def go(self):
+        self.c.disconnect()
+        self.c.loop_stop()
+
+
+def refused(site, key, client_id, version=V3):
+    c = Client(site, key, client_id=client_id, version=version)
+    wait(lambda: c.refused or c.up, "the broker answers")
+    c.close()
+    return bool(c.refused) and c.downs == 0
 
 
 @pytest.mark.parametrize("version", [V3, V5])
@@ -35,3 +76,92 @@ def test_a_takeover_publishes_no_will(site, version):
     assert not site.otad.ok("GET", f"/devices/{two}")["versions"]
     assert "no_identity" not in site.otad.logs()
     assert online(site, one) is True
+
+
+def test_a_device_does_not_get_otads_connections(site):
+    """Nor what waits for otad, while that is too busy to take it."""
+    one, two = register(site), register(site)
+    c = Client(site, one).connected()
+    connects = site.otad.metric("otad_mqtt_connects_total")
+    site.otad.process.send(signal.SIGSTOP)
+    try:
+        c.publish("attributes", {"version": "1.0.0"})
+        for client_id in ("otad", "otad-tx"):
+            for version in (V3, V5):
+                assert refused(site, two, client_id, version), client_id
+    finally:
+        site.otad.process.send(signal.SIGCONT)
+    wait(lambda: site.otad.ok("GET", f"/devices/{one}")["versions"], "what waited arrives")
+    assert site.otad.metric("otad_mqtt_connects_total") == connects
+    said = site.broker.log.read_text()
+    assert f"{two} is refused: client id 'otad' is otad's" in said
+
+
+def test_what_waits_for_an_otad_that_is_away(make_site):
+    """Also in a broker that was started meanwhile, and knows otad only by its options."""
+    site = make_site(plugin=True, persistent=True)
+    one, two = register(site), register(site)
+    c = Client(site, one).connected()
+    wait(lambda: "plugin is there" in site.otad.logs(), "otad hears the plugin")
+    site.otad.stop()
+    c.publish("attributes", {"version": "1.0.0"})
+    assert refused(site, two, "otad")
+    site.broker.restart()
+    for client_id in ("otad", "otad-tx"):
+        assert refused(site, two, client_id)
+    site.otad.start()
+    wait(lambda: site.otad.ok("GET", f"/devices/{one}")["versions"], "what waited arrives")
+
+
+def test_another_name_of_otad(make_site):
+    """Which the plugin is told; otherwise it learns it from otad, who may always have it."""
+    site = make_site({"mqtt.client_id": "house"}, plugin=True)
+    one = register(site)
+    wait(lambda: " as house-tx " in site.broker.log.read_text(), "both connections are there")
+    assert refused(site, one, "house") and refused(site, one, "house-tx")
+    site.otad.stop()
+    assert refused(site, one, "house"), "what waits for it is kept"
+    site.broker.restart()
+    thief = Client(site, one, client_id="house").connected()
+    site.otad.start()
+    wait(lambda: thief.downs and thief.refused, "otad takes its name back")
+    thief.close()
+    site.otad.stop()
+    site.broker.stop()
+    with site.broker.conf.open("a") as f:
+        f.write("plugin_opt_service_client_id house\n")
+    site.broker.start()
+    assert refused(site, one, "house") and refused(site, one, "house-tx")
+    assert not refused(site, one, "otad")
+    site.otad.start()
+
+
+def test_a_client_id_is_one_devices(site):
+    one, two = register(site), register(site)
+    name = site.name("id")
+    c = Client(site, one, client_id=name).connected()
+    for version in (V3, V5):
+        assert refused(site, two, name, version)
+    c.publish("attributes", {"version": "1.0.0"})
+    assert c.downs == 0, "nobody took its place"
+    assert f"{two} is refused: client id '{name}' is {one}'s" in site.broker.log.read_text()
+    c.close()
+    wait(lambda: online(site, one) is False, "it is gone")
+    Client(site, two, client_id=name).connected()  # it left nothing that is kept
+
+
+def test_a_session_that_is_kept_is_one_devices(site):
+    one, two = register(site), register(site)
+    name = site.name("kept")
+    k = Keeper(site, one, name).come()
+    k.subscribe(f"command_send/{one}")
+    k.go()
+    wait(lambda: online(site, one) is False, "it is away")
+    assert refused(site, two, name)
+    # its own login may have it, and disabled or deleted it holds nothing
+    k.come()
+    wait(lambda: online(site, one) is True, "it is back")
+    k.go()
+    wait(lambda: online(site, one) is False, "it is away")
+    site.otad.ok("PATCH", f"/devices/{one}", {"enabled": False})
+    Client(site, two, client_id=name).connected()

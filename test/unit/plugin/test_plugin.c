@@ -313,6 +313,84 @@ static void test_places(void **state)
     (void)rmdir(s.dir);
 }
 
+/* ---- client ids ---- */
+
+#define DAY (86400 * SECOND)
+
+static struct session *fake(uintptr_t n)
+{
+    return (struct session *)n; /* only compared */ // NOLINT(performance-no-int-to-ptr)
+}
+
+static void test_ids(void **state)
+{
+    struct login service = {0}, a = {.hash = (char *)"$7$x"}, b = {.hash = (char *)"$7$x"};
+    struct ids d;
+    (void)state;
+
+    ids_init(&d, &service);
+    ids_reserve(&d, "otad");
+    assert_ptr_equal(ids_owner(&d, "otad", 0), &service);
+    assert_null(ids_owner(&d, "x", 0));
+    assert_null(ids_owner(&d, "", 0));
+    assert_null(ids_take(&d, "x", &a, fake(1)));
+    assert_ptr_equal(ids_owner(&d, "x", 9 * DAY), &a); /* connected, however long */
+    assert_ptr_equal(ids_take(&d, "x", &a, fake(2)), fake(1));
+    ids_leave(&d, "x", fake(1), true, 9 * DAY); /* it was taken over */
+    assert_ptr_equal(ids_owner(&d, "x", 99 * DAY), &a);
+    ids_leave(&d, "x", fake(2), true, 9 * DAY);
+    assert_ptr_equal(ids_owner(&d, "x", 16 * DAY), &a);
+    assert_null(ids_owner(&d, "x", 16 * DAY + 1));
+    a.hash = NULL; /* disabled: it holds nothing */
+    assert_null(ids_owner(&d, "x", 10 * DAY));
+    assert_null(ids_take(&d, "x", &b, fake(3)));
+    assert_ptr_equal(ids_owner(&d, "x", 10 * DAY), &b);
+    assert_null(a.ids);
+    ids_leave(&d, "x", fake(3), false, 10 * DAY);
+    assert_null(ids_owner(&d, "x", 10 * DAY));
+    assert_null(b.ids);
+
+    /* the service has its own always, those that it came with too, and takes any */
+    assert_null(ids_take(&d, "house", &b, fake(4)));
+    assert_ptr_equal(ids_take(&d, "house", &service, fake(5)), fake(4));
+    ids_leave(&d, "house", fake(4), false, DAY);
+    ids_leave(&d, "house", fake(5), true, DAY);
+    assert_ptr_equal(ids_owner(&d, "house", 99 * DAY), &service);
+    assert_null(ids_take(&d, "otad", &service, fake(6)));
+    ids_leave(&d, "otad", fake(6), false, DAY);
+    assert_ptr_equal(ids_owner(&d, "otad", 99 * DAY), &service);
+    ids_done(&d);
+}
+
+/* A device that thinks of a new client id each time holds the last few alone. */
+static void test_ids_are_bounded(void **state)
+{
+    struct login service = {0}, a = {.hash = (char *)"$7$x"}, b = {.hash = (char *)"$7$x"};
+    struct ids d;
+    char id[16];
+    (void)state;
+
+    ids_init(&d, &service);
+    assert_null(ids_take(&d, "b", &b, fake(1)));
+    ids_leave(&d, "b", fake(1), true, 0);
+    assert_null(ids_take(&d, "connected", &a, fake(2)));
+    for (int i = 0; i < 100; i++) {
+        (void)snprintf(id, sizeof(id), "id%d", i);
+        assert_null(ids_take(&d, id, &a, fake(3)));
+        ids_leave(&d, id, fake(3), true, i);
+    }
+    assert_int_equal(d.map.count, 6);
+    assert_ptr_equal(ids_owner(&d, "b", 100), &b);
+    assert_ptr_equal(ids_owner(&d, "connected", 100), &a);
+    assert_ptr_equal(ids_owner(&d, "id96", 100), &a);
+    assert_null(ids_owner(&d, "id95", 100));
+    ids_leave(&d, "connected", fake(2), false, 100);
+    ids_forget(&d, &a);
+    assert_int_equal(d.map.count, 1);
+    assert_null(ids_owner(&d, "id99", 100));
+    ids_done(&d);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -321,6 +399,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_told, setup, teardown),
         cmocka_unit_test(test_rights),
         cmocka_unit_test(test_places),
+        cmocka_unit_test(test_ids),
+        cmocka_unit_test(test_ids_are_bounded),
     };
     return cmocka_run_group_tests_name("plugin", tests, NULL, NULL);
 }
