@@ -1,4 +1,5 @@
 """What is around the program: documents, units, image, installation."""
+import itertools
 import json
 import os
 import re
@@ -170,6 +171,32 @@ def test_sessions_outlive_the_broker():
         assert "persistence_location" not in settings(path)
 
 
+SERVER_KEEP_ALIVE = 0x13
+SIZES = {0x11: 4, SERVER_KEEP_ALIVE: 2, 0x21: 2, 0x22: 2, 0x24: 1, 0x25: 1, 0x27: 4, 0x28: 1,
+         0x29: 1, 0x2A: 1}  # fmt: skip
+
+
+def connack(port, level, keepalive):
+    """The broker's answer to an MQTT 3.1.1 or 5 client: its code, its properties."""
+
+    def text(x):
+        return len(x).to_bytes(2, "big") + x
+
+    body = text(b"MQTT") + bytes([level, 0xC2]) + keepalive.to_bytes(2, "big")
+    body += b"\0" * (level == 5) + text(b"silent") + text(b"otad")
+    body += text(b"any-long-text-for-otad-itself")
+    with socket.create_connection(("127.0.0.1", port), 60) as s:
+        s.sendall(bytes([0x10, len(body)]) + body)
+        head = s.recv(2, socket.MSG_WAITALL)
+        rest = s.recv(head[1], socket.MSG_WAITALL)
+    assert head[0] == 0x20, head
+    properties, at = set(), 3
+    while at < len(rest):
+        properties.add(rest[at])
+        at += 1 + SIZES[rest[at]]
+    return rest[1], properties
+
+
 @pytest.mark.parametrize("path", ["docker/mosquitto.conf", "config/mosquitto.conf",
                                   "config/mosquitto-plugin.conf"])  # fmt: skip
 def test_the_brokers_configurations(path, tmp_path):
@@ -188,6 +215,10 @@ def test_the_brokers_configurations(path, tmp_path):
     for name in ("passwd", "acl"):
         (tmp_path / name).touch(mode=0o600)
     (tmp_path / "service-password").write_text("any-long-text-for-otad-itself\n")
+    if "password_file" in text:
+        done = run("mosquitto_passwd", "-b", str(tmp_path / "passwd"), "otad",
+                   "any-long-text-for-otad-itself")  # fmt: skip
+        assert done.returncode == 0, done.stderr
     main = f"include_dir {folder}\n" + ("user root\n" if os.geteuid() == 0 else "")
     if path.startswith("config/"):
         main = f"persistence true\npersistence_location {tmp_path}/\n" + main
@@ -196,6 +227,11 @@ def test_the_brokers_configurations(path, tmp_path):
     try:
         wait(lambda: listening(port) or not broker.alive(), "the broker listens")
         assert broker.alive(), broker.log.read_text()
+        # devices say how long they may be silent, or that they may be for ever
+        for level, keepalive in itertools.product((4, 5), (0, 7200)):
+            code, properties = connack(port, level, keepalive)
+            assert code == 0, (level, keepalive)
+            assert not (keepalive and SERVER_KEEP_ALIVE in properties), (level, keepalive)
     finally:
         broker.end()
     assert (tmp_path / "mosquitto.db").exists(), "its sessions are on the disk"
