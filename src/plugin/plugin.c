@@ -34,6 +34,8 @@ struct plugin {
     struct logins logins;
     struct places places;
     struct sessions sessions;
+    bool ticks;     /* the broker's loop does tell its turns */
+    bool reloading; /* from a reload of the broker to the end of that turn */
 };
 
 static void on_changed(void *arg, struct login *l)
@@ -78,12 +80,25 @@ static bool has_others_id(const struct plugin *p, const struct mosquitto *client
     return true;
 }
 
+/* In a reload the broker asks about each session that it has, also of those who are away. None of
+ * them comes by that. A refusal would not end what is kept, and it makes the broker note its expiry
+ * twice. A session from the disk has no address, who logs in has one; and in the turn of a reload
+ * only websockets can log in. */
+static bool is_away(const struct plugin *p, const struct mosquitto *client)
+{
+    return !sessions_of(&p->sessions, client) &&
+           (!mosquitto_client_address(client) ||
+            (p->reloading && mosquitto_client_protocol(client) != mp_websockets));
+}
+
 static int on_basic_auth(int event, void *data, void *arg)
 {
     const struct mosquitto_evt_basic_auth *a = data;
     struct plugin *p = arg;
     (void)event;
 
+    if (is_away(p, a->client))
+        return MOSQ_ERR_SUCCESS; /* it is asked for its password when it is back */
     if (!a->username)
         return MOSQ_ERR_AUTH;
     bool is_service = strcmp(a->username, p->service_name) == 0;
@@ -286,9 +301,24 @@ static int on_control(int event, void *data, void *arg)
 
 static int on_reload(int event, void *data, void *arg)
 {
+    struct plugin *p = arg;
     (void)event;
     (void)data;
-    load(arg);
+
+    p->reloading = p->ticks; /* or it would never end */
+    load(p);
+    return MOSQ_ERR_SUCCESS;
+}
+
+/* The end of a turn of the broker's loop. */
+static int on_tick(int event, void *data, void *arg)
+{
+    struct plugin *p = arg;
+    (void)event;
+    (void)data;
+
+    p->ticks = true;
+    p->reloading = false;
     return MOSQ_ERR_SUCCESS;
 }
 
@@ -299,9 +329,13 @@ static const struct hook {
     MOSQ_FUNC_generic_callback fn;
     const char *topic;
 } hooks[] = {
-    {MOSQ_EVT_RELOAD, on_reload, NULL},         {MOSQ_EVT_BASIC_AUTH, on_basic_auth, NULL},
-    {MOSQ_EVT_ACL_CHECK, on_acl_check, NULL},   {MOSQ_EVT_MESSAGE, on_message, NULL},
-    {MOSQ_EVT_DISCONNECT, on_disconnect, NULL}, {MOSQ_EVT_CONTROL, on_control, CONTROL_TOPIC},
+    {MOSQ_EVT_RELOAD, on_reload, NULL},
+    {MOSQ_EVT_BASIC_AUTH, on_basic_auth, NULL},
+    {MOSQ_EVT_ACL_CHECK, on_acl_check, NULL},
+    {MOSQ_EVT_MESSAGE, on_message, NULL},
+    {MOSQ_EVT_DISCONNECT, on_disconnect, NULL},
+    {MOSQ_EVT_CONTROL, on_control, CONTROL_TOPIC},
+    {MOSQ_EVT_TICK, on_tick, NULL},
 };
 
 static char *first_line(const char *path)

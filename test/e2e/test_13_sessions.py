@@ -50,6 +50,12 @@ class Keeper:
         self.c.loop_stop()
 
 
+def hup(site):
+    seen = site.broker.log.read_text().count("logins read")
+    site.broker.process.send(signal.SIGHUP)
+    wait(lambda: site.broker.log.read_text().count("logins read") > seen, "it reads the file")
+
+
 def refused(site, key, client_id, version=V3):
     c = Client(site, key, client_id=client_id, version=version)
     wait(lambda: c.refused or c.up, "the broker answers")
@@ -107,6 +113,7 @@ def test_what_waits_for_an_otad_that_is_away(make_site):
     c.publish("attributes", {"version": "1.0.0"})
     assert refused(site, two, "otad")
     site.broker.restart()
+    hup(site)
     for client_id in ("otad", "otad-tx"):
         assert refused(site, two, client_id)
     site.otad.start()
@@ -165,3 +172,35 @@ def test_a_session_that_is_kept_is_one_devices(site):
     wait(lambda: online(site, one) is False, "it is away")
     site.otad.ok("PATCH", f"/devices/{one}", {"enabled": False})
     Client(site, two, client_id=name).connected()
+
+
+def test_a_reload_of_the_broker_makes_nobody_online(site):
+    """It asks again about each session, also of those who are away."""
+    kind = site.type()
+    key, other, gone = register(site, kind), register(site), register(site)
+    keepers = [Keeper(site, k, site.name("kept")).come() for k in (key, gone)]
+    for k, name in zip(keepers, (key, gone)):
+        k.subscribe(f"attributes_push/{name}")
+        k.c.publish(f"attributes/{name}", '{"version": "1.0.0"}', 1).wait_for_publish()
+        wait(lambda n=name: site.otad.ok("GET", f"/devices/{n}")["versions"], "the report is taken")
+        k.go()
+    wait(lambda: online(site, key) is False and online(site, gone) is False, "they are away")
+    assert site.otad.rest("DELETE", f"/devices/{gone}").status == 204
+    for _ in range(2):
+        hup(site)
+    Client(site, other).connected()
+    wait(lambda: online(site, other) is True, "what was told before is known")
+    assert online(site, key) is False
+    action = {"kind": "attributes_push", "attributes": {"led": "on"}}
+    task = site.otad.ok("POST", "/tasks",
+                        {"name": "t", "action": action, "target": {"device_type": kind}})  # fmt: skip
+    assert site.otad.rest("POST", f"/tasks/{task['id']}/run", {}).status == 202
+    runs = f"/tasks/{task['id']}/runs"
+    run = wait(lambda: next((r for r in site.otad.ok("GET", runs)["items"] if r["counts"]), None),
+               "the run counts")  # fmt: skip
+    assert [c["result"] for c in run["counts"]] == ["pending_offline"]
+    # its session is still there, and is entered with its password alone
+    keepers[0].come()
+    wait(lambda: online(site, key) is True, "it is back")
+    assert keepers[0].c.is_connected()
+    keepers[0].go()
