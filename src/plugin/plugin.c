@@ -209,6 +209,7 @@ static int on_message(int event, void *data, void *arg)
     }
     if (m->properties && is_forged(m->properties))
         return MOSQ_ERR_ACL_DENIED;
+    m->retain = false; /* nothing limits what the broker would keep, under how many topics */
     if (mosquitto_property_add_string_pair(&m->properties, MQTT_PROP_USER_PROPERTY, "clientid",
                                            s->client_id) != MOSQ_ERR_SUCCESS ||
         mosquitto_property_add_string_pair(&m->properties, MQTT_PROP_USER_PROPERTY, "username",

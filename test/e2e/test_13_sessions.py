@@ -204,3 +204,24 @@ def test_a_reload_of_the_broker_makes_nobody_online(site):
     wait(lambda: online(site, key) is True, "it is back")
     assert keepers[0].c.is_connected()
     keepers[0].go()
+
+
+@pytest.mark.parametrize("version", [V3, V5])
+def test_a_device_leaves_nothing_retained(site, version):
+    """The broker would keep it in memory, as many topics as the device thinks of."""
+    one = register(site)
+    c = Client(site, one, version=version).connected()
+    topics = [f"data/{one}/{i}" for i in range(3)] + ["event/report/1", f"attributes/{one}"]
+    for topic in topics:
+        for qos in (0, 1, 2):
+            wait(c.c.publish(topic, '{"x": 1}', qos, retain=True).is_published, "published")
+    s = Client(site, *SERVICE).connected()
+    s.subscribe("data/#", "event/#", "attributes/+")
+    c.publish(f"data/{one}/last", {"x": 2})
+    assert s.next() == (f"data/{one}/last", {"x": 2})
+    # otad's own login may leave something
+    s.c.publish("house/notice", "1", 1, retain=True).wait_for_publish()
+    t = Client(site, *SERVICE).connected()
+    t.subscribe("house/notice")
+    assert t.next() == ("house/notice", 1) and t.message.retain
+    s.c.publish("house/notice", None, 1, retain=True).wait_for_publish()
