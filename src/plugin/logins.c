@@ -1,7 +1,8 @@
 /*
  * The logins in memory: first from the file that otad writes, then kept current by what otad
  * tells. The file lags behind by seconds; so a change that was told stands for a minute against
- * whatever a reading of the file says, a revocation as a login without a hash.
+ * whatever a reading of the file says, a revocation as a login without a hash. Where the two differ
+ * the file is read again after that minute: it may have been the newer one.
  */
 #include "plugin.h"
 
@@ -38,6 +39,22 @@ void logins_done(struct logins *l)
 bool login_was_told(const struct login *l, int64_t now_us)
 {
     return l->told_us && now_us - l->told_us < TOLD_US;
+}
+
+void logins_disagree(struct logins *l, const struct login *one)
+{
+    int64_t until_us = one->told_us + TOLD_US;
+
+    if (l->again_us < until_us)
+        l->again_us = until_us; /* one reading for all of them */
+}
+
+bool logins_due(struct logins *l, int64_t now_us)
+{
+    if (!l->again_us || now_us < l->again_us)
+        return false;
+    l->again_us = now_us + TOLD_US;
+    return true;
 }
 
 struct login *logins_find(struct logins *l, const char *name)
@@ -173,8 +190,12 @@ static void drop_absent(struct logins *l, int64_t now_us)
 
     while (map_next(&l->map, &it, &key, &n, &value)) {
         const struct login *one = value;
-        if (one->round != l->round && !login_was_told(one, now_us))
+        if (one->round == l->round)
+            continue;
+        if (!login_was_told(one, now_us))
             sbuf_add(&gone, &value, sizeof(value));
+        else if (one->hash)
+            logins_disagree(l, one);
     }
     for (size_t i = 0; i < gone.n; i += sizeof(value)) {
         memcpy(&value, gone.p + i, sizeof(value));
@@ -202,12 +223,16 @@ int logins_load(struct logins *l, const char *path, int64_t now_us, struct fail 
     if (rc < 0)
         return rc;
     l->round++;
+    l->again_us = 0;
     for (const char *at = p; next_line(&at, p + n, &name, &hash);) {
         struct login *one = get(l, name);
 
         one->round = l->round;
-        if (login_was_told(one, now_us))
+        if (login_was_told(one, now_us)) {
+            if (!one->hash || !str_eq(hash, one->hash))
+                logins_disagree(l, one);
             continue;
+        }
         one->told_us = 0;
         change(l, one, hash);
     }

@@ -174,6 +174,8 @@ static bool take_line(struct places *p, struct logins *l, const char *line, size
         one->place_round = l->round;
         if (!login_was_told(one, now_us))
             places_set(p, one, b);
+        else if (!one->place || !str_eq(b, one->place))
+            logins_disagree(l, one);
     }
     return true;
 }
@@ -200,8 +202,12 @@ static void drop_absent(struct places *p, struct logins *l, int64_t now_us)
 
     while (map_next(&l->map, &it, &key, &n, &value)) {
         struct login *one = value;
-        if (one->place && one->place_round != l->round && !login_was_told(one, now_us))
+        if (!one->place || one->place_round == l->round)
+            continue;
+        if (!login_was_told(one, now_us))
             places_set(p, one, (struct str){NULL, 0});
+        else
+            logins_disagree(l, one);
     }
 }
 

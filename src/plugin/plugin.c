@@ -320,6 +320,8 @@ static int on_tick(int event, void *data, void *arg)
 
     p->ticks = true;
     p->reloading = false;
+    if (logins_due(&p->logins, clock_mono_us()))
+        load(p);
     return MOSQ_ERR_SUCCESS;
 }
 

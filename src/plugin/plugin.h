@@ -31,6 +31,7 @@ struct login {
 struct logins {
     struct map map; /* name -> struct login */
     unsigned round;
+    int64_t again_us; /* when what was told no longer stands against the files; 0 = they agree */
     /* The login lost its right or changed its password: its connections must go. */
     void (*on_changed)(void *arg, struct login *l);
     /* It is about to be forgotten. May be NULL. */
@@ -45,10 +46,16 @@ bool login_check(struct login *l, const char *password);
 void logins_set(struct logins *l, const char *name, const char *hash, int64_t now_us);
 void logins_revoke(struct logins *l, const char *name, int64_t now_us);
 /* Take over the whole file ("name:hash" lines), or nothing when it is not well formed. Changes
- * that otad told in the last minute win: the file may be older. Returns how many logins it has. */
+ * that otad told in the last minute win: the file may be older (logins_due). Returns how many
+ * logins it has. */
 int logins_load(struct logins *l, const char *path, int64_t now_us, struct fail *f) MUST_USE;
 /* Told lately: the files may be older. */
 bool login_was_told(const struct login *l, int64_t now_us);
+/* The files say something else than what was told: they are read again when that has had its time.
+ */
+void logins_disagree(struct logins *l, const struct login *one);
+/* Is it time for that? True once; when that reading fails, again after as long. */
+bool logins_due(struct logins *l, int64_t now_us);
 /* A file's bytes, bounded; the caller frees. */
 int logins_slurp(const char *path, char **ret, size_t *ret_n, struct fail *f) MUST_USE;
 

@@ -1,6 +1,7 @@
 /* The plugin without a broker: logins from the file and told, rights over topics. */
 #include "../../../src/plugin/plugin.h"
 
+#include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -150,6 +151,56 @@ static void test_told(void **state)
     assert_null(logins_find(&w->logins, "d"));
 }
 
+/* But it may have been the newer one: a device that was deleted and imported again. */
+static void test_read_again(void **state)
+{
+    struct world *w = *state;
+    AUTO(free) char *first = lines("a", "pa", "b", "pb");
+    AUTO(free) char *second = lines("a", "pa2", "b", "pb");
+
+    write_file(w, first);
+    assert_int_equal(load(w, SECOND), 2);
+    assert_false(logins_due(&w->logins, 1000 * SECOND)); /* nothing was told */
+    logins_revoke(&w->logins, "a", 10 * SECOND);
+    write_file(w, second);
+    assert_int_equal(load(w, 20 * SECOND), 2);
+    assert_false(fits(w, "a", "pa2"));
+    assert_false(logins_due(&w->logins, 70 * SECOND - 1));
+    assert_true(logins_due(&w->logins, 70 * SECOND));
+    assert_int_equal(load(w, 70 * SECOND), 2);
+    assert_true(fits(w, "a", "pa2"));
+    assert_false(logins_due(&w->logins, 1000 * SECOND));
+
+    /* one reading for all; one that fails is made good */
+    logins_set(&w->logins, "a", hash_of("other"), 100 * SECOND);
+    logins_set(&w->logins, "c", hash_of("pc"), 110 * SECOND);
+    logins_revoke(&w->logins, "d", 115 * SECOND); /* the file has none either */
+    assert_int_equal(load(w, 120 * SECOND), 2);
+    assert_false(logins_due(&w->logins, 169 * SECOND));
+    assert_true(logins_due(&w->logins, 170 * SECOND));
+    (void)unlink(w->path);
+    assert_int_equal(load(w, 170 * SECOND), -ENOENT);
+    assert_false(logins_due(&w->logins, 229 * SECOND));
+    assert_true(logins_due(&w->logins, 230 * SECOND));
+    write_file(w, second);
+    assert_int_equal(load(w, 230 * SECOND), 2);
+    assert_true(fits(w, "a", "pa2"));
+    assert_null(logins_find(&w->logins, "c"));
+    assert_false(logins_due(&w->logins, 1000 * SECOND));
+
+    /* told what the file says by now */
+    logins_revoke(&w->logins, "b", 300 * SECOND);
+    write_file(w, strchr(second, '#')); /* without the first line, and b there */
+    assert_int_equal(load(w, 301 * SECOND), 1);
+    assert_true(logins_due(&w->logins, 360 * SECOND));
+    assert_int_equal(load(w, 360 * SECOND), 1);
+    const char *hash = strchr(strstr(second, "b:"), ':') + 1;
+    AUTO(free) char *same = xstrndup(hash, strcspn(hash, "\n"));
+    logins_set(&w->logins, "b", same, 400 * SECOND);
+    assert_int_equal(load(w, 401 * SECOND), 1);
+    assert_false(logins_due(&w->logins, 1000 * SECOND));
+}
+
 static void test_rights(void **state)
 {
     (void)state;
@@ -293,6 +344,15 @@ static void test_places(void **state)
                  may(&s, "b", PLACE_PUBLISH, "/f/S2/up"));
     places_set(&s.p, logins_find(&s.w.logins, "c"), str_of("4/S1"));
     assert_true(may(&s, "a", PLACE_PUBLISH, "/f/S1/up") && may(&s, "c", PLACE_PUBLISH, "/g/S1"));
+    load_both(&s, "a:$7$x\nc:$7$x\n", TYPES "device a 3/S1\ndevice c 4/S1\n", 4 * SECOND, 5);
+    assert_false(logins_due(&s.w.logins, 1000 * SECOND)); /* as told */
+    load_both(&s, "a:$7$x\nc:$7$x\n", TYPES "device a 3/S1\n", 4 * SECOND, 4);
+    assert_true(logins_due(&s.w.logins, 62 * SECOND));
+    load_both(&s, "a:$7$x\nc:$7$x\n", TYPES "device c 4/S2\n", 4 * SECOND, 4);
+    assert_true(logins_due(&s.w.logins, 62 * SECOND) && !may(&s, "c", PLACE_PUBLISH, "/g/S2"));
+    load_both(&s, "a:$7$x\nc:$7$x\n", TYPES "device c 4/S2\n", 62 * SECOND, 4);
+    assert_false(logins_due(&s.w.logins, 1000 * SECOND));
+    assert_true(may(&s, "c", PLACE_PUBLISH, "/g/S2"));
     load_both(&s, "a:$7$x\n", TYPES "device a 4/S9\n", 90 * SECOND, 4);
     assert_true(may(&s, "a", PLACE_PUBLISH, "/g/S9") && !may(&s, "a", PLACE_PUBLISH, "/f/S1/up"));
     assert_int_equal(s.p.claims.count, 1);
@@ -397,6 +457,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_file, setup, teardown),
         cmocka_unit_test_setup_teardown(test_broken_file, setup, teardown),
         cmocka_unit_test_setup_teardown(test_told, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_read_again, setup, teardown),
         cmocka_unit_test(test_rights),
         cmocka_unit_test(test_places),
         cmocka_unit_test(test_ids),
