@@ -127,7 +127,6 @@ static int find_active(struct db *db, const struct device *d, const char *module
     struct update u;
 
     db_bind_int(q, 1, d->id);
-    db_bind_int(q, 2, 0);
     while ((rc = db_step(q)) == 1) {
         update_row(q, a, &u);
         if ((module && strcmp(u.module, module) != 0) || rank(u.state) < best)
