@@ -101,8 +101,10 @@ struct device_route {
 };
 int device_route(struct db *db, int64_t device_id, struct arena *a,
                  struct device_route *ret) MUST_USE;
-/* Whether it is connected; writes only when that is news, and returns 1 then. */
-int device_online_set(struct db *w, int64_t device_id, bool online, int64_t now) MUST_USE;
+/* Whether it is connected; writes only when that is news, and returns 1 then. heard_at: when it
+ * last gave a sign of life, as far as memory knows (device_seen_at); 0 = the row says. */
+int device_online_set(struct db *w, int64_t device_id, bool online, int64_t heard_at,
+                      int64_t now) MUST_USE;
 
 /* ---- logins that devices fetch themselves ---- */
 /* The device of a project (and type; 0 = any) with that serial number; E_CONFLICT when there are

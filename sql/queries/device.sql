@@ -86,10 +86,6 @@ ON CONFLICT (device_id) DO UPDATE SET form = excluded.form;
 -- in: id int, dialect text
 UPDATE device SET dialect = $2 WHERE id = $1;
 
--- name: device_online :one reader
--- in: device_id int    out: online int
-SELECT online FROM device_state WHERE device_id = $1;
-
 -- name: device_online_put :exec writer
 -- in: device_id int, online int, online_at int
 INSERT INTO device_state (device_id, online, online_at) VALUES ($1, $2, $3)

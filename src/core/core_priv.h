@@ -35,6 +35,8 @@ struct answers {
     struct refusal *refused; /* what of the message was not acted on; counted when it is done */
     int64_t *seen;           /* n_seen devices that gave a sign of life */
     size_t n_seen;
+    int64_t *left; /* n_left devices that have gone, by their gateway's word */
+    size_t n_left;
     struct arena *arena;
     unsigned offered, repeated, nothing; /* checks answered, by result */
     unsigned bad_versions, bad_progress, without_rule;
@@ -48,7 +50,6 @@ struct answers {
         const char *key;
         int64_t id, project_id, delay_ms; /* id 0: it does not */
     } live;
-    bool says_offline; /* a gateway says that those of `seen` are gone */
 };
 struct engine {
     const struct conf *conf;
@@ -57,6 +58,7 @@ struct engine {
     struct db *db;
     struct arena *arena;
     int64_t now;
+    const struct device_seen *seen; /* NULL: the rows alone say */
 };
 /* 0 with answers added; E_NEEDS_WRITE when db only reads; E_PROTO when nothing of the message was
  * acted on; other codes are the database's. */

@@ -300,7 +300,8 @@ static int act(struct engine *x, const struct dialect *dialect, const struct dev
         break;
     case EVENT_ONLINE:
     case EVENT_OFFLINE:
-        rc = device_online_set(x->db, d->id, ev->kind == EVENT_ONLINE, x->now);
+        rc = device_online_set(x->db, d->id, ev->kind == EVENT_ONLINE,
+                               x->seen ? device_seen_at(x->seen, d->id) : 0, x->now);
         if (rc <= 0)
             return rc;
         rc = 0; /* it is news */
@@ -323,9 +324,10 @@ static int handle_one(struct engine *x, const struct dialect *dialect, const str
         rc = note_form(x, &d, ev);
     if (rc < 0)
         return rc;
-    if (d.id != sender->id)
+    if (d.id != sender->id && ev->kind == EVENT_OFFLINE)
+        out->left[out->n_left++] = d.id;
+    else if (d.id != sender->id)
         out->seen[out->n_seen++] = d.id;
-    out->says_offline |= ev->kind == EVENT_OFFLINE;
     return act(x, dialect, &d, ev, out, ret_refused);
 }
 
@@ -383,6 +385,7 @@ int engine_handle(struct engine *x, const struct dialect *dialect, const struct 
     if (rc < 0)
         return rc;
     out->seen = arena_alloc(out->arena, (evs->n + 1) * sizeof(*out->seen));
+    out->left = arena_alloc(out->arena, evs->n * sizeof(*out->left));
     out->seen[out->n_seen++] = sender.id;
     struct device_event first = evs->list[0];
     first.device = str_of(sender.key);

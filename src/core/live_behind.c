@@ -83,10 +83,12 @@ void live_behind_seen(struct core *c, const struct answers *out)
 {
     struct live *l = &c->live;
 
+    for (size_t i = 0; l->away.count > 0 && i < out->n_left; i++)
+        free(map_del(&l->away, &out->left[i], sizeof(out->left[i]))); /* that was told */
     for (size_t i = 0; l->away.count > 0 && i < out->n_seen; i++) {
         struct live_away *a = map_del(&l->away, &out->seen[i], sizeof(out->seen[i]));
 
-        if (a && !out->says_offline)
+        if (a)
             live_tell(c, a->key, a->project_id, true);
         free(a);
     }

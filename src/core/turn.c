@@ -65,6 +65,7 @@ struct engine turn_engine(const struct core *c, struct db *db, struct arena *are
         .db = db,
         .arena = arena,
         .now = clock_now_ms(),
+        .seen = c->seen,
     };
 }
 
@@ -86,7 +87,7 @@ int turn_run_message(struct core *c, struct db *db, struct arena *arena,
             for (size_t k = 0; rc == 0 && !out->keep && k < out->n_seen; k++)
                 if (pushes_has(&c->pushes, out->seen[k]))
                     rc = db == c->writer ? pushes_deliver(c, &x, out->seen[k], out) : E_NEEDS_WRITE;
-            for (size_t k = 0; rc == 0 && k < out->n_seen; k++)
+            for (size_t k = 0; rc == 0 && !out->keep && k < out->n_seen; k++)
                 rc = drive_seen(c, &x, out->seen[k], out);
             for (size_t k = 0; rc != E_NEEDS_WRITE && k < out->n_seen; k++)
                 device_seen_note(c->seen, out->seen[k], x.now);

@@ -189,16 +189,25 @@ int device_dialect_set(struct db *w, int64_t device_id, const char *dialect)
 }
 
 /* ---- presence ---- */
-int device_online_set(struct db *w, int64_t device_id, bool online, int64_t now)
+/* What was said before, and is so since: a device that spoke after it was said to be gone, goes
+ * once more. */
+static bool is_no_news(struct db_stmt *q, bool online, int64_t heard_at)
 {
-    AUTO(db_reset) struct db_stmt *q = db_use(w, Q_DEVICE_ONLINE);
+    if (db_is_null(q, 1) || (db_int(q, 1) != 0) != online)
+        return false;
+    return online || (db_int(q, 0) <= db_int(q, 2) && heard_at <= db_int(q, 2));
+}
+
+int device_online_set(struct db *w, int64_t device_id, bool online, int64_t heard_at, int64_t now)
+{
+    AUTO(db_reset) struct db_stmt *q = db_use(w, Q_DEVICE_SEEN_ROW);
     int rc;
 
     db_bind_int(q, 1, device_id);
     rc = db_row(q);
     if (rc < 0 && rc != E_NOTFOUND)
         return rc;
-    if (rc == 0 && !db_is_null(q, 0) && (db_int(q, 0) != 0) == online)
+    if (rc == 0 && is_no_news(q, online, heard_at))
         return 0;
     AUTO(db_reset) struct db_stmt *put = db_use(w, Q_DEVICE_ONLINE_PUT);
     db_bind_int(put, 1, device_id);

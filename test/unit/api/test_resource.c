@@ -165,7 +165,7 @@ static void test_behind_a_gateway_that_left(void **state)
     assert_int_equal(db_begin(w), 0);
     for (size_t i = 0; i < ARRAY_LEN(keys); i++) {
         assert_int_equal(device_by_key(w, 0, keys[i], &a, &d), 0);
-        assert_true(device_online_set(w, d.id, true, 1) >= 0);
+        assert_true(device_online_set(w, d.id, true, 0, 1) >= 0);
     }
     assert_int_equal(db_commit(w), 0);
     db_close(w);

@@ -44,7 +44,8 @@ void site_turn(struct site *s)
 
 static void dev_open(struct site *s)
 {
-    static const char *const filters[] = {"command_send/+", "attributes_get_response/+", NULL};
+    static const char *const filters[] = {"command_send/+", "gateway_command_send/+",
+                                          "attributes_get_response/+", NULL};
     struct fail f = {0};
     struct mqtt_options o = {
         .host = "127.0.0.1",

@@ -39,6 +39,7 @@ struct said tell(struct world *w, const char *topic, const char *payload);
 
 int run_engine_tests(void);
 int run_behind_tests(void);
+int run_left_tests(void);
 int run_down_tests(void);
 int run_drive_tests(void);
 int run_progress_tests(void);

@@ -41,7 +41,7 @@ static int teardown(void **state UNUSED)
 static struct answers heard(struct db *db, const char *topic, const char *user, const char *text,
                             int *ret_rc)
 {
-    struct engine x = {&w.conf, w.link_key, w.catalog, db, &w.arena, clock_now_ms()};
+    struct engine x = {&w.conf, w.link_key, w.catalog, db, &w.arena, clock_now_ms(), NULL};
     struct answers out;
 
     turn_answers_init(&out, &w.arena);

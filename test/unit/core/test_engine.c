@@ -232,7 +232,7 @@ static void test_offer_is_small(void **state)
         .to_version = "1.22.333-rc.4444.20240808.abcdef0",
         .firmware_id = w.firmware.id,
     };
-    struct engine x = {&w.conf, w.link_key, w.catalog, w.fx.w, &w.arena, 0};
+    struct engine x = {&w.conf, w.link_key, w.catalog, w.fx.w, &w.arena, 0, NULL};
     struct device_command cmd = {0};
     struct dialect_out out;
     struct firmware *fw = (struct firmware *)(uintptr_t)catalog_firmware(w.catalog, w.firmware.id);
@@ -257,7 +257,7 @@ static void test_offer_behind_is_small(void **state)
                  {FORM_GATEWAY, true, 1},
                  {FORM_SUB, false, 1},
                  {FORM_SUB, true, 3}};
-    struct engine x = {&w.conf, w.link_key, w.catalog, w.fx.w, &w.arena, 0};
+    struct engine x = {&w.conf, w.link_key, w.catalog, w.fx.w, &w.arena, 0, NULL};
     struct update u = {.id = INT32_MAX,
                        .module = "main",
                        .to_version = "1.22.333-rc.4444.abcdef0",

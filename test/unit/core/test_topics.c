@@ -142,7 +142,7 @@ static void refused_as(struct world *w, const char *user, const char *sn, enum m
                             .user = user,
                             .payload = "9.9.9",
                             .n = 5};
-    struct engine x = {&w->conf, w->link_key, w->catalog, w->fx.w, &w->arena, clock_now_ms()};
+    struct engine x = {&w->conf, w->link_key, w->catalog, w->fx.w, &w->arena, clock_now_ms(), NULL};
 
     out.last = &out.first;
     in.map = catalog_topic(w->catalog, in.topic, &in.sn);

@@ -101,7 +101,7 @@ struct said say(struct world *w, struct db *db, const char *topic, const char *p
         &(struct dialect_in){.topic = topic, .payload = payload, .n = strlen(payload)}, &w->arena,
         &evs, &s.refused);
     if (s.rc == 0) {
-        struct engine x = {&w->conf, w->link_key, w->catalog, db, &w->arena, clock_now_ms()};
+        struct engine x = {&w->conf, w->link_key, w->catalog, db, &w->arena, clock_now_ms(), NULL};
         s.rc = engine_handle(&x, &dialect_eztcloud, &evs, &s.out);
     }
     device_events_done(&evs);

@@ -156,11 +156,11 @@ static void presence(void **state UNUSED)
     MUST(device_by_key(d.w, 0, "g", &d.a, &got));
     assert_int_equal(got.online, -1);
     for (int i = 1; i >= 0; i--) {
-        assert_int_equal(device_online_set(d.w, g, i, T0), 1);
+        assert_int_equal(device_online_set(d.w, g, i, 0, T0), 1);
         MUST(device_by_key(d.w, 0, "g", &d.a, &got));
         assert_int_equal(got.online, i);
         int64_t before = db_total_changes(d.w);
-        MUST(device_online_set(d.w, g, i, T0 + 1));
+        MUST(device_online_set(d.w, g, i, 0, T0 + 1));
         assert_int_equal(db_total_changes(d.w), before);
     }
     domain_done(&d);

@@ -504,7 +504,7 @@ static void presence_decides(void **state UNUSED)
     w.online = 1;
     assert_false(is_sent(&w, &t, child.id)); /* nobody ever spoke of it */
     assert_string_equal(w.asked, "d1");
-    MUST(device_online_set(w.d.w, child.id, true, w.env.now));
+    MUST(device_online_set(w.d.w, child.id, true, 0, w.env.now));
     assert_true(is_sent(&w, &t, child.id));
     w.online = 0;
     assert_false(is_sent(&w, &t, child.id)); /* the gateway is gone */
@@ -512,7 +512,7 @@ static void presence_decides(void **state UNUSED)
     assert_false(is_sent(&w, &t, child.id));
     device_seen_note(w.seen, child.id, w.env.now);
     assert_true(is_sent(&w, &t, child.id));
-    MUST(device_online_set(w.d.w, child.id, false, w.env.now));
+    MUST(device_online_set(w.d.w, child.id, false, 0, w.env.now));
     w.online = 1;
     assert_false(is_sent(&w, &t, child.id)); /* the gateway says so */
     device_seen_note(w.seen, child.id, w.env.now + 1);
