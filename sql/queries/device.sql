@@ -65,6 +65,13 @@ WITH RECURSIVE behind (id) AS (SELECT id FROM device WHERE gateway_id = $1
   UNION SELECT c.id FROM behind b JOIN device c ON c.gateway_id = b.id)
 SELECT count(*) FROM behind;
 
+-- name: device_depth :one reader
+-- in: id int, limit int    out: n int of gateways, this one and those that stand before it
+WITH RECURSIVE up (id, n) AS (SELECT $1, 1
+  UNION ALL SELECT d.gateway_id, u.n + 1 FROM up u JOIN device d ON d.id = u.id
+    WHERE d.gateway_id IS NOT NULL AND u.n < $2)
+SELECT max(n) FROM up;
+
 -- name: device_behind_list :many reader
 -- in: gateway_id int, after int, limit int
 -- out: id int, key text, online int (NULL = not said), 1 when something stands behind it; of those

@@ -145,33 +145,6 @@ static int check_tags(const char *tags, struct fail *f)
     return 0;
 }
 
-/* Following the gateways up must end, and not at the device itself. */
-static int check_gateway(struct db *w, const struct device *d, struct fail *f)
-{
-    int64_t id = d->gateway_id;
-    struct arena a;
-    struct device up = {0};
-    int rc = 0;
-
-    arena_init(&a);
-    for (int depth = 0; rc == 0 && id != 0; depth++) {
-        if (id == d->id)
-            rc = fail(f, E_CONFLICT, "a device can't stand behind itself");
-        else if (depth == DEVICE_DEPTH_MAX)
-            rc = fail(f, E_CONFLICT, "at most %d gateways stand before a device", DEVICE_DEPTH_MAX);
-        else
-            rc = device_by_id(w, id, &a, &up);
-        if (rc == 0 && up.project_id != d->project_id)
-            rc = E_NOTFOUND;
-        if (rc == 0)
-            id = up.gateway_id;
-    }
-    arena_done(&a);
-    if (rc == E_NOTFOUND)
-        return fail(f, E_CONFLICT, "there is no such gateway");
-    return rc;
-}
-
 static const char *address_of(const struct device *d)
 {
     if (!d->gateway_id)
@@ -245,10 +218,8 @@ int device_insert(struct db *w, struct device *d, struct fail *f)
 
     if (rc == 0)
         rc = check_stranger(w, d, f);
-    /* Rows of one import may stand behind one another before anybody else sees them: there the
-     * foreign key has to do. */
-    if (rc == 0 && d->gateway_id && !d->import_id)
-        rc = check_gateway(w, d, f);
+    if (rc == 0)
+        rc = depth_check_new(w, d, f);
     if (rc < 0)
         return rc;
     db_bind_int(q, 1, d->project_id);
@@ -305,8 +276,8 @@ int device_update(struct db *w, const struct device *d, struct fail *f)
     AUTO(db_reset) struct db_stmt *q = db_use(w, Q_DEVICE_UPDATE);
     int rc = device_check(d, f);
 
-    if (rc == 0 && d->gateway_id)
-        rc = check_gateway(w, d, f);
+    if (rc == 0)
+        rc = depth_check_move(w, d, f);
     if (rc < 0)
         return rc;
     rc = version_count_device(w, d->id, -1); /* enabled and disabled ones are counted apart */

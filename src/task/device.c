@@ -79,6 +79,17 @@ static int command(struct task_env *env, const struct action *act, const struct 
     return rc;
 }
 
+int task_failed(struct task_env *env, int rc, struct verdict_of *ret)
+{
+    if (rc == E_DB_FULL || rc == E_NEEDS_WRITE)
+        return rc;
+    /* A device whose rows can't be read holds nobody else up; a lost transaction does. */
+    if (rc == E_DB && (db_save(env->db) < 0 || db_release(env->db) < 0))
+        return rc;
+    *ret = (struct verdict_of){"failed", err_str(rc), 0};
+    return 0;
+}
+
 int task_step(struct task_env *env, const struct action *act, const struct device *d, bool online,
               struct verdict_of *ret)
 {
@@ -91,13 +102,7 @@ int task_step(struct task_env *env, const struct action *act, const struct devic
     if (rc == 0)
         return db_release(env->db);
     db_undo(env->db); /* callers undo the innermost savepoint: it must be their own */
-    if (rc == E_DB_FULL || rc == E_NEEDS_WRITE)
-        return rc;
-    /* A device whose rows can't be read holds nobody else up; a lost transaction does. */
-    if (rc == E_DB && (db_save(env->db) < 0 || db_release(env->db) < 0))
-        return rc;
-    *ret = (struct verdict_of){"failed", err_str(rc), 0};
-    return 0;
+    return task_failed(env, rc, ret);
 }
 
 /* ---- what is kept ---- */

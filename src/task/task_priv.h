@@ -63,6 +63,8 @@ int task_is_there(struct task_env *env, const struct device *d, bool *ret) MUST_
 int consent_deliver(struct task_env *env, const struct device *d) MUST_USE;
 
 /* ---- device.c: one device and the action ---- */
+/* What went wrong with a device: its verdict when that is its own fault, else the error again. */
+int task_failed(struct task_env *env, int rc, struct verdict_of *ret) MUST_USE;
 /* online: send; else find out without sending whether there is something to send (then the result
  * is pending_offline). What goes wrong with this device alone is its verdict. */
 int task_step(struct task_env *env, const struct action *act, const struct device *d, bool online,

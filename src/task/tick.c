@@ -204,8 +204,7 @@ static int handle(struct task_env *env, const struct task *t, const struct actio
     if (rc < 0)
         return rc == E_NOTFOUND ? 0 : rc; /* of an import that is not there yet */
     rc = task_is_there(env, &d, &there);
-    if (rc == 0)
-        rc = task_step(env, act, &d, there, &v);
+    rc = rc == 0 ? task_step(env, act, &d, there, &v) : task_failed(env, rc, &v);
     if (rc == 0 && strcmp(v.result, "pending_offline") == 0)
         rc = keep(env, t->id, r->id, device_id);
     if (rc == 0)

@@ -101,6 +101,31 @@ static void test_rows_fail(void **state)
     assert_int_equal(total(x, "im3"), 2);
 }
 
+static void test_rows_that_lie_too_deep(void **state)
+{
+    struct fixture *x = *state;
+    struct sbuf b = {.p = NULL};
+    struct answer a;
+    int64_t row;
+
+    make_type(x, "im9");
+    sbuf_str(&b, "key,device_type,gateway\ndeep-0,im9,\n");
+    for (int i = 1; i <= 9; i++)
+        sbuf_fmt(&b, "deep-%d,im9,deep-%d\n", i, i - 1);
+    assert_int_equal(ask(x, "POST", IMPORT, CSV, b.p, &a), 422);
+    assert_int_equal(json_get_int(a.json, "failed", -1), 1);
+    assert_string_equal(nth_code(a.json, 0, &row), "invalid");
+    assert_int_equal(row, 10);
+    answer_done(&a);
+    sbuf_done(&b);
+    json_decref(must(x, 200, "POST", IMPORT, CSV,
+                     "key,device_type,gateway\nup-0,im9,\nup-1,im9,up-0\nup-2,im9,up-1\n"
+                     "up-3,im9,up-2\nup-4,im9,up-3\nlow-0,im9,\nlow-1,im9,low-0\n"
+                     "low-2,im9,low-1\nlow-3,im9,low-2\nlow-4,im9,low-3\n"));
+    refused(x, 409, "conflict", "PATCH", "/api/v1/devices/low-0", NULL, "{\"gateway\":\"up-4\"}");
+    json_decref(must(x, 200, "PATCH", "/api/v1/devices/low-0", NULL, "{\"gateway\":\"up-3\"}"));
+}
+
 static void test_headers(void **state)
 {
     struct fixture *x = *state;
@@ -231,6 +256,6 @@ const struct CMUnitTest import_tests[] = {
     cmocka_unit_test(test_csv),         cmocka_unit_test(test_rows_fail),
     cmocka_unit_test(test_headers),     cmocka_unit_test(test_pauses),
     cmocka_unit_test(test_broken_off),  cmocka_unit_test(test_failed_commit),
-    cmocka_unit_test(test_idempotency),
+    cmocka_unit_test(test_idempotency), cmocka_unit_test(test_rows_that_lie_too_deep),
 };
 const size_t import_count = ARRAY_LEN(import_tests);

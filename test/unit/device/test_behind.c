@@ -166,6 +166,89 @@ static void presence(void **state UNUSED)
     domain_done(&d);
 }
 
+/* A chain of so many in one import, from `gateway_id` on: the last one's id, or what refused it. */
+static int64_t import_chain(struct domain *d, const char *stem, int64_t gateway_id, int n,
+                            struct fail *f)
+{
+    int64_t import, last = gateway_id;
+    char key[32];
+    int rc = 0;
+
+    MUST(device_import_begin(d->w, d->project, T0, &import));
+    for (int i = 0; i < n && rc == 0; i++) {
+        (void)str_fmt(key, sizeof(key), "%s%d", stem, i);
+        struct device dev = device_of(d, key, last, NULL);
+        dev.import_id = import;
+        rc = device_insert(d->w, &dev, f);
+        last = dev.id;
+    }
+    MUST(device_import_finish(d->w, import));
+    return rc < 0 ? rc : last;
+}
+
+static int move(struct domain *d, int64_t id, int64_t gateway_id, struct fail *f)
+{
+    struct device dev;
+
+    MUST(device_by_id(d->w, id, &d->a, &dev));
+    dev.gateway_id = gateway_id;
+    return device_update(d->w, &dev, f);
+}
+
+static void nothing_lies_too_deep(void **state UNUSED)
+{
+    struct device_route r;
+    struct fail f = {0};
+    struct domain d;
+
+    domain_init(&d);
+    int64_t last = import_chain(&d, "c", 0, DEVICE_DEPTH_MAX + 1, NULL);
+    MUST(last);
+    MUST(device_route(d.w, last, &d.a, &r));
+    assert_int_equal(r.n_path, DEVICE_DEPTH_MAX);
+    assert_int_equal(import_chain(&d, "more", last, 1, &f), E_CONFLICT);
+    assert_non_null(strstr(f.text, "at most 8"));
+    assert_int_equal(import_chain(&d, "long", 0, DEVICE_DEPTH_MAX + 2, &f), E_CONFLICT);
+
+    /* what is moved takes along what stands behind it */
+    int64_t g = add(&d, "g", 0, NULL), a = add(&d, "a", g, "A");
+    MUST(import_chain(&d, "deep", add(&d, "b", a, "B"), DEVICE_DEPTH_MAX - 3, NULL));
+    for (int i = 0; i < 300; i++) /* they hide it */
+        add(&d, arena_printf(&d.a, "leaf%d", i), a, NULL);
+    MUST(device_by_key(d.w, 0, "deep4", &d.a, &(struct device){0}));
+    int64_t top = add(&d, "top", 0, NULL), mid = add(&d, "mid", top, NULL);
+    MUST(move(&d, g, top, &f)); /* the last one has eight before it now */
+    assert_int_equal(move(&d, g, mid, &f), E_CONFLICT);
+    assert_non_null(strstr(f.text, "behind"));
+    assert_int_equal(move(&d, top, add(&d, "outer", 0, NULL), &f), E_CONFLICT);
+    MUST(move(&d, a, top, &f)); /* one less */
+    MUST(move(&d, a, mid, &f));
+    MUST(move(&d, g, 0, &f));
+    domain_done(&d);
+}
+
+/* A move looks at so many devices at most, whatever stands there. */
+static void a_move_looks_at_so_many(void **state UNUSED)
+{
+    struct fail f = {0};
+    struct domain d;
+
+    domain_init(&d);
+    int64_t g = add(&d, "g", 0, NULL), top = add(&d, "top", 0, NULL);
+    for (int i = 0; i < 10000; i++)
+        add(&d, arena_printf(&d.a, "leaf%d", i), g, NULL);
+    MUST(move(&d, g, top, &f));
+    MUST(move(&d, g, 0, &f));
+    add(&d, "one-more", g, NULL);
+    assert_int_equal(move(&d, g, top, &f), E_CONFLICT);
+    assert_non_null(strstr(f.text, "10000"));
+    struct device dev; /* anything else of it may change */
+    MUST(device_by_id(d.w, g, &d.a, &dev));
+    dev.name = "other";
+    MUST(device_update(d.w, &dev, &f));
+    domain_done(&d);
+}
+
 int test_behind(void)
 {
     const struct CMUnitTest tests[] = {
@@ -173,6 +256,8 @@ int test_behind(void)
         cmocka_unit_test(made_ones_are_bounded),
         cmocka_unit_test(routes),
         cmocka_unit_test(presence),
+        cmocka_unit_test(nothing_lies_too_deep),
+        cmocka_unit_test(a_move_looks_at_so_many),
     };
 
     return cmocka_run_group_tests_name("behind", tests, NULL, NULL);

@@ -19,7 +19,8 @@ static void begin(struct domain *d, int64_t *ret_id, int n)
                              .enabled = true,
                              .created_at = T0};
         MUST(device_insert(d->w, &dev, NULL));
-        gateway = dev.id; /* a chain: dropping has to take the youngest first */
+        /* chains: dropping has to take the youngest first */
+        gateway = i % DEVICE_DEPTH_MAX == DEVICE_DEPTH_MAX - 1 ? 0 : dev.id;
     }
 }
 

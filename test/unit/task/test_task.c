@@ -2,6 +2,8 @@
  */
 #include "tests.h"
 
+#include "../../../src/db/db_priv.h"
+
 enum { DEVICES = 300 };
 
 struct world {
@@ -396,6 +398,34 @@ static void a_device_that_fails_holds_up_nobody(void **state UNUSED)
     world_done(&w);
 }
 
+/* As it can't be made any more. */
+static void one_that_lies_too_deep(void **state UNUSED)
+{
+    struct update_filter open = {.state = -2};
+    struct world w;
+    char sql[128];
+    int64_t run;
+
+    world_init(&w);
+    for (int i = 0; i < DEVICE_DEPTH_MAX + 1; i++) {
+        (void)str_fmt(sql, sizeof(sql),
+                      "UPDATE device SET gateway_id=%lld, address='A' WHERE id=%lld",
+                      (long long)w.ids[2 + 3 * i + 3], (long long)w.ids[2 + 3 * i]);
+        MUST(db_exec(w.d.w->h, sql));
+    }
+    struct task t = task_of(&w);
+    MUST(task_insert(w.d.w, &t, NULL, 0));
+    MUST(task_run_now(w.d.w, &t, (const int64_t[]){w.ids[1], w.ids[2]}, 2, w.env.now, &run, NULL));
+    for (int i = 0; i < 10 && !is_over(&w, t.id, run); i++)
+        MUST(task_tick(&w.env, 500, 1000000));
+    assert_true(is_over(&w, t.id, run));
+    assert_int_equal(tally(&w, run).offered, 1);
+    assert_int_equal(tally(&w, run).failed, 1);
+    open.project_id = w.d.project;
+    assert_int_equal(update_count(w.d.w, &open), 1);
+    world_done(&w);
+}
+
 /* What was sent, but not known to have reached the broker, is kept after a crash. */
 static void after_a_crash(void **state UNUSED)
 {
@@ -629,6 +659,7 @@ int test_task(void)
         cmocka_unit_test(what_was_missed),
         cmocka_unit_test(what_is_kept),
         cmocka_unit_test(a_device_that_fails_holds_up_nobody),
+        cmocka_unit_test(one_that_lies_too_deep),
         cmocka_unit_test(after_a_crash),
         cmocka_unit_test(what_was_kept_after_a_crash),
         cmocka_unit_test(presence_decides),
