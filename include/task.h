@@ -67,7 +67,8 @@ int task_check(const json_t *action, const json_t *schedule, const char *timezon
 /* Sets id. next_at comes from the schedule, from created_at or updated_at on. devices: the list
  * that is its target, when n > 0. */
 int task_insert(struct db *w, struct task *t, const int64_t *devices, size_t n) MUST_USE;
-/* devices NULL: the list stays. Ends what is under way when it is disabled. */
+/* devices NULL: the list stays. When it is disabled, what is under way ends, and what is kept is not
+ * sent; the latter also with another action. */
 int task_update(struct db *w, struct task *t, const int64_t *devices, size_t n) MUST_USE;
 /* It is gone at once, with its run under way. Its rows are removed here as far as max rows of its
  * devices go; task_sweep does the rest. */

@@ -580,7 +580,7 @@ CREATE TABLE task (
   created_at      INTEGER NOT NULL,
   updated_at      INTEGER NOT NULL,
   revision        INTEGER NOT NULL DEFAULT 1
-, gone INTEGER NOT NULL DEFAULT 0 CHECK (gone IN (0, 1))) STRICT;
+, gone INTEGER NOT NULL DEFAULT 0 CHECK (gone IN (0, 1)), void_to INTEGER NOT NULL DEFAULT 0, void_reason TEXT NOT NULL DEFAULT '') STRICT;
 
 CREATE INDEX task_gone ON task (id) WHERE gone = 1;
 

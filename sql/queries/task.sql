@@ -16,6 +16,17 @@ UPDATE task SET name = $2, enabled = $3, action = $4, params = $5, type_id = $6,
   updated_at = $13, revision = revision + 1
 WHERE id = $1;
 
+-- name: task_void :one reader
+-- in: id int    out: void_to int, void_reason text
+SELECT void_to, void_reason FROM task WHERE id = $1;
+
+-- name: task_void_set :exec writer
+-- in: id, number of a run (0 = none), reason. What runs before that one keep is not sent any more;
+--     without one, what any run keeps.
+UPDATE task SET void_reason = $3, void_to = coalesce(
+  CASE WHEN $2 > 0 THEN $2 - 1 ELSE (SELECT max(r.id) FROM task_run r WHERE r.task_id = $1) END, 0)
+WHERE id = $1;
+
 -- name: task_delete :exec writer
 -- in: id. What is left of its runs goes with it.
 DELETE FROM task WHERE id = $1;

@@ -180,16 +180,38 @@ static int leave(struct db *w, int64_t device_id, int64_t task_id)
     return db_run(q);
 }
 
+/* Why it is not sent any more; "" = it is. */
+static int what_ended(struct task_env *env, const struct task *t, const struct device *d,
+                      const struct kept *k, const char **ret)
+{
+    AUTO(db_reset) struct db_stmt *q = db_use(env->db, Q_TASK_VOID);
+
+    db_bind_int(q, 1, t->id);
+    int rc = db_row(q);
+    if (rc < 0)
+        return rc;
+    *ret = k->run_id <= db_int(q, 0) ? arena_strdup(env->arena, db_text(q, 1)) : "";
+    if (**ret)
+        return 0;
+    rc = task_targets(env->db, t, d->id); /* it may be for others now */
+    *ret = rc == 0 ? "not_a_target" : "";
+    return rc < 0 ? rc : 0;
+}
+
 static int deliver(struct task_env *env, const struct device *d, const struct kept *k)
 {
-    struct verdict_of v = {"nothing", "task_disabled", 0};
+    struct verdict_of v = {"nothing", "", 0};
     struct action act;
     struct task t;
     int rc = task_by_id(env->db, 0, k->task_id, env->arena, &t);
 
     if (rc == E_NOTFOUND) /* deleted: its rows are on their way out */
         return forget(env->db, d->id, k->task_id);
-    if (rc == 0 && t.enabled && action_load(t.params, &act) == 0) {
+    if (rc == 0)
+        rc = what_ended(env, &t, d, k, &v.reason);
+    if (rc == 0 && !*v.reason && action_load(t.params, &act) < 0)
+        v.reason = "bad_action";
+    if (rc == 0 && !*v.reason) {
         rc = task_step(env, &act, d, true, &v);
         action_done(&act);
     }

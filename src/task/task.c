@@ -193,12 +193,62 @@ int task_insert(struct db *w, struct task *t, const int64_t *devices, size_t n)
     return n ? set_devices(w, t->id, devices, n) : 0;
 }
 
+/* Written otherwise, it is still the same action. */
+static bool is_same_action(const char *a, const char *b)
+{
+    enum json_fault fault;
+
+    if (strcmp(a, b) == 0)
+        return true;
+    AUTO(json_free) json_t *x = json_parse(a, strlen(a), 1 << 20, 32, &fault, NULL);
+    AUTO(json_free) json_t *y = json_parse(b, strlen(b), 1 << 20, 32, &fault, NULL);
+    return x && y && json_equal(x, y);
+}
+
+static int changes_action(struct db *w, const struct task *t, bool *ret)
+{
+    struct task was;
+    struct arena a;
+
+    arena_init(&a);
+    int rc = task_by_id(w, 0, t->id, &a, &was);
+    *ret = rc == 0 && !is_same_action(was.params, t->params);
+    arena_done(&a);
+    return rc == E_NOTFOUND ? 0 : rc;
+}
+
+/* run: a run under way, whose messages are not void; 0 = none. */
+static int set_void(struct db *w, int64_t id, int64_t run, const char *reason)
+{
+    AUTO(db_reset) struct db_stmt *q = db_use(w, Q_TASK_VOID_SET);
+
+    db_bind_int(q, 1, id);
+    db_bind_int(q, 2, run);
+    db_bind_text(q, 3, reason);
+    return db_run(q);
+}
+
+/* What it began and what it keeps, when that is not what the task is any more. */
+static int end_what_was(struct db *w, const struct task *t, bool other)
+{
+    int64_t run = 0;
+    int rc = !t->enabled || other ? run_running(w, t->id, &run) : 0;
+
+    if (rc == 0 && !t->enabled && run)
+        rc = run_end(w, run, "canceled", "task_disabled", t->updated_at);
+    if (rc == 0 && !t->enabled)
+        return set_void(w, t->id, 0, "task_disabled");
+    return rc == 0 && other ? set_void(w, t->id, run, "task_changed") : rc;
+}
+
 int task_update(struct db *w, struct task *t, const int64_t *devices, size_t n)
 {
     AUTO(db_reset) struct db_stmt *q = db_use(w, Q_TASK_UPDATE);
-    int64_t run = 0;
+    bool other = false;
     int rc = task_next(t, t->updated_at, &t->next_at);
 
+    if (rc == 0)
+        rc = changes_action(w, t, &other);
     if (rc < 0)
         return rc;
     db_bind_int(q, 1, t->id);
@@ -217,7 +267,5 @@ int task_update(struct db *w, struct task *t, const int64_t *devices, size_t n)
     rc = db_run(q);
     if (rc == 0 && devices)
         rc = set_devices(w, t->id, devices, n);
-    if (rc == 0 && !t->enabled)
-        rc = run_running(w, t->id, &run);
-    return rc == 0 && run ? run_end(w, run, "canceled", "task_disabled", t->updated_at) : rc;
+    return rc == 0 ? end_what_was(w, t, other) : rc;
 }
