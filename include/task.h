@@ -45,6 +45,7 @@ int schedule_parse(const json_t *in, const char *at, struct schedule *ret,
 int64_t schedule_next(const struct schedule *s, const struct zone *z, int64_t after_ms);
 
 /* ---- tasks ---- */
+#define TASK_LATE_MS 30000 /* late by so much is on time: the clock is looked at now and then */
 enum task_action { TASK_OTA_PUSH, TASK_COMMAND_SEND, TASK_ATTRIBUTES_PUSH, TASK_ACTION__COUNT };
 const char *task_action_name(enum task_action a);
 struct task {
@@ -57,8 +58,9 @@ struct task {
     const char *tags;     /* target: JSON array, any of them; NULL */
     const char *schedule; /* JSON object */
     const char *timezone;
-    int64_t grace_s, rate_per_minute; /* 0 = as fast as it goes */
-    int64_t next_at;                  /* 0 = none */
+    int64_t grace_s;         /* a time is missed when it is older than that and TASK_LATE_MS */
+    int64_t rate_per_minute; /* 0 = as fast as it goes */
+    int64_t next_at;         /* 0 = none */
     int64_t created_at, updated_at, revision;
 };
 /* Check what a request brings, and what it means together: schedule, zone, action. */
@@ -67,8 +69,8 @@ int task_check(const json_t *action, const json_t *schedule, const char *timezon
 /* Sets id. next_at comes from the schedule, from created_at or updated_at on. devices: the list
  * that is its target, when n > 0. */
 int task_insert(struct db *w, struct task *t, const int64_t *devices, size_t n) MUST_USE;
-/* devices NULL: the list stays. When it is disabled, what is under way ends, and what is kept is not
- * sent; the latter also with another action. */
+/* devices NULL: the list stays. When it is disabled, what is under way ends, and what is kept is
+ * not sent; the latter also with another action. */
 int task_update(struct db *w, struct task *t, const int64_t *devices, size_t n) MUST_USE;
 /* It is gone at once, with its run under way. Its rows are removed here as far as max rows of its
  * devices go; task_sweep does the rest. */

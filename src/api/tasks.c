@@ -25,7 +25,7 @@ static const struct json_field fields[] = {
      "…]} or {kind: cron, cron: \"minute hour day month weekday\"}."},
     {"timezone", JK_STRING, 0, 1, 64, NULL, "UTC", "IANA name; the schedule's clock."},
     {"grace_s", JK_INT, 0, 0, 7 * DAY_S, NULL, "600",
-     "A time that was missed for no longer than this still runs, once."},
+     "A time that was missed for no longer than this and 30 seconds still runs, once."},
     {"rate_per_minute", JK_INT, 0, 0, 1000000, NULL, "0", "Messages at most; 0 = no bound."},
     {"next_at", JK_TIME, JF_READ_ONLY | JF_NULLABLE, 0, 0, NULL, NULL, "When it runs next."},
     {"created_at", JK_TIME, JF_READ_ONLY, 0, 0, NULL, NULL, "When it was made."},

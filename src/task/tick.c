@@ -42,10 +42,11 @@ static int begin(struct task_env *env, const struct task *t, int64_t due_at)
                    : run_insert(env->db, t->id, &r, env->now, NULL);
 }
 
-/* A time within the grace runs, once, however many have passed; one that is older is skipped. */
+/* A time within the grace, or hardly past it, runs, once, however many have passed; one that is
+ * older is skipped. */
 static int start(struct task_env *env, const struct task *t)
 {
-    int64_t oldest = env->now - t->grace_s * 1000, due = t->next_at, next;
+    int64_t oldest = env->now - t->grace_s * 1000 - TASK_LATE_MS, due = t->next_at, next;
     int rc = 0;
 
     if (due < oldest) {

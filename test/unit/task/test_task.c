@@ -321,7 +321,8 @@ static void what_was_missed(void **state UNUSED)
         ;
     assert_true(is_over(&w, t.id, runs[1].id));
 
-    w.env.now = eleven + 5 * HOUR + 601 * 1000; /* down for hours, back too late for each */
+    w.env.now =
+        eleven + 5 * HOUR + 601 * 1000 + TASK_LATE_MS; /* down for hours, back too late for each */
     MUST(task_tick(&w.env, 0, 0));
     assert_int_equal(runs_of(&w, t.id, runs, 10), 3);
     assert_string_equal(runs[0].state, "skipped");
@@ -377,6 +378,34 @@ static void what_is_kept(void **state UNUSED)
     assert_int_equal(w.sent, 1);
     assert_int_equal(task_run_now(w.d.w, &t, NULL, 0, T0, &second, NULL), E_CONFLICT);
     MUST(task_delete(w.d.w, t.id, w.env.now, 1000));
+    world_done(&w);
+}
+
+/* The clock is looked at now and then: being that late is not missed, whatever the grace. */
+static void no_grace_at_all(void **state UNUSED)
+{
+    const int64_t eleven = 1700002800000;
+    struct task_run runs[4];
+    struct world w;
+
+    world_init(&w);
+    struct task t = task_of(&w);
+    t.schedule = "{\"kind\":\"cron\",\"cron\":\"0 * * * *\"}";
+    t.grace_s = 0;
+    MUST(task_insert(w.d.w, &t, NULL, 0));
+    w.env.now = eleven + 200;
+    MUST(task_tick(&w.env, 0, 0));
+    assert_int_equal(runs_of(&w, t.id, runs, 4), 1);
+    assert_string_equal(runs[0].state, "running");
+    assert_int_equal(runs[0].due_at, eleven);
+    while (task_tick(&w.env, 500, 1000000) == 1)
+        ;
+
+    w.env.now = eleven + HOUR + TASK_LATE_MS + 1;
+    MUST(task_tick(&w.env, 0, 0));
+    assert_int_equal(runs_of(&w, t.id, runs, 4), 2);
+    assert_string_equal(runs[0].state, "skipped");
+    assert_string_equal(runs[0].reason, "missed");
     world_done(&w);
 }
 
@@ -774,6 +803,7 @@ int test_task(void)
         cmocka_unit_test(who_waits_for_its_rate_says_how_long),
         cmocka_unit_test(who_waits_keeps_nobody_out),
         cmocka_unit_test(what_was_missed),
+        cmocka_unit_test(no_grace_at_all),
         cmocka_unit_test(what_is_kept),
         cmocka_unit_test(what_is_kept_ends_with_disabling),
         cmocka_unit_test(what_is_kept_ends_with_another_action),
