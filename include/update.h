@@ -178,6 +178,10 @@ struct update_event { /* one row of history */
     const char *from_state, *to_state, *cause, *text;
 };
 int update_by_id(struct db *db, int64_t id, struct arena *a, struct update *ret) MUST_USE;
+/* The device's one update, of a module (NULL = any), that is furthest on its way; E_NOTFOUND when
+ * none is under way, E_PROTO when two of a kind can't be told apart. */
+int update_furthest(struct db *db, const struct device *d, const char *module, struct arena *a,
+                    struct update *ret) MUST_USE;
 int update_history(struct db *db, int64_t id, int (*row)(void *arg, const struct update_event *e),
                    void *arg) MUST_USE;
 struct update_filter {

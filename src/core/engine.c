@@ -202,31 +202,14 @@ static int on_down_reply(struct engine *x, const struct device *d, const struct 
     return 0;
 }
 
-/* A reply moves the update whose id it carries, if it is this device's. */
-static int on_reply(struct engine *x, const struct device *d, const struct device_event *ev,
-                    struct answers *out, const char **ret_app_id, enum metric *ret_refused)
+static int result_moves(struct engine *x, const struct device *d, const struct device_event *ev,
+                        const struct update *u)
 {
-    struct update u;
     enum update_state to = UPDATE_ACCEPTED;
-    int rc;
 
-    if (!ev->has_id || ev->id == 0)
-        return 0; /* 0 is the id of "nothing to do" */
-    rc = ev->id < 0 || ev->id > INT32_MAX ? E_NOTFOUND : update_by_id(x->db, ev->id, x->arena, &u);
-    if (rc == E_NOTFOUND && (rc = task_replied(x->db, d->id, ev->id)) != E_NOTFOUND)
-        return rc; /* to a task's command */
-    if (rc == E_NOTFOUND && ev->id > 0 && ev->id <= INT32_MAX &&
-        (rc = on_down_reply(x, d, ev, out, ret_app_id)) != E_NOTFOUND)
-        return rc;
-    if (rc == E_NOTFOUND || (rc == 0 && u.device_id != d->id)) {
-        *ret_refused = M_BAD_REPLY;
-        return E_PROTO;
-    }
-    if (rc < 0)
-        return rc;
     switch (ev->result) {
     case REPLY_RECEIVED:
-        if (u.state != UPDATE_OFFERED && u.state != UPDATE_DEFERRED)
+        if (u->state != UPDATE_OFFERED && u->state != UPDATE_DEFERRED)
             return 0; /* a receipt says nothing new later on */
         break;
     case REPLY_DOWNLOADED:
@@ -239,11 +222,51 @@ static int on_reply(struct engine *x, const struct device *d, const struct devic
         to = UPDATE_FAILED;
         break;
     }
-    if (u.state == to)
+    if (u->state == to)
         return 0;
-    rc = update_moved(x->db, x->catalog, d, u.id, to, -1, ev->text ? ev->text : "", x->now,
-                      x->arena);
+    int rc = update_moved(x->db, x->catalog, d, u->id, to, -1, ev->text ? ev->text : "", x->now,
+                          x->arena);
     return rc == E_CONFLICT ? 0 : rc; /* counted where the table of moves is */
+}
+
+/* ThingsCloud's own demo says how it went, but not of what: of what is under way. */
+static int result_without_id(struct engine *x, const struct device *d,
+                             const struct device_event *ev, enum metric *ret_refused)
+{
+    struct update u;
+
+    if (ev->result == REPLY_RECEIVED)
+        return 0;
+    int rc = update_furthest(x->db, d, NULL, x->arena, &u);
+    if (rc == E_PROTO)
+        *ret_refused = M_BAD_REPLY; /* which of them? */
+    if (rc == E_NOTFOUND || (rc == 0 && u.state == UPDATE_PLANNED))
+        return 0; /* it speaks of the past */
+    return rc < 0 ? rc : result_moves(x, d, ev, &u);
+}
+
+/* A reply moves the update whose id it carries, if it is this device's. */
+static int on_reply(struct engine *x, const struct device *d, const struct device_event *ev,
+                    struct answers *out, const char **ret_app_id, enum metric *ret_refused)
+{
+    struct update u;
+    int rc;
+
+    if (!ev->has_id)
+        return result_without_id(x, d, ev, ret_refused);
+    if (ev->id == 0)
+        return 0; /* 0 is the id of "nothing to do" */
+    rc = ev->id < 0 || ev->id > INT32_MAX ? E_NOTFOUND : update_by_id(x->db, ev->id, x->arena, &u);
+    if (rc == E_NOTFOUND && (rc = task_replied(x->db, d->id, ev->id)) != E_NOTFOUND)
+        return rc; /* to a task's command */
+    if (rc == E_NOTFOUND && ev->id > 0 && ev->id <= INT32_MAX &&
+        (rc = on_down_reply(x, d, ev, out, ret_app_id)) != E_NOTFOUND)
+        return rc;
+    if (rc == E_NOTFOUND || (rc == 0 && u.device_id != d->id)) {
+        *ret_refused = M_BAD_REPLY;
+        return E_PROTO;
+    }
+    return rc < 0 ? rc : result_moves(x, d, ev, &u);
 }
 
 /* Told whether a command of that id was known, where the protocol has such a receipt. */

@@ -118,9 +118,8 @@ static int rank(enum update_state s)
     return update_is_in_progress(s) ? 2 : s == UPDATE_PLANNED ? 0 : 1;
 }
 
-/* The one that is furthest on its way; two of a kind can't be told apart. */
-static int find_active(struct db *db, const struct device *d, const char *module, struct arena *a,
-                       struct update *ret)
+int update_furthest(struct db *db, const struct device *d, const char *module, struct arena *a,
+                    struct update *ret)
 {
     AUTO(db_reset) struct db_stmt *q = db_use(db, Q_UPDATE_ACTIVE);
     int best = -1, n = 0, rc;
@@ -146,7 +145,7 @@ static int find(struct db *db, const struct device *d, const struct said *s, str
     if (s->bad_id)
         return E_PROTO;
     if (s->id == 0)
-        return find_active(db, d, s->module, a, ret);
+        return update_furthest(db, d, s->module, a, ret);
     rc = update_by_id(db, s->id, a, ret);
     return rc == E_NOTFOUND || (rc == 0 && ret->device_id != d->id) ? E_PROTO : rc;
 }

@@ -136,6 +136,52 @@ static void test_each_result(void **state)
     }
 }
 
+/* As ThingsCloud's own demo sends it. */
+#define FINISHED "{\"method\":\"otaFinished\",\"params\":{\"ota_result\":3}}"
+
+static struct said reply(const char *text)
+{
+    return tell(&w, "command_reply/D1", text);
+}
+
+static void test_a_result_without_id(void **state)
+{
+    (void)state;
+    assert_int_equal(reply(FINISHED).rc, 0); /* of nothing */
+    int64_t id = offer("D1", "otaCheck", "version");
+    assert_int_equal(reply("{\"method\":\"otaUpgrade\",\"params\":{}}").rc, 0);
+    assert_int_equal(the(id).state, UPDATE_OFFERED); /* no result: a receipt for whatever */
+    assert_int_equal(reply("{\"params\":{\"ota_result\":3},\"id\":0}").rc, 0);
+    assert_int_equal(the(id).state, UPDATE_OFFERED); /* the id of nothing */
+    assert_int_equal(reply(FINISHED).rc, 0);
+    assert_int_equal(the(id).state, UPDATE_PLANNED);
+    assert_int_equal(the(id).attempt, 2); /* comes next */
+    assert_string_equal(last_word(id), "planned attempt 1 failed: the device reports ota_result 3: "
+                                       "receiving failed");
+    assert_int_equal(reply(FINISHED).rc, 0); /* said again */
+    assert_int_equal(the(id).state, UPDATE_PLANNED);
+    assert_int_equal(the(id).attempt, 2); /* comes next */
+}
+
+static void test_a_result_without_id_of_two(void **state)
+{
+    (void)state;
+    int64_t first = offer("D1", "otaCheck", "version");
+    int64_t second = offer("D1", "mcuCheck", "mcu_version");
+    struct said s = reply(FINISHED);
+    assert_int_equal(s.rc, E_PROTO); /* both are offered */
+    assert_int_equal(s.refused, M_BAD_REPLY);
+    assert_int_equal(the(first).state, UPDATE_OFFERED);
+    assert_int_equal(the(second).state, UPDATE_OFFERED);
+    reply(arena_printf(&w.arena, "{\"params\":{},\"id\":%d}", (int)second));
+    assert_int_equal(the(second).state, UPDATE_ACCEPTED);
+    assert_int_equal(reply("{\"params\":{\"ota_result\":0}}").rc, 0);
+    assert_int_equal(the(second).state, UPDATE_INSTALLED); /* it is further on its way */
+    assert_int_equal(the(first).state, UPDATE_OFFERED);
+    assert_int_equal(tell(&w, "command_reply/D2", FINISHED).rc, 0); /* another device's own */
+    assert_int_equal(the(second).state, UPDATE_INSTALLED);
+}
+
 /* ---- an event of a configured name ---- */
 #define EVENT                                                                                      \
     "{\"event\":\"otaProgress\",\"percent_field\":\"pct\",\"text_field\":\"msg\",\"id_field\":"    \
@@ -314,6 +360,8 @@ int run_progress_tests(void)
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
     const struct CMUnitTest tests[] = {
         T(test_each_result),
+        T(test_a_result_without_id),
+        T(test_a_result_without_id_of_two),
         T(test_an_event_moves_the_update),
         T(test_failures_keep_the_text),
         T(test_which_update),
