@@ -30,6 +30,10 @@ void json_setup(void);
  * Returns NULL with *ret_fault set; where (may be NULL) gets "line 1, column 7: …". */
 json_t *json_parse(const char *p, size_t n, size_t max_bytes, unsigned max_depth,
                    enum json_fault *ret_fault, struct fail *where);
+/* The same, but an integer that does not fit is taken as its text: devices send numbers of SIM
+ * cards bare. */
+json_t *json_parse_big(const char *p, size_t n, size_t max_bytes, unsigned max_depth,
+                       enum json_fault *ret_fault, struct fail *where);
 /* Compact text, keys in insertion order; heap, caller frees. */
 char *json_text(const json_t *j);
 /* The same, appended. */

@@ -45,6 +45,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     json_t *j = json_parse((const char *)data, size, 4096, 16, &fault, &where);
     if ((j == NULL) == (fault == JSON_OK) || (!j && !where.text[0]))
         abort();
+    AUTO(json_free)
+    json_t *big = json_parse_big((const char *)data, size, 4096, 16, &fault, &where);
+    if ((j && (!big || !json_equal(j, big))) || (big == NULL) == (fault == JSON_OK))
+        abort();
     if (!j)
         return 0;
     AUTO(free) char *text = json_text(j);

@@ -220,7 +220,7 @@ int eztcloud_parse(const struct dialect_in *in, unsigned depth, json_t **ret,
 {
     enum json_fault fault;
 
-    *ret = json_parse(in->payload, in->n, DIALECT_PAYLOAD_MAX, depth, &fault, NULL);
+    *ret = json_parse_big(in->payload, in->n, DIALECT_PAYLOAD_MAX, depth, &fault, NULL);
     return *ret ? 0 : eztcloud_refuse(ret_refused, metric_of(fault));
 }
 

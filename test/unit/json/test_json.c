@@ -67,6 +67,57 @@ static void faults_are_told_apart(void **state)
     assert_int_equal(parse_fault("[[],[],[[]]]", 100, 3), JSON_OK);
 }
 
+static void big_integers_become_text(void **state)
+{
+    static const struct {
+        const char *text, *want; /* NULL: refused */
+    } cases[] = {
+        {"{\"a\":1}", "{\"a\":1}"},
+        {"{\"a\":9223372036854775807,\"b\":9223372036854775808}",
+         "{\"a\":9223372036854775807,\"b\":\"9223372036854775808\"}"},
+        {"[-9223372036854775808,-9223372036854775809]",
+         "[-9223372036854775808,\"-9223372036854775809\"]"},
+        {"{\"v\":12,\"iccid\":89860318740012345678}",
+         "{\"v\":12,\"iccid\":\"89860318740012345678\"}"},
+        {"{\"99999999999999999999\":\"\\\"99999999999999999999\",\"a\":99999999999999999999 }",
+         "{\"99999999999999999999\":\"\\\"99999999999999999999\",\"a\":\"99999999999999999999\"}"},
+        {"[99999999999999999999,1.5]", "[\"99999999999999999999\",1.5]"},
+        /* what is no integer stays what it is */
+        {"[99999999999999999999,099999999999999999999]", NULL},
+        {"[99999999999999999999x]", NULL},
+        {"[99999999999999999999\"x\"]", NULL},
+        {"[99999999999999999999,1e999]", NULL},
+        {"[1e999]", NULL},
+        {"[--99999999999999999999]", NULL},
+        {"[99999999999999999999", NULL},
+        {"{\"a\":99999999999999999999,\"a\":1}", NULL},
+        {"{99999999999999999999 :1}", NULL},
+        {"99999999999999999999", NULL},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        enum json_fault fault;
+        struct fail where = {0};
+        AUTO(json_free)
+        json_t *j = json_parse_big(cases[i].text, strlen(cases[i].text), 100, 3, &fault, &where);
+        AUTO(free) char *got = j ? json_text(j) : NULL;
+        if (!cases[i].want) {
+            assert_null(j);
+            assert_true(where.text[0] != '\0' && fault != JSON_OK);
+        } else {
+            assert_non_null(got);
+            assert_string_equal(got, cases[i].want);
+        }
+    }
+    enum json_fault fault;
+    assert_null(json_parse_big("[99999999999999999999]", 22, 21, 3, &fault, NULL));
+    assert_int_equal(fault, JSON_FAULT_TOO_LONG);
+    AUTO(json_free)
+    json_t *fits = json_parse_big("[99999999999999999999]", 22, 22, 3, &fault, NULL);
+    assert_non_null(fits); /* what was sent is measured */
+}
+
 static void a_bomb_of_brackets_is_harmless(void **state)
 {
     (void)state;
@@ -375,6 +426,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(reals_stay_short),
         cmocka_unit_test(faults_are_told_apart),
+        cmocka_unit_test(big_integers_become_text),
         cmocka_unit_test(a_bomb_of_brackets_is_harmless),
         cmocka_unit_test(the_place_of_a_fault_is_named),
         cmocka_unit_test(text_round_trip),
