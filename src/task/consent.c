@@ -162,5 +162,5 @@ int consent_deliver(struct task_env *env, const struct device *d)
 
         rc = step_alone(env, &list[i], true, &paced);
     }
-    return rc;
+    return rc < 0 ? rc : n == SLICE;
 }

@@ -234,5 +234,8 @@ int task_deliver(struct task_env *env, const struct device *d, const int64_t *of
     inner.arg = &l;
     for (size_t i = 0; i < n && rc == 0; i++)
         rc = deliver(&inner, d, &list[i]);
-    return rc < 0 ? rc : consent_deliver(&inner, d);
+    int consents = rc < 0 ? rc : consent_deliver(&inner, d);
+    if (consents == 1 || (consents == 0 && n == ARRAY_LEN(list)))
+        env->kept(env->arg, d->id); /* the rest, at its next one */
+    return consents < 0 ? consents : 0;
 }

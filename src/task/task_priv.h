@@ -60,6 +60,7 @@ int run_device_set(struct db *w, int64_t run_id, int64_t device_id, const char *
 int task_is_there(struct task_env *env, const struct device *d, bool *ret) MUST_USE;
 
 /* ---- consent.c: what users confirmed while the device was away ---- */
+/* 1 = there may be more. */
 int consent_deliver(struct task_env *env, const struct device *d) MUST_USE;
 
 /* ---- device.c: one device and the action ---- */

@@ -27,18 +27,23 @@ static int make_child(struct note_job *n, struct db *w)
     return 0;
 }
 
+static struct task ping(const struct site *s)
+{
+    return (struct task){.project_id = s->w.type.project_id,
+                         .name = "t",
+                         .enabled = true,
+                         .action = TASK_COMMAND_SEND,
+                         .params = "{\"kind\":\"command_send\",\"method\":\"ping\"}",
+                         .schedule = "{\"kind\":\"manual\"}",
+                         .timezone = "UTC",
+                         .grace_s = 600,
+                         .created_at = 1};
+}
+
 /* A command for it. */
 static int make_task(struct note_job *n, struct db *w)
 {
-    struct task t = {.project_id = n->site->w.type.project_id,
-                     .name = "t",
-                     .enabled = true,
-                     .action = TASK_COMMAND_SEND,
-                     .params = "{\"kind\":\"command_send\",\"method\":\"ping\"}",
-                     .schedule = "{\"kind\":\"manual\"}",
-                     .timezone = "UTC",
-                     .grace_s = 600,
-                     .created_at = 1};
+    struct task t = ping(n->site);
     int64_t run;
 
     CHECK(task_insert(w, &t, &child.id, 1) == 0);
@@ -176,6 +181,58 @@ static void who_goes_twice_is_gone(void **state UNUSED)
     site_close(&s);
 }
 
+/* ---- more than one message takes ---- */
+enum { TASKS = 70 };
+static int64_t runs[TASKS];
+static int64_t waits, sent;
+
+static int make_tasks(struct note_job *n, struct db *w)
+{
+    struct task t = ping(n->site);
+
+    for (int i = 0; i < TASKS; i++) {
+        CHECK(task_insert(w, &t, &child.id, 1) == 0);
+        CHECK(task_run_now(w, &t, NULL, 0, clock_now_ms(), &runs[i], NULL) == 0);
+    }
+    return 0;
+}
+
+static int count_result(void *arg UNUSED, const char *result, const char *reason UNUSED, int64_t n)
+{
+    waits += strcmp(result, "pending_offline") == 0 ? n : 0;
+    sent += strcmp(result, "sent") == 0 ? n : 0;
+    return 0;
+}
+
+static int count_results(struct note_job *n UNUSED, struct db *w)
+{
+    waits = sent = 0;
+    for (int i = 0; i < TASKS; i++)
+        CHECK(task_run_counts(w, runs[i], count_result, NULL) == 0);
+    return 0;
+}
+
+static void the_rest_comes_with_the_next_message(void **state UNUSED)
+{
+    struct site s;
+
+    site_open(&s);
+    run_job(&s, true, make_child);
+    site_say(&s, "gateway_disconnect/D1", GONE);
+    mark(&s);
+    run_job(&s, false, make_tasks);
+    do
+        run_job(&s, false, count_results);
+    while (waits < TASKS);
+    for (int i = 0; i < 2; i++)
+        site_say(&s, "gateway_connect/D1", GONE);
+    UNTIL(&s, s.answers >= 1 + TASKS);
+    mark(&s);
+    run_job(&s, false, count_results);
+    assert_int_equal(sent, TASKS);
+    site_close(&s);
+}
+
 /* ---- over HTTP ---- */
 /* Bytes of commands in the answer. */
 static size_t post(struct site *s, struct db *w, bool takes_all)
@@ -222,6 +279,7 @@ int run_left_tests(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(who_goes_gets_nothing),
         cmocka_unit_test(who_goes_twice_is_gone),
+        cmocka_unit_test(the_rest_comes_with_the_next_message),
         cmocka_unit_test(a_request_without_room_gets_no_offer),
     };
     return cmocka_run_group_tests_name("left", tests, NULL, NULL);

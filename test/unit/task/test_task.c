@@ -526,6 +526,34 @@ static void what_is_kept_is_for_targets(void **state UNUSED)
     world_done(&w);
 }
 
+/* One message takes so many; whoever knows which devices something waits for is told again. */
+static void the_rest_waits_for_the_next_message(void **state UNUSED)
+{
+    enum { TASKS = 70 };
+    struct device dev;
+    struct world w;
+
+    world_init(&w);
+    struct task t = ping_of(&w);
+    t.type_id = 0;
+    w.env.now = T0 + DAY;
+    for (int i = 0; i < TASKS; i++) {
+        MUST(task_insert(w.d.w, &t, w.ids, 1));
+        (void)run_now(&w, &t);
+    }
+    while (w.kept < TASKS)
+        MUST(task_tick(&w.env, 500, 1000000));
+    w.kept = 0;
+    MUST(device_by_id(w.d.w, w.ids[0], &w.d.a, &dev));
+    MUST(task_deliver(&w.env, &dev, NULL, 0));
+    assert_true(w.sent < TASKS);
+    assert_int_equal(w.kept, 1);
+    MUST(task_deliver(&w.env, &dev, NULL, 0));
+    assert_int_equal(w.sent, TASKS);
+    assert_int_equal(w.kept, 1);
+    world_done(&w);
+}
+
 static void a_device_that_fails_holds_up_nobody(void **state UNUSED)
 {
     struct update_filter open = {.state = -2};
@@ -808,6 +836,7 @@ int test_task(void)
         cmocka_unit_test(what_is_kept_ends_with_disabling),
         cmocka_unit_test(what_is_kept_ends_with_another_action),
         cmocka_unit_test(what_is_kept_is_for_targets),
+        cmocka_unit_test(the_rest_waits_for_the_next_message),
         cmocka_unit_test(a_device_that_fails_holds_up_nobody),
         cmocka_unit_test(one_that_lies_too_deep),
         cmocka_unit_test(after_a_crash),
