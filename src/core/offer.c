@@ -1,7 +1,9 @@
 /*
  * From an update to the command that offers it: links, digests, names. The link's last segment is
  * only for people and for clients that look at the ending, so it is cut to keep the offer of one
- * file under 480 bytes: ThingsCloud's SDK parses into 512 bytes, and others have buffers like it.
+ * file under 480 bytes, which is what small devices have buffers for, and so that ThingsCloud's SDK
+ * for ESP can parse it: into a document of 512 bytes that has a slot for each member, and copies of
+ * all names and texts.
  */
 #include "core_priv.h"
 
@@ -11,6 +13,8 @@
 #define OFFER_FIXED   286 /* otaUpgrade of one file without module, version, base, names */
 #define LINK_NAME_MIN 5   /* "x.bin" */
 #define LINK_NAME_MAX 24
+#define DOC_MAX       512
+#define DOC_FIXED     394 /* 11 slots of 16, names, texts but those; each text with its NUL */
 #define BEHIND_FIXED                                                                               \
     (sizeof("{\"device\":[],\"command\":,\"id\":2147483647}") - 1) /* a gateway's wrapping */
 
@@ -30,15 +34,23 @@ static size_t behind_size(const struct device_command *cmd)
     return BEHIND_FIXED + n;
 }
 
+static size_t room_in(size_t max, size_t used, size_t most)
+{
+    if (used + LINK_NAME_MIN >= max)
+        return LINK_NAME_MIN;
+    return max - used < most ? max - used : most;
+}
+
 static size_t link_name_room(const struct engine *x, const struct update *u, const char *base,
                              const struct device_command *cmd)
 {
-    size_t used = OFFER_FIXED + strlen(u->module) + strlen(u->to_version) + strlen(base) +
-                  strlen(x->conf->ota_command_name) + behind_size(cmd);
+    size_t texts = strlen(u->module) + strlen(u->to_version) + strlen(base) +
+                   strlen(x->conf->ota_command_name);
+    size_t behind = behind_size(cmd), room = LINK_NAME_MAX;
 
-    if (used + LINK_NAME_MIN >= OFFER_MAX)
-        return LINK_NAME_MIN;
-    return OFFER_MAX - used < LINK_NAME_MAX ? OFFER_MAX - used : LINK_NAME_MAX;
+    room = room_in(OFFER_MAX, OFFER_FIXED + texts + behind, room);
+    /* The wrapping for a gateway leaves no room in such a document: that needs a larger one. */
+    return behind ? room : room_in(DOC_MAX, DOC_FIXED + texts, room);
 }
 
 /* The file's name with all but harmless characters replaced, its end kept when it is too long. */

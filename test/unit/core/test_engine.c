@@ -245,6 +245,61 @@ static void test_offer_is_small(void **state)
     assert_non_null(strstr(out.payload.p, ".bin\""));
 }
 
+/* What ArduinoJson 6 takes on 32 bits for a text that it copies: per member 16 bytes, and its name
+ * and value with a NUL each. */
+static size_t document_of(json_t *in)
+{
+    const char *name;
+    json_t *value;
+    size_t n = 0;
+
+    json_object_foreach(in, name, value)
+    {
+        n += 16 + strlen(name) + 1;
+        if (json_is_string(value))
+            n += json_string_length(value) + 1;
+        else if (json_is_object(value))
+            n += document_of(value);
+    }
+    return n;
+}
+
+/* ThingsCloud's SDK for ESP: DynamicJsonDocument doc(512). */
+static void test_offer_fits_a_small_document(void **state)
+{
+    struct engine x = {&w.conf, w.link_key, w.catalog, w.fx.w, &w.arena, 0, NULL};
+    struct firmware *fw = (struct firmware *)(uintptr_t)catalog_firmware(w.catalog, w.firmware.id);
+    struct update u = {
+        .id = INT32_MAX, .module = "main", .to_version = "1.22.333", .firmware_id = w.firmware.id};
+    size_t longest = 0, n_cut = 0, n_whole = 0;
+    char url[128];
+
+    (void)state;
+    fw->files[0].name = "a-firmware-of-24-by.bin";
+    for (size_t len = 16; len <= 92; len++) { /* of 118 with module, version, command and x.bin */
+        struct device_command cmd = {.device = STR("D1")};
+        struct dialect_out out;
+        enum json_fault fault;
+
+        memset(url, 'u', len);
+        memcpy(url, "https://", 8);
+        url[len] = '\0';
+        w.conf.http_public_url = url;
+        assert_int_equal(offer_command(&x, &u, &cmd), 0);
+        assert_int_equal(dialect_thingscloud.encode(&cmd, &w.arena, &out), 0);
+        AUTO(json_free)
+        json_t *in = json_parse(out.payload.p, out.payload.n, 4096, 8, &fault, NULL);
+        size_t n = document_of(in);
+        assert_in_range(n, 1, 512);
+        longest = n > longest ? n : longest;
+        n_whole += strstr(out.payload.p, "/a-firmware-of-24-by.bin\"") != NULL;
+        n_cut += strstr(out.payload.p, "/a-firmware-of-24-by.bin\"") == NULL;
+        assert_non_null(strstr(out.payload.p, ".bin\""));
+    }
+    assert_int_equal(longest, 512); /* no more is cut than has to be */
+    assert_true(n_cut > 0 && n_whole > 50);
+}
+
 /* The same behind a gateway, as far as the shortest name of a file goes. */
 static void test_offer_behind_is_small(void **state)
 {
@@ -305,6 +360,7 @@ int run_engine_tests(void)
         cmocka_unit_test_setup_teardown(test_unknown_device, setup, teardown),
         cmocka_unit_test_setup_teardown(test_replies, setup, teardown),
         cmocka_unit_test_setup_teardown(test_offer_is_small, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_offer_fits_a_small_document, setup, teardown),
         cmocka_unit_test_setup_teardown(test_offer_behind_is_small, setup, teardown),
     };
     return cmocka_run_group_tests_name("core engine", tests, NULL, NULL);
