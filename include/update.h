@@ -294,9 +294,12 @@ struct update_walks {
     struct map waits;             /* campaign id -> struct, those that have to wait */
     int64_t after;                /* the campaign whose turn it was */
     int64_t end_after, end_at_ms; /* the same for those that end, and not before (monotonic) */
-    int64_t retry_at, retry_id;   /* attempts that were due by then were looked at */
+    int64_t retry_after;          /* the campaign whose attempts were looked at */
 };
 void update_walks_done(struct update_walks *k);
+/* What was done is undone, or who is there was not told: nobody waits any more, the next round is a
+ * whole one, and what is due again is looked at anew. */
+void update_walks_anew(struct update_walks *k);
 /* Go on with pushing, for at most max devices or max_us. 1 = there is more to do at once, 0 = not;
  * or an error. */
 int update_push_walk(struct update_push_env *env, struct update_walks *k, int max,

@@ -453,6 +453,9 @@ CREATE TABLE ota_update (
 
 CREATE UNIQUE INDEX ota_update_active ON ota_update (device_id, module) WHERE ended_at IS NULL;
 
+CREATE INDEX ota_update_again ON ota_update (campaign_id, retry_at, id)
+  WHERE state = 'planned' AND campaign_id IS NOT NULL;
+
 CREATE INDEX ota_update_campaign ON ota_update (campaign_id, id) WHERE campaign_id IS NOT NULL;
 
 CREATE INDEX ota_update_campaign_device ON ota_update (campaign_id, device_id)
@@ -475,9 +478,6 @@ CREATE INDEX ota_update_open ON ota_update (project_id, id) WHERE ended_at IS NU
 CREATE INDEX ota_update_open_firmware ON ota_update (firmware_id) WHERE ended_at IS NULL;
 
 CREATE INDEX ota_update_project ON ota_update (project_id, id);
-
-CREATE INDEX ota_update_retry ON ota_update (retry_at, id)
-  WHERE state = 'planned' AND campaign_id IS NOT NULL;
 
 CREATE INDEX ota_update_state ON ota_update (project_id, state, id);
 

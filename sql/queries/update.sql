@@ -343,12 +343,16 @@ DELETE FROM update_log WHERE id IN (
   ORDER BY id LIMIT $3);
 
 -- name: update_retries :many reader
--- in: retry_at int, id int (after these), now int, limit int
--- out: retry_at, id, campaign_id, device_id of attempts of campaigns that are due
-SELECT retry_at, id, campaign_id, device_id FROM ota_update INDEXED BY ota_update_retry
-WHERE state = 'planned' AND campaign_id IS NOT NULL AND (retry_at, id) > ($1, $2)
-  AND retry_at <= $3
-ORDER BY retry_at, id LIMIT $4;
+-- in: campaign_id int, retry_at int, id int (after these), now int, limit int
+-- out: retry_at, id, device_id of attempts of the campaign that are due
+SELECT retry_at, id, device_id FROM ota_update INDEXED BY ota_update_again
+WHERE state = 'planned' AND campaign_id = $1 AND (retry_at, id) > ($2, $3) AND retry_at <= $4
+ORDER BY retry_at, id LIMIT $5;
+
+-- name: update_retries_next :one reader
+-- in: after int (campaign_id)    out: the next campaign of which an update waits for an attempt
+SELECT campaign_id FROM ota_update INDEXED BY ota_update_again
+WHERE state = 'planned' AND campaign_id > $1 ORDER BY campaign_id LIMIT 1;
 
 -- ---- offers that were sent unasked, and may not have reached the broker ----
 

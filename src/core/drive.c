@@ -111,7 +111,7 @@ void drives_settle(struct drives *v, bool committed)
     if (committed) {
         v->sent_no = v->last_no;
     } else {
-        v->walks.retry_at = v->walks.retry_id = 0;
+        update_walks_anew(&v->walks);
         v->again |= v->took;
     }
     v->took = false;

@@ -115,7 +115,8 @@ static struct verdict by_pace(const struct campaign *c, const struct campaign_no
     return of(REASON_ELIGIBLE, c, 0);
 }
 
-struct verdict govern_any(const struct campaign *c, const struct campaign_now *now, int64_t at)
+struct verdict govern_any(const struct campaign *c, const struct campaign_now *now, bool again,
+                          int64_t at)
 {
     struct campaign always = *c;
 
@@ -128,7 +129,7 @@ struct verdict govern_any(const struct campaign *c, const struct campaign_now *n
         return of(REASON_CAMPAIGN_ENDED, c, 0);
     if (!c->timezone)
         always.n_windows = 0;
-    struct verdict v = by_pace(&always, now, "UTC", 0, at);
+    struct verdict v = by_pace(&always, now, "UTC", again ? now->active : 0, at);
     v.campaign = c;
     return v;
 }

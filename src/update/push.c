@@ -8,20 +8,16 @@
  */
 #include "update_priv.h"
 
-#define WALKS_MAX   16   /* campaigns of one slice */
-#define STRETCH     1000 /* numbers looked at in one query */
-#define RETRIES_MAX 50
+#define WALKS_MAX   16    /* campaigns of one slice */
+#define STRETCH     1000  /* numbers looked at in one query */
+#define RETRIES_MAX 50    /* of one campaign in one slice */
+#define LOOKS_MAX   256   /* campaigns with attempts to come */
 #define ASK_MS      500   /* until it is asked again whether it may go on … */
 #define ASK_LATE_MS 60000 /* … at a time that is known */
 #define QUARTER_S   900
 #define ROUNDS      64   /* of a jitter … */
 #define ROUND_MS    1000 /* … no shorter than that */
 #define ROUND       (-1) /* cursor: all were looked at, and will be again */
-
-static int64_t mono_ms(void)
-{
-    return clock_mono_us() / 1000;
-}
 
 /* ---- one device ---- */
 static const char *attribute_of(const struct update_push_env *env, const struct device *d,
@@ -91,6 +87,31 @@ int update_push(struct update_push_env *env, const struct campaign *c, const str
     return rc < 0 ? rc : 1;
 }
 
+/* 1 = an update of it waits there for its next attempt. */
+static int has_begun(struct update_push_env *env, const struct campaign *c, const struct device *d)
+{
+    const struct firmware *fw = catalog_firmware(env->catalog, c->firmware_id);
+    struct update u;
+    int rc = fw ? update_active_of(env->db, d->id, fw->module, env->arena, &u) : E_NOTFOUND;
+
+    if (rc < 0)
+        return rc == E_NOTFOUND ? 0 : rc;
+    return u.campaign_id == c->id && u.state == UPDATE_PLANNED;
+}
+
+/* 1 = it may offer the device something, as far as that can be told at little cost. */
+static int is_open_to(struct update_push_env *env, const struct campaign *c, const struct device *d)
+{
+    struct campaign_now now;
+    int rc = campaign_now_load(env->db, c, d->id, &now);
+
+    if (rc < 0)
+        return rc;
+    if (govern_any(c, &now, false, env->now).reason == REASON_ELIGIBLE)
+        return 1;
+    return govern_any(c, &now, true, env->now).reason == REASON_ELIGIBLE ? has_begun(env, c, d) : 0;
+}
+
 int update_push_seen(struct update_push_env *env, const struct device *d)
 {
     const struct campaign *const *list;
@@ -98,10 +119,9 @@ int update_push_seen(struct update_push_env *env, const struct device *d)
     int sent = 0;
 
     for (size_t i = 0; i < n; i++) {
-        struct campaign_now now;
-        int rc = campaign_now_load(env->db, list[i], d->id, &now);
+        int rc = is_open_to(env, list[i], d);
 
-        if (rc == 0 && govern_any(list[i], &now, env->now).reason == REASON_ELIGIBLE)
+        if (rc == 1)
             rc = update_push(env, list[i], d, NULL);
         if (rc < 0)
             return rc;
@@ -128,7 +148,19 @@ struct wait {
     int64_t until_ms, cursor;
     int64_t from, at; /* due after `from` and by `at`: this round's; ms UTC */
     bool partial;     /* how far the round before had come is not known any more */
+    /* Attempts that were due by then were looked at. While the campaign waits it stays. */
+    int64_t retry_at, retry_id;
 };
+
+void update_walks_anew(struct update_walks *k)
+{
+    const void *key;
+    void *value;
+    size_t it = 0, n;
+
+    while (map_next(&k->waits, &it, &key, &n, &value))
+        *(struct wait *)value = (struct wait){.until_ms = 0};
+}
 
 static struct wait *state_of(struct update_walks *k, int64_t id)
 {
@@ -145,14 +177,14 @@ static bool waits(struct update_walks *k, const struct campaign_walk *at)
 {
     const struct wait *w = map_get(&k->waits, &at->campaign_id, sizeof(at->campaign_id));
 
-    return w && w->until_ms > mono_ms() && w->cursor == at->cursor;
+    return w && w->until_ms > clock_steady_ms() && w->cursor == at->cursor;
 }
 
 static void wait_for(struct update_walks *k, const struct campaign_walk *at, int64_t ms)
 {
     struct wait *w = state_of(k, at->campaign_id);
 
-    w->until_ms = mono_ms() + (ms < 1 ? 1 : ms);
+    w->until_ms = clock_steady_ms() + (ms < 1 ? 1 : ms);
     w->cursor = at->cursor;
 }
 
@@ -168,15 +200,15 @@ struct walk {
     int64_t until_us;
 };
 
-/* 1 = it may offer something to somebody. Else it waits. */
-static int is_open(struct walk *x)
+/* 1 = it may offer something to somebody, or once more. Else it waits. */
+static int is_open(struct walk *x, bool again)
 {
     int rc = campaign_now_load(x->env->db, x->c, 0, &x->now);
     struct verdict v;
 
     if (rc < 0)
         return rc;
-    v = govern_any(x->c, &x->now, x->env->now);
+    v = govern_any(x->c, &x->now, again, x->env->now);
     if (v.reason == REASON_ELIGIBLE)
         return 1;
     /* The clock may be set meanwhile, and the declaration may change. */
@@ -249,7 +281,7 @@ static int go_through(struct walk *x, const int64_t *ids, int n)
         x->at.cursor = ids[i];
         if (rc == OUT)
             continue;
-        if (rc == 1 && (rc = is_open(x)) != 1) /* the pace may be used up with it */
+        if (rc == 1 && (rc = is_open(x, false)) != 1) /* the pace may be used up with it */
             return rc;
         x->handled++;
         if (x->handled >= x->max || ((x->handled & 7) == 7 && clock_mono_us() > x->until_us))
@@ -299,7 +331,8 @@ static int end_walk(struct walk *x)
         x->at.cursor = ROUND;
         wait_for(x->k, &x->at, ms);
     } else {
-        free(map_del(&x->k->waits, &x->c->id, sizeof(x->c->id)));
+        struct wait *w = state_of(x->k, x->c->id);
+        *w = (struct wait){.retry_at = w->retry_at, .retry_id = w->retry_id};
     }
     return campaign_walk_put(x->env->db, CAMPAIGN_WALK_PUSH, &x->at, ms > 0);
 }
@@ -324,7 +357,7 @@ static int walk(struct walk *x)
 {
     const int64_t before = x->at.cursor;
     int64_t ids[STRETCH];
-    int n, rc = is_open(x);
+    int n, rc = is_open(x, false);
 
     if (rc != 1)
         return rc;
@@ -373,57 +406,87 @@ static int go_on(struct update_push_env *env, struct update_walks *k,
 
 /* ---- attempts that are due again ---- */
 struct retry {
-    int64_t at, id, campaign_id, device_id;
+    int64_t at, id, device_id;
 };
 
-static int due(struct update_push_env *env, struct update_walks *k, struct retry *list)
+static int due(struct walk *x, struct wait *w, struct retry *list)
 {
-    AUTO(db_reset) struct db_stmt *q = db_use(env->db, Q_UPDATE_RETRIES);
+    AUTO(db_reset) struct db_stmt *q = db_use(x->env->db, Q_UPDATE_RETRIES);
     int n = 0, rc = 0;
 
-    if (k->retry_at > env->now) /* the clock was set back */
-        k->retry_at = k->retry_id = 0;
-    db_bind_int(q, 1, k->retry_at);
-    db_bind_int(q, 2, k->retry_id);
-    db_bind_int(q, 3, env->now);
-    db_bind_int(q, 4, RETRIES_MAX);
-    while (n < RETRIES_MAX && (rc = db_step(q)) == 1)
-        list[n++] = (struct retry){db_int(q, 0), db_int(q, 1), db_int(q, 2), db_int(q, 3)};
+    if (w->retry_at > x->env->now) /* the clock was set back */
+        w->retry_at = w->retry_id = 0;
+    db_bind_int(q, 1, x->c->id);
+    db_bind_int(q, 2, w->retry_at);
+    db_bind_int(q, 3, w->retry_id);
+    db_bind_int(q, 4, x->env->now);
+    db_bind_int(q, 5, x->max);
+    while (n < x->max && (rc = db_step(q)) == 1)
+        list[n++] = (struct retry){db_int(q, 0), db_int(q, 1), db_int(q, 2)};
     return rc < 0 ? rc : n;
 }
 
-static int retry(struct update_push_env *env, struct update_walks *k, const struct retry *r)
+/* Of one campaign. Whoever is not there gets it with a sign of life. 1 = there is more at once. */
+static int retry(struct walk *x)
 {
-    struct walk x = {.env = env, .k = k, .c = catalog_campaign(env->catalog, r->campaign_id)};
-
-    if (!x.c || !x.c->push)
-        return 0;
-    int rc = is_open(&x);
-    if (rc == 0 && x.now.state == CAMPAIGN_RUNNING) /* the walk sends it, when it may */
-        return campaign_walk_back(env->db, CAMPAIGN_WALK_PUSH, r->campaign_id, r->device_id - 1);
-    return rc == 1 ? push_one(&x, r->device_id) : rc;
-}
-
-static int retries(struct update_push_env *env, struct update_walks *k)
-{
+    struct wait *w = state_of(x->k, x->c->id);
     struct retry list[RETRIES_MAX];
-    int n = due(env, k, list), rc = 0;
+    int n = due(x, w, list), rc = n > 0 ? is_open(x, true) : n;
 
-    for (int i = 0; i < n && rc >= 0; i++) {
-        rc = retry(env, k, &list[i]);
+    for (int i = 0; i < n && rc == 1; i++) {
+        rc = push_one(x, list[i].device_id);
         if (rc < 0)
             return rc;
-        k->retry_at = list[i].at;
-        k->retry_id = list[i].id;
+        w->retry_at = list[i].at;
+        w->retry_id = list[i].id;
+        rc = rc == 1 ? is_open(x, true) : 1;
+        if (clock_mono_us() > x->until_us)
+            return rc;
     }
-    return n < 0 ? n : n == RETRIES_MAX;
+    return rc == 1 ? n == x->max : rc;
+}
+
+/* The next campaign of which an update waits for an attempt, due or not; 0 = none. */
+static int next_with_retries(struct update_push_env *env, int64_t after, int64_t *ret)
+{
+    AUTO(db_reset) struct db_stmt *q = db_use(env->db, Q_UPDATE_RETRIES_NEXT);
+    int rc;
+
+    *ret = 0;
+    db_bind_int(q, 1, after);
+    rc = db_row(q);
+    if (rc == 0)
+        *ret = db_int(q, 0);
+    return rc == E_NOTFOUND ? 0 : rc;
+}
+
+/* One campaign after the other has its turn. */
+static int retries(struct update_push_env *env, struct update_walks *k, int64_t max_us)
+{
+    const int64_t until_us = clock_mono_us() + max_us;
+    int more = 0, rc = 0;
+
+    for (int i = 0; i < LOOKS_MAX && rc >= 0; i++) {
+        struct walk x = {.env = env, .k = k, .max = RETRIES_MAX, .until_us = until_us};
+
+        rc = next_with_retries(env, k->retry_after, &k->retry_after);
+        if (rc < 0 || k->retry_after == 0)
+            break;
+        x.c = catalog_campaign(env->catalog, k->retry_after);
+        if (x.c && x.c->push)
+            rc = retry(&x);
+        more |= rc == 1;
+        if (clock_mono_us() > until_us)
+            break;
+    }
+    return rc < 0 ? rc : more;
 }
 
 int update_push_walk(struct update_push_env *env, struct update_walks *k, int max, int64_t max_us)
 {
     const int64_t start_us = clock_mono_us();
     struct campaign_walk list[WALKS_MAX];
-    int more = catalog_any_push(env->catalog) ? retries(env, k) : 0;
+    int more = catalog_any_push(env->catalog) ? retries(env, k, max_us / 2) : 0;
     int n = more < 0 ? more : open_walks(env, k, list), rc = n < 0 ? n : 0;
 
     for (int i = 0; i < n && rc >= 0; i++) {

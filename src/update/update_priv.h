@@ -109,8 +109,10 @@ struct verdict govern(const struct decide_context *x, const struct firmware *fw,
 /* ELIGIBLE: a campaign that is going on lets it be installed although it is not newer. Else
  * NOT_NEWER, or BELOW_FLOOR when one would, but for a floor. */
 enum reason govern_goes_back(const struct decide_context *x, const struct firmware *fw);
-/* Whether it may offer anything to anybody at that time, as far as no device has a say in it. */
-struct verdict govern_any(const struct campaign *c, const struct campaign_now *now, int64_t at);
+/* Whether it may offer anything to anybody at that time, as far as no device has a say in it.
+ * again: the next attempt of an update, which counts among those in progress as it is. */
+struct verdict govern_any(const struct campaign *c, const struct campaign_now *now, bool again,
+                          int64_t at);
 /* An update under way of a campaign. */
 enum reason govern_still(const struct decide_context *x, const struct update *u);
 /* The time zone of windows that have none: the device's own, its type's, UTC. */

@@ -244,6 +244,38 @@ static void jitter_spreads_them(void **state UNUSED)
     teardown(&w);
 }
 
+/* A transaction that is lost takes what was sent in it back: in memory as well. */
+static void a_round_that_is_undone_is_made_again(void **state UNUSED)
+{
+    struct campaign_status s;
+    struct campaign c;
+    struct world w;
+
+    setup(&w, "{'delivery':'push','pacing':{'jitter_s':3600}}", NULL);
+    start(&w);
+    MUST(campaign_by_id(w.d.w, 0, w.campaign, &w.d.a, &c, &s));
+    for (; w.now <= T0 + HOUR + MIN; w.now += MIN) {
+        static bool told[DEVICES];
+        int sent = w.sent;
+
+        clock_fake_steady_ms(w.now);
+        memcpy(told, w.told, sizeof(told));
+        MUST(db_save(w.d.w));
+        (void)go(&w);
+        db_undo(w.d.w);
+        update_walks_anew(&w.walks);
+        memcpy(w.told, told, sizeof(told));
+        w.sent = sent;
+        (void)go(&w);
+        for (int i = 0; i < DEVICES; i++)
+            if (i < 300 && w.there[i])
+                assert_int_equal(w.told[i], campaign_due(&c, w.ids[i], 1, T0, w.now) <= w.now);
+    }
+    assert_int_equal(w.sent, 225);
+    clock_fake_steady_ms(0);
+    teardown(&w);
+}
+
 static void the_rate_grows(void **state UNUSED)
 {
     struct world w;
@@ -322,6 +354,94 @@ static void a_failed_attempt_is_pushed_again(void **state UNUSED)
     teardown(&w);
 }
 
+/* The device says that what it was offered last failed. */
+static void fails(struct world *w, int i, int64_t id)
+{
+    struct device d;
+
+    MUST(device_by_id(w->d.w, w->ids[i], &w->d.a, &d));
+    MUST(update_moved(w->d.w, w->d.catalog, &d, id, UPDATE_FAILED, -1, "", w->now, &w->d.a));
+}
+
+static int only_told(const struct world *w)
+{
+    for (int i = 0; i < DEVICES; i++)
+        if (w->told[i])
+            return i;
+    return -1;
+}
+
+/* What waits for its next attempt holds its place: that is no reason to keep it waiting. */
+static void a_full_pace_holds_no_attempt_up(void **state UNUSED)
+{
+    struct world w;
+
+    setup(&w, "{'delivery':'push','pacing':{'in_progress':1},'attempts':3}", NULL);
+    start(&w);
+    assert_int_equal(go(&w), 1);
+    int64_t id = w.last;
+    int i = only_told(&w);
+    fails(&w, i, id);
+    assert_int_equal(go(&w), 0);
+    assert_int_equal(seen(&w, i), 0);
+    w.now += HOUR;
+    assert_int_equal(go(&w), 1);
+    assert_int_equal(w.last, id);
+    assert_int_equal(go(&w), 0);
+    assert_int_equal(seen(&w, i), 0);
+    fails(&w, i, id);
+    w.now += HOUR;
+    w.there[i] = false;
+    assert_int_equal(go(&w), 0);
+    assert_int_equal(seen(&w, (i + 4) % 300), 0); /* there is no room for another */
+    assert_int_equal(seen(&w, i), 1);
+    assert_int_equal(w.last, id);
+    assert_int_equal(seen(&w, i), 0);
+    assert_int_equal(status_of(&w.d, w.campaign).active, 1);
+    w.told[i] = false;
+    assert_int_equal(only_told(&w), -1);
+    teardown(&w);
+}
+
+/* Due while the campaign may send nothing: it leaves when that passes, whoever else is out. */
+static void an_attempt_waits_with_its_campaign(void **state UNUSED)
+{
+#define AT_NIGHT "'windows':{'timezone':'UTC','slots':[{'from':'00:00','to':'00:05'}]}"
+    static const char *const definitions[] = {
+        "{'delivery':'push','phases':[{'count':1}]," AT_NIGHT "}",
+        "{'delivery':'push','pacing':{'jitter_s':1}," AT_NIGHT "}",
+        "{'delivery':'push','pacing':{'in_progress':300}," AT_NIGHT "}",
+    };
+
+    for (size_t k = 0; k < ARRAY_LEN(definitions); k++) {
+        struct world w;
+
+        setup(&w, definitions[k], NULL);
+        w.now = T0 - T0 % DAY + DAY;
+        start(&w);
+        w.now += MIN;
+        assert_true(go(&w) > 0);
+        int64_t id = w.last;
+        struct update u;
+        MUST(update_by_id(w.d.w, id, &w.d.a, &u));
+        fails(&w, index_of(&w, u.device_id), id);
+        w.now += HOUR;
+        assert_int_equal(go(&w), 0);
+        w.now += 2 * HOUR;
+        assert_int_equal(go(&w), 0);
+        MUST(campaign_pause(w.d.w, w.campaign, w.now, NULL));
+        w.now += 22 * HOUR - 5 * MIN;
+        assert_int_equal(go(&w), 0);
+        MUST(campaign_resume(w.d.w, w.campaign, w.now, NULL));
+        w.now += 2 * MIN;
+        assert_int_equal(go(&w), 0); /* 00:58 */
+        w.now += DAY - HOUR + 2 * MIN;
+        assert_int_equal(go(&w), 1);
+        assert_int_equal(w.last, id);
+        teardown(&w);
+    }
+}
+
 static void it_is_taken_back_where_it_went(void **state UNUSED)
 {
     struct world w;
@@ -350,9 +470,12 @@ int test_push(void)
         cmocka_unit_test(a_phase_that_opens_is_gone_through),
         cmocka_unit_test(the_pace_holds_and_it_goes_on),
         cmocka_unit_test(jitter_spreads_them),
+        cmocka_unit_test(a_round_that_is_undone_is_made_again),
         cmocka_unit_test(the_rate_grows),
         cmocka_unit_test(only_the_listed),
         cmocka_unit_test(a_failed_attempt_is_pushed_again),
+        cmocka_unit_test(a_full_pace_holds_no_attempt_up),
+        cmocka_unit_test(an_attempt_waits_with_its_campaign),
         cmocka_unit_test(it_is_taken_back_where_it_went),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
