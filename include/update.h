@@ -224,6 +224,11 @@ struct update_answer {
 };
 int update_ask(struct db *db, const struct catalog *c, const struct device *d,
                const struct update_ask *q, struct arena *a, struct update_answer *ret) MUST_USE;
+/* May an offer that has left do so once more, as it is? 1 = yes, 0 = not now, which passes by (its
+ * campaign is paused or out of its window …), E_GONE = no: the device has answered, or it may not
+ * have it any more. Writes nothing. */
+int update_still(struct db *db, const struct catalog *c, const struct device *d,
+                 const struct update *u, int64_t now, struct arena *a) MUST_USE;
 /* The next message id, of the counter that updates have theirs from: never used twice. */
 int update_next_id(struct db *w, int64_t *ret) MUST_USE;
 /* A value of an attribute that carries a version: as update_reported(); E_PROTO when it is none. */

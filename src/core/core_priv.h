@@ -166,7 +166,9 @@ struct drives {
     struct map unsure; /* device -> what was offered to it may not have reached the broker */
     int64_t unsure_to; /* … by rows of push_unsent up to this number */
     int64_t last_no, sent_no, reached; /* of those rows: given, handed to the session, there */
-    int64_t resent;                    /* looked at since the session is back */
+    int64_t resent;                    /* looked at in this round … */
+    int64_t resend_ms; /* … the next one begins; monotonic; INT64_MAX = there is none */
+    bool later;        /* some may not be sent now */
     struct drive_arrival *arrivals;
     size_t first, n_arrivals;
     bool listing, again; /* the plugin lists who is connected; it has */

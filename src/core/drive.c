@@ -11,6 +11,7 @@
 #define SLICE_US      3000 /* … or so long */
 #define IN_FLIGHT_MAX 5000 /* commands without PUBACK; beyond it campaigns wait */
 #define RESEND_SLICE  50
+#define RESEND_MS     5000 /* until those that may not be sent again now are looked at */
 #define ARRIVALS_MAX  4096 /* more at once: all are gone through again */
 #define ARRIVED_MS    2000 /* from its connection on, until it has subscribed */
 
@@ -83,7 +84,8 @@ static int note_unsure(struct drives *v, struct db *w)
     } while (n == (int)ARRAY_LEN(list));
     v->last_no = after > v->last_no ? after : v->last_no;
     v->unsure_to = v->reached = v->last_no;
-    v->resent = 0;
+    v->resent = v->resend_ms = 0;
+    v->later = false;
     return n < 0 ? n : 0;
 }
 
@@ -117,24 +119,30 @@ void drives_settle(struct drives *v, bool committed)
     v->took = false;
 }
 
-/* Once more, as long as the device has said nothing to it. */
+/* Once more, as long as the device has said nothing to it, and by the rules of now. 1 = later. */
 static int resend(struct sending *s, const struct update_unsent *m)
 {
     struct update u = {0};
     struct device d = {0};
-    int rc = update_unsent_drop(s->x->db, m->no);
+    int rc = update_by_id(s->x->db, m->update_id, s->x->arena, &u);
 
-    if (rc == 0)
-        rc = update_by_id(s->x->db, m->update_id, s->x->arena, &u);
-    if (rc == 0 && (u.state != UPDATE_OFFERED || u.link_until <= s->x->now))
-        return 0;
     if (rc == 0)
         rc = device_by_id(s->x->db, m->device_id, s->x->arena, &d);
     if (rc == 0)
+        rc = update_still(s->x->db, s->x->catalog, &d, &u, s->x->now, s->x->arena);
+    if (rc == 0)
+        return 1;
+    if (rc < 0 && rc != E_NOTFOUND && rc != E_GONE)
+        return rc;
+    bool may = rc == 1;
+    rc = update_unsent_drop(s->x->db, m->no);
+    if (rc == 0 && may)
         rc = send_offer(s, &d, &u);
     return rc == E_NOTFOUND ? 0 : rc;
 }
 
+/* On a reading connection: E_NEEDS_WRITE when there is something to send or to forget. A device is
+ * struck off the list when no row of it is left, which nothing can undo. */
 static int resend_to(struct sending *s, int64_t device_id)
 {
     struct drives *v = &s->c->drives;
@@ -142,11 +150,21 @@ static int resend_to(struct sending *s, int64_t device_id)
     int n = update_unsent_list(s->x->db, device_id, 0, v->unsure_to, list, ARRAY_LEN(list));
     int rc = n < 0 ? n : 0;
 
-    for (int i = 0; i < n && rc == 0; i++)
+    for (int i = 0; i < n && rc >= 0; i++) {
         rc = resend(s, &list[i]);
-    if (rc == 0)
+        v->later |= rc == 1;
+    }
+    if (n == 0)
         (void)map_del(&v->unsure, &device_id, sizeof(device_id));
-    return rc;
+    return rc < 0 ? rc : 0;
+}
+
+/* All were looked at: those that may not leave now are looked at again, some time later. */
+static void end_round(struct drives *v)
+{
+    v->resend_ms = v->later ? mono_ms() + RESEND_MS : INT64_MAX;
+    v->resent = 0;
+    v->later = false;
 }
 
 /* Those that are there need not speak first. 1 = there is more. */
@@ -154,11 +172,12 @@ static int resend_some(struct sending *s)
 {
     struct drives *v = &s->c->drives;
     struct update_unsent list[RESEND_SLICE];
-    int n = v->unsure.count == 0
-                ? 0
-                : update_unsent_list(s->x->db, 0, v->resent, v->unsure_to, list, ARRAY_LEN(list));
-    int rc = n < 0 ? n : 0;
+    int n, rc;
 
+    if (v->unsure.count == 0 || mono_ms() < v->resend_ms)
+        return 0;
+    n = update_unsent_list(s->x->db, 0, v->resent, v->unsure_to, list, ARRAY_LEN(list));
+    rc = n < 0 ? n : 0;
     for (int i = 0; i < n && rc == 0; i++) {
         struct device d = {0};
         bool there = false;
@@ -170,7 +189,11 @@ static int resend_some(struct sending *s)
         if (rc == E_NOTFOUND || (rc == 0 && there))
             rc = resend_to(s, list[i].device_id);
     }
-    return rc < 0 ? rc : n == (int)ARRAY_LEN(list);
+    if (rc < 0)
+        return rc;
+    if (n < (int)ARRAY_LEN(list))
+        end_round(v);
+    return n == (int)ARRAY_LEN(list);
 }
 
 /* ---- signs of life ---- */
@@ -183,7 +206,7 @@ int drive_seen(struct core *c, struct engine *x, int64_t device_id, struct answe
     int rc = 0;
 
     if (c->drives.unsure.count > 0 && map_get(&c->drives.unsure, &device_id, sizeof(device_id)))
-        rc = x->db == c->writer ? resend_to(&s, device_id) : E_NEEDS_WRITE;
+        rc = resend_to(&s, device_id);
     if (rc < 0 || !catalog_any_push(x->catalog))
         return rc;
     rc = device_by_id(x->db, device_id, x->arena, &d);

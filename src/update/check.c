@@ -176,6 +176,30 @@ static int check_active(struct check *k)
     return offer_again(k, u, fw);
 }
 
+int update_still(struct db *db, const struct catalog *c, const struct device *d,
+                 const struct update *u, int64_t now, struct arena *a)
+{
+    const struct firmware *fw = catalog_firmware(c, u->firmware_id);
+    enum reason r = REASON_ELIGIBLE;
+    struct facts_load l;
+
+    if (u->state != UPDATE_OFFERED || u->link_until <= now || !fw)
+        return E_GONE;
+    int rc = facts_load(db, d, u->module, now, a, &l);
+    if (rc == 0) {
+        r = decide_still(c, &l.facts, fw, u, now);
+        if (r == REASON_ELIGIBLE && decide_busy(c, &l.facts, now))
+            r = REASON_UPDATE_IN_PROGRESS;
+        rc = l.rc;
+    }
+    facts_done(&l);
+    if (rc < 0)
+        return rc;
+    if (r == REASON_ELIGIBLE)
+        return 1;
+    return r == REASON_UPDATE_IN_PROGRESS || passes_by(r, u) ? 0 : E_GONE;
+}
+
 /* A campaign that pushes has nothing to say to an update that has its offer, or is not its own. */
 static bool is_foreign(const struct check *k, const struct update *u)
 {

@@ -5,6 +5,7 @@
 #include "site.h"
 
 static int64_t campaign;
+static const char *definition;
 
 /* A campaign of a second firmware, started; on the core's writer. */
 static int make_campaign(struct note_job *n, struct db *w)
@@ -14,7 +15,7 @@ static int make_campaign(struct note_job *n, struct db *w)
     struct campaign c = {.project_id = x->type.project_id,
                          .type_id = x->type.id,
                          .name = "c",
-                         .definition = "{\"delivery\":\"push\"}",
+                         .definition = definition,
                          .created_at = 1};
     const struct campaign_lists none = {.targets = {.n = 0}};
 
@@ -25,6 +26,12 @@ static int make_campaign(struct note_job *n, struct db *w)
     CHECK(campaign_insert(w, &c, &none) == 0);
     CHECK(campaign_start(w, c.id, clock_now_ms(), NULL) == 0);
     campaign = c.id;
+    return 0;
+}
+
+static int setup(void **state UNUSED)
+{
+    definition = "{\"delivery\":\"push\"}";
     return 0;
 }
 
@@ -53,6 +60,25 @@ static int leave_unsent(struct note_job *n, struct db *w)
 {
     CHECK(update_unsent_add(w, &(struct update_unsent){1000, last_update, n->site->w.device.id}) ==
           0);
+    return 0;
+}
+
+/* … and an operator stopped it in between. */
+static int leave_and_pause(struct note_job *n, struct db *w)
+{
+    CHECK(campaign_pause(w, campaign, clock_now_ms(), NULL) == 0);
+    return leave_unsent(n, w);
+}
+
+static int leave_and_abort(struct note_job *n, struct db *w)
+{
+    CHECK(campaign_abort(w, campaign, false, clock_now_ms(), NULL) == 0);
+    return leave_unsent(n, w);
+}
+
+static int resume(struct note_job *n UNUSED, struct db *w)
+{
+    CHECK(campaign_resume(w, campaign, clock_now_ms(), NULL) == 0);
     return 0;
 }
 
@@ -108,10 +134,104 @@ static void an_offer_leaves_once_and_survives_a_crash(void **state UNUSED)
     site_close(&s);
 }
 
+/* The tick has looked for what to send again, and so have messages of the device: nothing. */
+static void nothing_leaves(struct site *s)
+{
+    int64_t pushed = metric_get(M_CAMPAIGN_PUSHED);
+    static int no;
+    char name[32];
+
+    for (int i = 0; i < 3; i++) {
+        unsigned answers = s->answers;
+
+        UNTIL(s, s->core->drives.resend_ms > 0 && !s->core->open && !s->core->committing);
+        (void)str_fmt(name, sizeof(name), "{\"n\":%d}", ++no); /* the writer's */
+        site_say(s, "attributes/D1", name);
+        site_say(s, "attributes_get/D1", "{}"); /* answered behind it */
+        UNTIL(s, s->answers > answers);
+        assert_string_equal(s->topic, "attributes_get_response/D1");
+    }
+    assert_int_equal(metric_get(M_CAMPAIGN_PUSHED), pushed);
+}
+
+static void what_is_paused_leaves_later(void **state UNUSED)
+{
+    int64_t no;
+    struct site s;
+
+    site_open(&s);
+    run_job(&s, "campaign", true, make_campaign);
+    site_say(&s, "attributes/D1", "{\"version\":\"1.1.0\"}");
+    UNTIL(&s, s.answers == 1);
+    wait_settled(&s);
+    run_job(&s, "crash", false, leave_and_pause);
+    no = last_update;
+    site_core_close(&s);
+    site_core_open(&s);
+    nothing_leaves(&s);
+    unsigned answers = s.answers;
+    run_job(&s, "resume", false, resume);
+    UNTIL(&s, s.answers > answers); /* it need not speak */
+    assert_string_equal(s.topic, "command_send/D1");
+    assert_non_null(strstr(s.text, arena_printf(&s.w.arena, "\"id\":%lld", (long long)no)));
+    wait_settled(&s);
+    site_close(&s);
+}
+
+static void what_was_aborted_leaves_never(void **state UNUSED)
+{
+    struct site s;
+
+    site_open(&s);
+    run_job(&s, "campaign", true, make_campaign);
+    site_say(&s, "attributes/D1", "{\"version\":\"1.1.0\"}");
+    UNTIL(&s, s.answers == 1);
+    wait_settled(&s);
+    run_job(&s, "crash", false, leave_and_abort);
+    site_core_close(&s);
+    site_core_open(&s);
+    nothing_leaves(&s);
+    wait_settled(&s); /* nothing is kept for it either */
+    site_close(&s);
+}
+
+#define FIRST_HOUR (INT64_C(1700006400000)) /* midnight, UTC */
+#define HOUR_MS    (INT64_C(3600000))
+
+static void what_its_window_shuts_out_leaves_later(void **state UNUSED)
+{
+    struct site s;
+
+    definition = "{\"delivery\":\"push\",\"windows\":{\"timezone\":\"UTC\",\"slots\":["
+                 "{\"from\":\"00:00\",\"to\":\"01:00\"},{\"from\":\"03:00\",\"to\":\"04:00\"}]}}";
+    clock_fake_ms(FIRST_HOUR + HOUR_MS / 2);
+    site_open(&s);
+    run_job(&s, "campaign", true, make_campaign);
+    site_say(&s, "attributes/D1", "{\"version\":\"1.1.0\"}");
+    UNTIL(&s, s.answers == 1);
+    wait_settled(&s);
+    run_job(&s, "crash", false, leave_unsent);
+    site_core_close(&s);
+    clock_fake_ms(FIRST_HOUR + 2 * HOUR_MS);
+    site_core_open(&s);
+    nothing_leaves(&s);
+    unsigned answers = s.answers;
+    clock_fake_ms(FIRST_HOUR + 3 * HOUR_MS);
+    site_say(&s, "attributes/D1", "{\"m\":1}");
+    UNTIL(&s, s.answers > answers);
+    assert_string_equal(s.topic, "command_send/D1");
+    wait_settled(&s);
+    site_close(&s);
+    clock_fake_ms(0);
+}
+
 int run_drive_tests(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(an_offer_leaves_once_and_survives_a_crash),
+        cmocka_unit_test_setup(an_offer_leaves_once_and_survives_a_crash, setup),
+        cmocka_unit_test_setup(what_is_paused_leaves_later, setup),
+        cmocka_unit_test_setup(what_was_aborted_leaves_never, setup),
+        cmocka_unit_test_setup(what_its_window_shuts_out_leaves_later, setup),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
