@@ -46,6 +46,12 @@ void answers_take(struct answers *all, const struct answers *out)
     }
 }
 
+void answers_cut(struct answers *all, const struct answers *was)
+{
+    *all = *was;
+    *all->last = NULL;
+}
+
 static void count(const struct answers *out)
 {
     if (out->offered)

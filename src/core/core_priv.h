@@ -91,6 +91,8 @@ int offer_command(struct engine *x, const struct update *u, struct device_comman
 /* ---- answers.c: what leaves after the commit ---- */
 void answers_add(struct answers *out, const struct dialect_out *bytes, bool live);
 void answers_take(struct answers *all, const struct answers *out); /* out's go behind all's */
+/* Back to where it stood when *was was copied from it: what came since never leaves. */
+void answers_cut(struct answers *all, const struct answers *was);
 
 /* ---- live.c: what devices say, told to the applications of projects that want it ---- */
 struct live_node;
@@ -359,12 +361,12 @@ struct core {
 #define PATIENT_MAX       512        /* jobs nobody waits for: so many are worth a transaction */
 
 /* turn.c */
-/* Decode with the first dialect that knows the topic, and handle. Whatever was refused stands in
- * out; it is counted when the message is done with, not when it has to be run again. */
 struct dialect_in turn_in(const struct core *c, const char *topic, const char *user,
                           const void *payload, size_t n);
 /* What handlers work with: the catalog of now, and this connection and arena. */
 struct engine turn_engine(const struct core *c, struct db *db, struct arena *arena);
+/* Decode with the first dialect that knows the topic, and handle. Whatever was refused stands in
+ * out; it is counted when the message is done with, not when it has to be run again. */
 int turn_run_message(struct core *c, struct db *db, struct arena *arena,
                      const struct dialect_in *in, struct answers *out);
 void turn_answers_init(struct answers *out, struct arena *a);
@@ -376,9 +378,16 @@ void turn_batch_end(struct core *c);
 /* write.c */
 void turn_write(struct core *c);     /* start or go on with a transaction if there is need */
 void turn_committed(struct core *c); /* the committer gave word */
-void turn_alive(struct core *c);     /* a sign of life for the watchdog */
-void turn_reload(struct core *c);    /* the snapshot of the catalog, from the database */
-void turn_forget(struct core *c);    /* the messages that wait: nothing of them was acknowledged */
+/* A part of the housekeeping, in a savepoint of its own: what fails there takes nothing else with
+ * it, and nothing of it leaves. 1 = it failed, and is undone; an error: so is all of the
+ * housekeeping, or the transaction. what: for the log. */
+int turn_part(struct core *c, int (*run)(struct core *c, struct answers *out), const char *what);
+/* Of what was written since the transaction or a savepoint began nothing is there any more: what
+ * memory has made of it is given up, and found again in the rows. */
+void turn_undone(struct core *c);
+void turn_alive(struct core *c);  /* a sign of life for the watchdog */
+void turn_reload(struct core *c); /* the snapshot of the catalog, from the database */
+void turn_forget(struct core *c); /* the messages that wait: nothing of them was acknowledged */
 /* intake.c */
 void turn_lost(struct core *c);   /* the broker's session broke: its messages come again */
 void turn_intake(struct core *c); /* hold or take messages, acknowledge what is settled */

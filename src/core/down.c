@@ -178,29 +178,22 @@ static int walk(struct core *c, struct engine *x, struct answers *out)
     return rc;
 }
 
-int down_tick(struct core *c)
+static int tick(struct core *c, struct answers *out)
 {
     struct engine x = turn_engine(c, c->writer, &c->tx_arena);
-    struct answers out;
-    int rc = db_save(c->writer);
 
-    if (rc < 0)
-        return rc;
-    turn_answers_init(&out, &c->tx_arena);
-    rc = c->tx_up && mqtt_in_flight(c->tx) < IN_FLIGHT_MAX ? walk(c, &x, &out) : 0;
-    if (rc < 0) {
-        db_undo(c->writer);
+    return c->tx_up && mqtt_in_flight(c->tx) < IN_FLIGHT_MAX ? walk(c, &x, out) : 0;
+}
+
+int down_tick(struct core *c)
+{
+    int rc = turn_part(c, tick, "messages for devices");
+
+    if (rc != 0)
         c->down_due = false;
-    }
-    if (rc == E_DB || rc == E_DB_FULL)
-        return rc;
-    if (rc < 0) {
-        LOG(LOG_ERROR, "core", "messages for devices failed", KV_RC(rc));
-        c->downs.next_at = x.now + RETRY_MS;
-        return 0;
-    }
-    answers_take(&c->tx_answers, &out);
-    return db_release(c->writer);
+    if (rc == 1)
+        c->downs.next_at = clock_now_ms() + RETRY_MS;
+    return rc < 0 ? rc : 0;
 }
 
 bool down_is_due(struct core *c)

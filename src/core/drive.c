@@ -27,16 +27,17 @@ struct sending {
     struct answers *out;
 };
 
+/* What leaves comes last: the caller may undo what fails, and an id is given out once. */
 static int send_offer(void *arg, const struct device *d, const struct update *u)
 {
     struct sending *s = arg;
-    int rc = push_offer(s->x, d, u, s->out);
+    const struct update_unsent m = {++s->c->drives.last_no, u->id, d->id};
+    int rc = update_unsent_add(s->x->db, &m);
 
-    if (rc < 0)
-        return rc;
-    s->out->pushed++;
-    return update_unsent_add(s->x->db,
-                             &(struct update_unsent){++s->c->drives.last_no, u->id, d->id});
+    if (rc == 0)
+        rc = push_offer(s->x, d, u, s->out);
+    s->out->pushed += rc == 0;
+    return rc;
 }
 
 static int online(void *arg, const char *key)
@@ -339,31 +340,17 @@ static int tick(struct core *c, struct answers *out)
     more |= rc == 1;
     if (rc >= 0)
         rc = update_push_walk(&env, &c->drives.walks, SLICE, SLICE_US);
-    return rc < 0 ? rc : more | rc;
+    more |= rc == 1;
+    if (rc >= 0 && more) /* as soon as the tasks' slices go on, or sooner */
+        c->task_wait_ms = TASK_GAP_MS;
+    return rc < 0 ? rc : 0;
 }
 
 int drive_tick(struct core *c)
 {
-    struct answers out;
-    int rc = db_save(c->writer);
+    int rc = turn_part(c, tick, "pushes of campaigns");
 
-    if (rc < 0)
-        return rc;
-    turn_answers_init(&out, &c->tx_arena);
-    rc = tick(c, &out);
-    if (rc < 0) {
-        db_undo(c->writer);
-        c->unsent = true;
-        drives_settle(&c->drives, false);
-    }
-    if (rc == E_DB || rc == E_DB_FULL)
-        return rc;
-    if (rc < 0) {
-        LOG(LOG_ERROR, "core", "pushes of campaigns failed", KV_RC(rc));
-        return 0;
-    }
-    answers_take(&c->tx_answers, &out);
-    if (rc == 1) /* as soon as the tasks' slices go on, or sooner */
-        c->task_wait_ms = TASK_GAP_MS;
-    return db_release(c->writer);
+    if (rc == 1)
+        turn_undone(c);
+    return rc < 0 ? rc : 0;
 }

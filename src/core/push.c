@@ -247,28 +247,14 @@ static int tick(struct core *c, struct answers *out)
         rc = task_tick(&env, open ? SLICE : 0, SLICE_US);
     rc = rc < 0 ? rc : rc | consents;
     c->task_wait_ms = pause_after(rc, env.wait_ms);
-    return rc;
+    return rc < 0 ? rc : 0;
 }
 
 int pushes_tick(struct core *c)
 {
-    struct answers out;
-    int rc = db_save(c->writer);
+    int rc = turn_part(c, tick, "tasks");
 
-    if (rc < 0)
-        return rc;
-    turn_answers_init(&out, &c->tx_arena);
-    rc = tick(c, &out);
-    if (rc < 0) {
-        db_undo(c->writer);
+    if (rc == 1)
         c->unsent = true;
-    }
-    if (rc == E_DB || rc == E_DB_FULL)
-        return rc;
-    if (rc < 0) {
-        LOG(LOG_ERROR, "core", "tasks failed", KV_RC(rc));
-        return 0;
-    }
-    answers_take(&c->tx_answers, &out);
-    return db_release(c->writer);
+    return rc < 0 ? rc : 0;
 }

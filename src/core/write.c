@@ -182,6 +182,37 @@ static int write_jobs(struct core *c)
     return rc;
 }
 
+void turn_undone(struct core *c)
+{
+    c->unsent = true; /* what was recovered in it is not; doing it again is harmless */
+    c->task_wait_ms = 0;
+    c->downs.next_at = 0;
+    c->points = (struct device_points_at){0};
+    drives_settle(&c->drives, false);
+}
+
+int turn_part(struct core *c, int (*run)(struct core *c, struct answers *out), const char *what)
+{
+    struct answers out;
+    int rc = db_save(c->writer);
+
+    if (rc < 0)
+        return rc;
+    turn_answers_init(&out, &c->tx_arena);
+    rc = run(c, &out);
+    if (rc >= 0) {
+        rc = db_release(c->writer);
+        if (rc == 0)
+            answers_take(&c->tx_answers, &out);
+        return rc;
+    }
+    if (!undo(c) || rc == E_DB_FULL)
+        return rc;
+    LOG(LOG_ERROR, "core", "a part of the housekeeping failed", KV("part", what), KV_RC(rc),
+        KV("detail", db_error(c->writer)));
+    return 1;
+}
+
 static int housekeeping(struct core *c)
 {
     int64_t next;
@@ -225,8 +256,7 @@ static int housekeeping(struct core *c)
         c->points_due = false;
         rc = device_points_tick(c->writer, &c->points, clock_now_ms(), POINTS_SLICE);
     }
-    /* From here on answers are left behind that leave with the commit: what can fail without a
-     * savepoint of its own comes before. */
+    /* From here on answers are left behind that leave with the commit. */
     if (rc >= 0 && c->task_due) {
         c->task_due = false;
         rc = pushes_tick(c);
@@ -246,6 +276,7 @@ static int write_housekeeping(struct core *c)
     if (!c->expire_due && !c->event_due && !c->seen_due && !c->task_due && !c->sweep_due &&
         !c->down_due && !c->topics_due && !c->points_due)
         return 0;
+    const struct answers was = c->tx_answers;
     int rc = db_save(c->writer);
     if (rc < 0)
         return rc;
@@ -257,8 +288,9 @@ static int write_housekeeping(struct core *c)
     LOG(LOG_ERROR, "core", "housekeeping failed", KV_RC(rc), KV("detail", db_error(c->writer)));
     if (c->tx_seen)
         device_seen_flushed(c->seen, false);
+    answers_cut(&c->tx_answers, &was);
+    turn_undone(c);
     /* it is due again soon */
-    c->points = (struct device_points_at){0};
     c->points_due = false;
     c->tx_seen = c->seen_due = c->expire_due = c->event_due = c->sweep_due = c->down_due = false;
     c->topics_due = false;
@@ -332,7 +364,10 @@ static void finish(struct core *c, int rc)
         device_seen_flushed(c->seen, rc == 0);
     pushes_settle(&c->pushes, rc == 0);
     topics_settle(c, rc == 0);
-    drives_settle(&c->drives, rc == 0);
+    if (rc == 0)
+        drives_settle(&c->drives, true);
+    else
+        turn_undone(c);
     if (c->task_wait_ms > 0 && !c->stopping)
         loop_timer_start(c->task_gap, (uint64_t)c->task_wait_ms, 0);
     c->task_wait_ms = 0;
@@ -348,9 +383,6 @@ static void finish(struct core *c, int rc)
                 metric_observe_us(M_CHECK_SECONDS, now_us - w->taken_us);
     } else {
         LOG(LOG_ERROR, "core", "transaction lost", KV_RC(rc), KV("detail", db_error(c->writer)));
-        c->downs.next_at = 0;
-        c->points = (struct device_points_at){0};
-        c->unsent = true; /* what was recovered in it is not; doing it again is harmless */
         if (c->tx_messages)
             give_messages_back(c);
     }

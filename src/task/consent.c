@@ -61,8 +61,8 @@ static int push(struct task_env *env, const struct device *d, const struct firmw
         return leave(env, q);
     const struct task_message m = {
         .action = TASK_OTA_PUSH, .device = d, .update = &said.update, .id = said.update.id};
-    rc = env->send(env->arg, &m);
-    return rc < 0 ? rc : consent_due_set(env->db, q, false, env->now + CONSENT_SETTLE_MS);
+    rc = consent_due_set(env->db, q, false, env->now + CONSENT_SETTLE_MS);
+    return rc < 0 ? rc : env->send(env->arg, &m); /* the last: what fails is undone */
 }
 
 /* online: known to be there, by the sign of life that it gave. */

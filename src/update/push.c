@@ -43,7 +43,7 @@ static int has_it(struct update_push_env *env, const struct campaign *c, const s
     return rc == E_NOTFOUND ? 0 : rc;
 }
 
-/* What its user confirmed has left by this. */
+/* What its user confirmed leaves by this. */
 static int settle_consent(struct update_push_env *env, const struct campaign *c,
                           const struct device *d)
 {
@@ -81,9 +81,9 @@ int update_push(struct update_push_env *env, const struct campaign *c, const str
     *why = said.why;
     if (said.update.id == 0)
         return 0;
-    rc = env->send(env->arg, d, &said.update);
-    if (rc == 0)
-        rc = settle_consent(env, c, d);
+    rc = settle_consent(env, c, d);
+    if (rc == 0) /* the last: what fails is undone, but not what is sent */
+        rc = env->send(env->arg, d, &said.update);
     return rc < 0 ? rc : 1;
 }
 

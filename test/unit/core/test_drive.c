@@ -4,6 +4,8 @@
  */
 #include "site.h"
 
+#include <stdlib.h>
+
 static int64_t campaign;
 static const char *definition;
 
@@ -225,11 +227,129 @@ static void what_its_window_shuts_out_leaves_later(void **state UNUSED)
     clock_fake_ms(0);
 }
 
+/* ---- what fails beside them ---- */
+
+/* A message for a device, of which nothing can be written down any more. */
+static int break_down(struct note_job *n, struct db *w)
+{
+    struct device_down m = {
+        .device_id = n->site->w.other.id, .params = "{}", .created_at = clock_now_ms()};
+
+    CHECK(device_down_insert(w, &m, &device_type_defaults) == 0);
+    return db_exec(w->h, "CREATE TRIGGER broken BEFORE UPDATE ON device_down "
+                         "BEGIN INSERT INTO nowhere VALUES (1); END");
+}
+
+/* … and what is tried fills the disk, so that all of the housekeeping is undone. */
+static int fill_down(struct note_job *n, struct db *w)
+{
+    struct device_down m = {
+        .device_id = n->site->w.other.id, .params = "{}", .created_at = clock_now_ms()};
+    int64_t pages, max;
+
+    CHECK(device_down_insert(w, &m, &device_type_defaults) == 0);
+    CHECK(db_exec_int(w->h, "PRAGMA page_count", &pages) == 0);
+    CHECK(db_exec_int(w->h,
+                      arena_printf(&n->site->w.arena, "PRAGMA max_page_count = %lld",
+                                   (long long)pages + 500),
+                      &max) == 0);
+    return db_exec(w->h, "CREATE TRIGGER broken BEFORE UPDATE ON device_down BEGIN "
+                         "INSERT INTO setting VALUES ('big', hex(zeroblob(4000000))); END");
+}
+
+static int break_unsent(struct note_job *n, struct db *w)
+{
+    return db_exec(w->h, arena_printf(&n->site->w.arena,
+                                      "CREATE TRIGGER broken BEFORE INSERT ON push_unsent "
+                                      "WHEN NEW.device_id = %lld "
+                                      "BEGIN SELECT RAISE(ABORT, 'broken'); END",
+                                      (long long)n->site->w.device.id));
+}
+
+static int mend(struct note_job *n UNUSED, struct db *w)
+{
+    return db_exec(w->h, "DROP TRIGGER broken");
+}
+
+/* Its id is one of a row, and the row is the device's. */
+static void check_offer(struct site *s, int64_t device_id)
+{
+    const char *id = strstr(s->text, "\"id\":");
+    struct update u;
+
+    assert_string_equal(s->topic,
+                        device_id == s->w.device.id ? "command_send/D1" : "command_send/D2");
+    assert_non_null(id);
+    assert_int_equal(update_by_id(s->w.reader, atoll(id + 5), &s->w.arena, &u), 0);
+    assert_int_equal(u.device_id, device_id);
+}
+
+static void no_offer_leaves_without_its_row(void **state UNUSED)
+{
+    struct site s;
+
+    site_open(&s);
+    site_say(&s, "attributes/D1", "{\"version\":\"1.1.0\"}");
+    UNTIL(&s, site_version_is(&s, "D1", "1.1.0"));
+    run_job(&s, "break", false, break_down);
+    s.core->downs.next_at = 0;
+    run_job(&s, "campaign", true, make_campaign);
+    UNTIL(&s, s.answers == 1);
+    check_offer(&s, s.w.device.id);
+    run_job(&s, "mend", false, mend);
+    wait_settled(&s);
+    site_close(&s);
+}
+
+static void no_offer_outlives_what_is_undone(void **state UNUSED)
+{
+    struct site s;
+
+    definition = "{\"delivery\":\"push\",\"pacing\":{\"jitter_s\":4}}"; /* so there are rounds */
+    site_open(&s);
+    site_say(&s, "attributes/D1", "{\"version\":\"1.1.0\"}");
+    UNTIL(&s, site_version_is(&s, "D1", "1.1.0"));
+    run_job(&s, "fill", false, fill_down);
+    s.core->downs.next_at = 0;
+    run_job(&s, "campaign", true, make_campaign);
+    for (int i = 0; i < 1200 && s.answers == 0; i++)
+        site_turn(&s);
+    if (s.answers == 0)
+        run_job(&s, "mend", false, mend);
+    UNTIL(&s, s.answers > 0 && strcmp(s.topic, "command_send/D1") == 0);
+    check_offer(&s, s.w.device.id);
+    wait_settled(&s);
+    site_close(&s);
+}
+
+static void an_offer_that_fails_costs_no_other_its_id(void **state UNUSED)
+{
+    struct site s;
+
+    site_open(&s);
+    site_say(&s, "attributes/D1", "{\"version\":\"1.1.0\"}");
+    site_say(&s, "attributes/D2", "{\"version\":\"1.1.0\"}");
+    UNTIL(&s, site_version_is(&s, "D2", "1.1.0"));
+    run_job(&s, "break", false, break_unsent);
+    run_job(&s, "campaign", true, make_campaign);
+    UNTIL(&s, s.answers > 0);
+    check_offer(&s, s.w.other.id); /* the first, though the other one was to be */
+    run_job(&s, "mend", false, mend);
+    site_say(&s, "attributes/D1", "{\"n\":1}");
+    UNTIL(&s, s.answers == 2);
+    check_offer(&s, s.w.device.id);
+    wait_settled(&s);
+    site_close(&s);
+}
+
 int run_drive_tests(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup(an_offer_leaves_once_and_survives_a_crash, setup),
         cmocka_unit_test_setup(what_is_paused_leaves_later, setup),
+        cmocka_unit_test_setup(no_offer_leaves_without_its_row, setup),
+        cmocka_unit_test_setup(no_offer_outlives_what_is_undone, setup),
+        cmocka_unit_test_setup(an_offer_that_fails_costs_no_other_its_id, setup),
         cmocka_unit_test_setup(what_was_aborted_leaves_never, setup),
         cmocka_unit_test_setup(what_its_window_shuts_out_leaves_later, setup),
     };

@@ -18,8 +18,13 @@ static int send_one(void *arg, const struct task_message *m)
 {
     struct world *w = arg;
 
+    struct consent q;
+
     assert_int_equal(m->action, TASK_OTA_PUSH);
     assert_int_equal(m->update->campaign_id, w->campaign);
+    /* All of it is written by then: nothing that fails comes behind what leaves. */
+    MUST(consent_of(w->d.w, w->campaign, m->device->id, &q));
+    assert_true(!q.push && q.due_at == w->env.now + CONSENT_SETTLE_MS);
     w->sent++;
     w->last = m->id;
     return w->send_rc;
