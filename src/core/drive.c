@@ -160,6 +160,39 @@ static int resend_to(struct sending *s, int64_t device_id)
     return rc < 0 ? rc : 0;
 }
 
+static int resend_if_there(struct sending *s, int64_t device_id)
+{
+    struct device d = {0};
+    bool there = false;
+    int rc = device_by_id(s->x->db, device_id, s->x->arena, &d);
+
+    if (rc == 0)
+        rc = is_there(s, &d, &there);
+    return rc == E_NOTFOUND || (rc == 0 && there) ? resend_to(s, device_id) : rc;
+}
+
+/* A device whose rows can't be read or written holds nobody else up; a lost transaction does. */
+static int resend_alone(struct sending *s, int64_t device_id)
+{
+    const struct answers was = *s->out;
+    struct db *w = s->x->db;
+    int rc = db_save(w);
+
+    if (rc < 0)
+        return rc;
+    rc = resend_if_there(s, device_id);
+    if (rc == 0)
+        return db_release(w);
+    db_undo(w);
+    answers_cut(s->out, &was);
+    if (rc == E_DB_FULL || (rc == E_DB && (db_save(w) < 0 || db_release(w) < 0)))
+        return rc;
+    s->c->drives.later = true;
+    LOG(LOG_ERROR, "core", "an offer could not be sent again", KV_INT("device", device_id),
+        KV_RC(rc));
+    return 0;
+}
+
 /* All were looked at: those that may not leave now are looked at again, some time later. */
 static void end_round(struct drives *v)
 {
@@ -180,15 +213,8 @@ static int resend_some(struct sending *s)
     n = update_unsent_list(s->x->db, 0, v->resent, v->unsure_to, list, ARRAY_LEN(list));
     rc = n < 0 ? n : 0;
     for (int i = 0; i < n && rc == 0; i++) {
-        struct device d = {0};
-        bool there = false;
-
         v->resent = list[i].no;
-        rc = device_by_id(s->x->db, list[i].device_id, s->x->arena, &d);
-        if (rc == 0)
-            rc = is_there(s, &d, &there);
-        if (rc == E_NOTFOUND || (rc == 0 && there))
-            rc = resend_to(s, list[i].device_id);
+        rc = resend_alone(s, list[i].device_id);
     }
     if (rc < 0)
         return rc;

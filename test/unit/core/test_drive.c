@@ -266,6 +266,18 @@ static int break_unsent(struct note_job *n, struct db *w)
                                       (long long)n->site->w.device.id));
 }
 
+/* Of both devices an offer is left, and one can't be taken off the list. */
+static int leave_and_break(struct note_job *n, struct db *w)
+{
+    CHECK(db_exec(w->h, "INSERT INTO push_unsent SELECT 1000 + device_id, id, device_id "
+                        "FROM ota_update WHERE state = 'offered'") == 0);
+    return db_exec(w->h, arena_printf(&n->site->w.arena,
+                                      "CREATE TRIGGER broken BEFORE DELETE ON push_unsent "
+                                      "WHEN OLD.device_id = %lld "
+                                      "BEGIN SELECT RAISE(ABORT, 'broken'); END",
+                                      (long long)n->site->w.device.id));
+}
+
 static int mend(struct note_job *n UNUSED, struct db *w)
 {
     return db_exec(w->h, "DROP TRIGGER broken");
@@ -342,6 +354,29 @@ static void an_offer_that_fails_costs_no_other_its_id(void **state UNUSED)
     site_close(&s);
 }
 
+static void what_cannot_be_sent_again_holds_up_no_other(void **state UNUSED)
+{
+    struct site s;
+
+    site_open(&s);
+    site_say(&s, "attributes/D1", "{\"version\":\"1.1.0\"}");
+    site_say(&s, "attributes/D2", "{\"version\":\"1.1.0\"}");
+    UNTIL(&s, site_version_is(&s, "D2", "1.1.0"));
+    run_job(&s, "campaign", true, make_campaign);
+    UNTIL(&s, s.answers == 2);
+    wait_settled(&s);
+    run_job(&s, "crash", false, leave_and_break);
+    site_core_close(&s);
+    site_core_open(&s);
+    UNTIL(&s, s.answers == 3);
+    check_offer(&s, s.w.other.id);
+    run_job(&s, "mend", false, mend);
+    UNTIL(&s, s.answers == 4);
+    check_offer(&s, s.w.device.id);
+    wait_settled(&s);
+    site_close(&s);
+}
+
 int run_drive_tests(void)
 {
     const struct CMUnitTest tests[] = {
@@ -350,6 +385,7 @@ int run_drive_tests(void)
         cmocka_unit_test_setup(no_offer_leaves_without_its_row, setup),
         cmocka_unit_test_setup(no_offer_outlives_what_is_undone, setup),
         cmocka_unit_test_setup(an_offer_that_fails_costs_no_other_its_id, setup),
+        cmocka_unit_test_setup(what_cannot_be_sent_again_holds_up_no_other, setup),
         cmocka_unit_test_setup(what_was_aborted_leaves_never, setup),
         cmocka_unit_test_setup(what_its_window_shuts_out_leaves_later, setup),
     };
