@@ -117,9 +117,11 @@ int device_create_named(struct db *w, struct device *d, const char *prefix, size
 /* It may fetch a login, until it is heard of after `now`; or no longer. */
 int device_claim_open(struct db *w, int64_t device_id, int64_t now) MUST_USE;
 int device_claim_close(struct db *w, int64_t device_id) MUST_USE;
+int device_claim_fetched(struct db *w, int64_t device_id) MUST_USE;
 struct device_claim {
     int64_t opened_at;
-    bool heard; /* since then, by what is written */
+    bool heard;   /* since then, by what is written */
+    bool fetched; /* a login, since then */
 };
 /* E_NOTFOUND: it may not, unless it never had a login. */
 int device_claim(struct db *db, int64_t device_id, struct device_claim *ret) MUST_USE;

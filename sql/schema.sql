@@ -251,7 +251,7 @@ CREATE INDEX device_type_id ON device (type_id, id);
 CREATE TABLE device_claim (
   device_id INTEGER PRIMARY KEY REFERENCES device (id) ON DELETE CASCADE,
   opened_at INTEGER NOT NULL
-) STRICT;
+, fetched INTEGER NOT NULL DEFAULT 0 CHECK (fetched IN (0, 1))) STRICT;
 
 CREATE TABLE device_down (
   id         INTEGER PRIMARY KEY AUTOINCREMENT,

@@ -360,18 +360,22 @@ ORDER BY d.id LIMIT 2;
 -- name: device_claim_open :exec writer
 -- in: device_id int, opened_at int
 INSERT INTO device_claim (device_id, opened_at) VALUES ($1, $2)
-ON CONFLICT (device_id) DO UPDATE SET opened_at = excluded.opened_at;
+ON CONFLICT (device_id) DO UPDATE SET opened_at = excluded.opened_at, fetched = 0;
+
+-- name: device_claim_fetched :exec writer
+-- in: device_id int
+UPDATE device_claim SET fetched = 1 WHERE device_id = $1;
 
 -- name: device_claim_close :exec writer
 -- in: device_id int
 DELETE FROM device_claim WHERE device_id = $1;
 
 -- name: device_claim :one reader
--- in: device_id int    out: opened_at int, 1 when it was heard of since
+-- in: device_id int    out: opened_at int, 1 when it was heard of since, 1 when a login was fetched
 SELECT c.opened_at,
   EXISTS (SELECT 1 FROM device_state s WHERE s.device_id = c.device_id AND s.seen_at >= c.opened_at)
   OR EXISTS (SELECT 1 FROM device_module m
-    WHERE m.device_id = c.device_id AND m.reported_at >= c.opened_at)
+    WHERE m.device_id = c.device_id AND m.reported_at >= c.opened_at), c.fetched
 FROM device_claim c WHERE c.device_id = $1;
 
 -- What is on its way down to devices.

@@ -60,13 +60,17 @@ static int make_device(struct write *w, struct db *db, const struct ask *ask, st
     return rc < 0 ? rc : device_claim_open(db, x->device.id, w->now);
 }
 
+/* A login that does not change is told by no row of the audit log; nor is one that is fetched
+ * again and again: rows are never removed, and whoever asks here has proved nothing. */
 static int renew(struct write *w, struct db *db, const struct ask *ask, struct found *x)
 {
     struct device *d = &x->device;
+    bool same =
+        ask->cloud && d->password_hash && crypto_password_verify(ask->password, d->password_hash);
     int rc = 0;
 
-    if (!ask->cloud || !d->password_hash ||
-        !crypto_password_verify(ask->password, d->password_hash)) {
+    w->unlogged = same || x->fetched;
+    if (!same) {
         d->password_hash = ask->hash;
         d->updated_at = w->now;
         rc = device_update(db, d, &w->fail);
@@ -74,7 +78,23 @@ static int renew(struct write *w, struct db *db, const struct ask *ask, struct f
     return rc == 0 && !x->has_claim ? device_claim_open(db, d->id, w->now) : rc;
 }
 
+static int hand_out(struct write *w, struct db *db, const struct ask *ask, struct found *x,
+                    struct refusal *no)
+{
+    w->unlogged = false;
+    int rc = x->has_device ? renew(w, db, ask, x) : make_device(w, db, ask, x, no);
+    return rc == 0 && !w->unlogged ? device_claim_fetched(db, x->device.id) : rc;
+}
+
 /* ---- answers ---- */
+/* What run() found, for the answer: that is written after the job, since what w->body holds in it
+ * is kept in the audit log, and a password is not. */
+struct login {
+    struct ask ask;
+    struct device device;
+    bool gateway;
+};
+
 static void login_members(struct obj *o, const struct api *api, const char *name, int64_t port,
                           const char *key, const char *password)
 {
@@ -123,9 +143,11 @@ static void topic_members(struct obj *o, const char *key)
     obj_end(&in);
 }
 
-static void connect_json(struct write *w, const struct ask *ask, const struct device *d)
+static void connect_json(struct write *w, const struct login *l)
 {
     const struct conf *conf = w->api->env.conf;
+    const struct ask *ask = &l->ask;
+    const struct device *d = &l->device;
     struct obj o = obj_begin(&w->body);
 
     login_members(&o, w->api, "mqtt", conf->connect_mqtt_port, d->key, ask->password);
@@ -149,13 +171,11 @@ static int is_gateway(struct write *w, struct db *db, const struct device *d)
     return n < 0 ? (int)n : n > 0;
 }
 
-static int certificate_json(struct write *w, struct db *db, const struct device *d)
+static void certificate_json(struct write *w, const struct login *l)
 {
-    int gateway = is_gateway(w, db, d);
     struct obj o = obj_begin(&w->body), in;
+    const struct device *d = &l->device;
 
-    if (gateway < 0)
-        return gateway;
     obj_int(&o, "result", 1);
     obj_str(&o, "message", "");
     obj_name(&o, "device");
@@ -163,16 +183,25 @@ static int certificate_json(struct write *w, struct db *db, const struct device 
     obj_int(&in, "id", d->id);
     obj_str(&in, "name", d->name);
     obj_str(&in, "access_token", d->key);
-    obj_str(&in, "conn_type", gateway ? "3" : "1");
+    obj_str(&in, "conn_type", l->gateway ? "3" : "1");
     obj_end(&in);
     obj_end(&o);
-    return 0;
+}
+
+static void audit_json(struct write *w, const struct login *l)
+{
+    struct obj o = obj_begin(&w->body);
+
+    obj_str(&o, "device", l->device.key);
+    obj_str(&o, "sn", l->ask.sn);
+    obj_end(&o);
 }
 
 /* ---- the request ---- */
 static int run(struct write *w, struct db *db)
 {
-    const struct ask *ask = w->ext;
+    struct login *l = w->ext;
+    const struct ask *ask = &l->ask;
     struct refusal no = {.status = 0};
     struct found x;
     int rc = connect_find(db, ask, &w->a, &x);
@@ -180,7 +209,7 @@ static int run(struct write *w, struct db *db)
     if (rc == 0)
         rc = connect_check(w->api, db, ask, &x, true, &no);
     if (rc == 0)
-        rc = x.has_device ? renew(w, db, ask, &x) : make_device(w, db, ask, &x, &no);
+        rc = hand_out(w, db, ask, &x, &no);
     if (no.status) {
         w->status = no.status;
         w->code = no.code;
@@ -188,21 +217,31 @@ static int run(struct write *w, struct db *db)
     }
     if (rc < 0)
         return rc;
+    int gateway = ask->cloud ? is_gateway(w, db, &x.device) : 0;
+    if (gateway < 0)
+        return gateway;
+    l->device = x.device;
+    l->gateway = gateway;
     w->login = x.device.key;
-    if (ask->cloud)
-        return certificate_json(w, db, &x.device);
-    connect_json(w, ask, &x.device);
+    w->who.project_id = x.project.id;
+    audit_json(w, l);
     return 0;
 }
 
 static void after(struct write *w, struct http_request *r, int rc)
 {
-    const struct ask *ask = w->ext;
+    const struct login *l = w->ext;
     (void)r;
     metric_add(rc == 0 ? M_CONNECT_GIVEN : M_CONNECT_REFUSED, 1);
-    if (rc == 0)
-        LOG(LOG_INFO, "api", "a device fetched its login", KV("device", w->login),
-            KV("sn", ask->sn), KV("address", ask->address));
+    if (rc < 0)
+        return;
+    LOG(LOG_INFO, "api", "a device fetched its login", KV("device", w->login), KV("sn", l->ask.sn),
+        KV("address", l->ask.address));
+    w->body.n = 0;
+    if (l->ask.cloud)
+        certificate_json(w, l);
+    else
+        connect_json(w, l);
 }
 
 static void answer_refusal(struct http_request *r, const struct refusal *no)
@@ -287,7 +326,8 @@ static void go(struct http_request *r, const struct ask *ask)
         return;
     }
     struct write *w = write_new(r, run);
-    struct ask *own = arena_alloc(&w->a, sizeof(*own));
+    struct login *l = arena_alloc(&w->a, sizeof(*l));
+    struct ask *own = &l->ask;
     *own = (struct ask){.project = arena_strdup(&w->a, x.project.key),
                         .product = arena_strdup(&w->a, ask->product),
                         .sn = arena_strdup(&w->a, ask->sn),
@@ -298,7 +338,7 @@ static void go(struct http_request *r, const struct ask *ask)
     own->password = ask->cloud ? own->project : arena_strdup(&w->a, password);
     crypto_password_hash(own->password, hash);
     own->hash = arena_strdup(&w->a, hash);
-    w->ext = own;
+    w->ext = l;
     w->after = after;
     w->credentials = true;
     w->job.catalog = !x.has_type && !x.has_device;

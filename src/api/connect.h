@@ -17,6 +17,7 @@ struct found {
     struct device_type type;
     struct device device;
     bool has_project, has_type, has_device, several, has_claim;
+    bool fetched; /* a login, since the claim was opened */
 };
 struct refusal {
     int status;

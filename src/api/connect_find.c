@@ -111,6 +111,7 @@ static int check_device(const struct api *api, struct db *db, const struct ask *
     if (rc < 0 && rc != E_NOTFOUND)
         return rc;
     x->has_claim = rc == 0;
+    x->fetched = rc == 0 && claim.fetched;
     /* Where all devices of a project have one password, a key that was chosen, and may be guessed,
      * is none. */
     if (!x->has_claim)

@@ -249,6 +249,7 @@ struct write {
     void *ext;
     void (*ext_free)(void *ext);
     bool credentials, tokens; /* changed when it succeeds */
+    bool unlogged;            /* by run: it leaves no row of the audit log */
     const char *login;        /* whose credentials; NULL = many devices' */
     /* Idempotency-Key */
     const char *idem_key, *idem_route;

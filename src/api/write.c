@@ -211,7 +211,7 @@ static int job_run(struct db_job *job, struct db *db)
     if (rc != 0)
         return rc < 0 ? rc : 0;
     rc = w->run(w, db);
-    if (rc == 0)
+    if (rc == 0 && !w->unlogged)
         rc = write_audit(w, db);
     if (rc == 0 && w->idem_key)
         rc = write_remember(w, db);

@@ -40,6 +40,14 @@ int device_claim_close(struct db *w, int64_t device_id)
     return db_run(q);
 }
 
+int device_claim_fetched(struct db *w, int64_t device_id)
+{
+    AUTO(db_reset) struct db_stmt *q = db_use(w, Q_DEVICE_CLAIM_FETCHED);
+
+    db_bind_int(q, 1, device_id);
+    return db_run(q);
+}
+
 int device_claim(struct db *db, int64_t device_id, struct device_claim *ret)
 {
     AUTO(db_reset) struct db_stmt *q = db_use(db, Q_DEVICE_CLAIM);
@@ -48,6 +56,6 @@ int device_claim(struct db *db, int64_t device_id, struct device_claim *ret)
     db_bind_int(q, 1, device_id);
     rc = db_row(q);
     if (rc == 0)
-        *ret = (struct device_claim){db_int(q, 0), db_int(q, 1) != 0};
+        *ret = (struct device_claim){db_int(q, 0), db_int(q, 1) != 0, db_int(q, 2) != 0};
     return rc;
 }

@@ -215,6 +215,48 @@ def test_always(boot):
     wait(lambda: works(boot, second["username"], second["password"]), "the new login works")
 
 
+def rows_of(site, token=True):
+    return [x for x in site.otad.ok("GET", "/audit?limit=500", token=token)["items"] if "connect" in x["action"]
+            or "certificate" in x["action"]]  # fmt: skip
+
+
+def test_no_password_is_kept(boot):
+    """Not in the audit log, and not in a byte of the database; the project's admins see that a login
+    was made."""
+    other = boot.name("PR_")
+    token = boot.otad.ok("POST", "/projects", {"key": other, "name": "o", "bootstrap": "once",
+                                               "bootstrap_create": 1})["token"]  # fmt: skip
+    same = {"project": other, "product": boot.name("PK_"), "sn": boot.name("sn")}
+    logins = [ask(boot, 1, **same).json()["mqtt"] for _ in range(3)]
+    (row,) = rows_of(boot, token)
+    assert row["after"] == {"device": logins[0]["username"], "sn": same["sn"]} and row["before"] is None
+    assert (row["project"], row["who"], row["address"]) == (other, "", "127.0.0.1")
+    export = boot.otad.rest("GET", "/audit/export?all=1").body.decode()
+    data = [f.read_bytes() for f in boot.otad.data.glob("otad.db*")]
+    assert len(data) >= 2
+    for login in logins:
+        assert login["password"] not in export
+        assert not any(login["password"].encode() in d for d in data)
+    # an operator opens it again: what replaces the login is told once more
+    boot.otad.ok("POST", f"/devices/{logins[0]['username']}/bootstrap", token=token)
+    for _ in range(2):
+        assert ask(boot, 1, **same).status == 200
+    assert len(rows_of(boot, token)) == 2
+
+
+def test_always_adds_no_row_at_each_boot(boot):
+    allow(boot, "always", 1)
+    same = {"project": "default", "product": boot.type(), "sn": boot.name("sn")}
+    before = len(rows_of(boot))
+    key = ask(boot, 1, **same).json()["mqtt"]["username"]
+    for _ in range(4):
+        login = ask(boot, 1, **same).json()["mqtt"]
+        wait(lambda: works(boot, key, login["password"]), "the new login works")
+        boot.connect(key, login["password"]).report(version="1")
+    assert len(rows_of(boot)) == before + 1
+    assert boot.otad.logs().count(f"device={key} sn=") == 5, "each one stands in the log"
+
+
 def test_limit_per_address(make_site):
     site = make_site(lambda b: {**conf(b), "connect.per_hour": 3})
     for _ in range(3):
