@@ -137,6 +137,7 @@ struct rule {
 struct firmware_file {
     const char *name;
     struct digests digests; /* size inside */
+    bool missing;           /* its bytes were not there when the program started */
 };
 
 struct firmware {
@@ -155,7 +156,7 @@ struct firmware {
     int64_t min_battery, min_signal, min_free_space; /* percent, dBm, bytes */
     const char *image; /* JSON text of what the image says of itself */
     struct firmware_file files[FIRMWARE_FILES_MAX];
-    size_t n_files;
+    size_t n_files, n_missing;
     uint64_t bytes_total;
     /* Only filled in the snapshot: the place of the version among those of type and module (higher
      * is newer), all firmwares of that version (newest first, itself included), and the places of
@@ -245,6 +246,14 @@ int firmware_by_id(struct db *db, int64_t project_id, int64_t id, struct arena *
                    struct firmware *ret) MUST_USE;
 /* True while a row names the bytes (and when the database can't say). */
 bool firmware_uses(struct db *db, const uint8_t sha256[SHA256_SIZE]);
+/* Each bytes that a row names, once. The callback writes nothing. */
+int firmware_bytes_each(struct db *db,
+                        int (*row)(void *arg, const uint8_t sha256[SHA256_SIZE], uint64_t size,
+                                   bool missing),
+                        void *arg) MUST_USE;
+/* Whether these bytes are there, for every firmware that names them: one that lacks a file is not
+ * offered. Writes only what changes. */
+int firmware_bytes_missing(struct db *w, const uint8_t sha256[SHA256_SIZE], bool missing) MUST_USE;
 
 /* Lists, by ascending id, `after` exclusive, at most limit rows. Filters: 0 or NULL = any. The
  * callback may stop with a non-zero return, which is passed on. */

@@ -24,17 +24,26 @@ int store_put_commit(struct store_put *p, struct digests *ret, struct fail *f) M
 /* The first n (up to 512) bytes received, for looking at the image. */
 size_t store_put_head(const struct store_put *p, uint8_t *ret, size_t n);
 uint64_t store_put_size(const struct store_put *p);
+/* A row names the blob now, and is committed: after a crash it is no longer taken for one that was
+ * just received. */
+void store_put_named(struct store_put *p);
 void store_put_free(struct store_put *p); /* drops what was not committed; NULL is fine */
 
+/* A whole blob of that size is there, by its size. Any thread. */
+bool store_has(const struct store *s, const uint8_t sha256[SHA256_SIZE], uint64_t size);
 /* Open for reading: a descriptor (caller closes), or E_NOTFOUND; -EIO when its size differs. */
 int store_get(struct store *s, const uint8_t sha256[SHA256_SIZE], uint64_t size,
               int *ret_fd) MUST_USE;
-/* 0 also when it is held and so stays (the next sweep looks again); E_NOTFOUND. */
+/* 0 also when it is held, or kept since nothing named it, and so stays (the next sweep looks
+ * again); E_NOTFOUND. */
 int store_delete(struct store *s, const uint8_t sha256[SHA256_SIZE]) MUST_USE;
-/* Start-up sweep, before anything is received: everything in tmp/, and every blob for which
- * used() says no. Goes on after an error and returns the last one. */
+/* Start-up sweep, before anything is received: everything in tmp/, blobs that were received but
+ * got no row, and those for which used() has said no for STORE_STRAY_DAYS. Until then a blob that
+ * nothing names stays: the database may be an older copy, and the right one yet to come back.
+ * *ret_kept: how many do. Goes on after an error and returns the last one. */
+#define STORE_STRAY_DAYS 30
 int store_sweep(struct store *s, bool (*used)(void *arg, const uint8_t sha256[SHA256_SIZE]),
-                void *arg) MUST_USE;
+                void *arg, size_t *ret_kept) MUST_USE;
 /* A second reference-holder guard: while held, store_sweep and store_delete leave the blob
  * alone (between commit of the bytes and commit of the row). */
 void store_hold(struct store *s, const uint8_t sha256[SHA256_SIZE]);

@@ -408,7 +408,7 @@ CREATE TABLE firmware_file (
   md5         BLOB NOT NULL,
   sha1        BLOB NOT NULL,
   sha256      BLOB NOT NULL,
-  crc32       INTEGER NOT NULL,
+  crc32       INTEGER NOT NULL, missing INTEGER NOT NULL DEFAULT 0 CHECK (missing IN (0, 1)),
   PRIMARY KEY (firmware_id, no)
 ) STRICT, WITHOUT ROWID;
 

@@ -275,19 +275,33 @@ INSERT INTO firmware_file (firmware_id, no, name, size, md5, sha1, sha256, crc32
 VALUES ($1, $2, $3, $4, $5, $6, $7, $8);
 
 -- name: firmware_files :many reader
--- in: firmware_id int    out: firmware_id, no, name, size, md5, sha1, sha256, crc32
-SELECT firmware_id, no, name, size, md5, sha1, sha256, crc32 FROM firmware_file
+-- in: firmware_id int    out: firmware_id, no, name, size, md5, sha1, sha256, crc32, missing
+SELECT firmware_id, no, name, size, md5, sha1, sha256, crc32, missing FROM firmware_file
 WHERE firmware_id = $1 ORDER BY no;
 
 -- name: firmware_files_all :many reader scan
 -- out: as firmware_files, of every firmware
-SELECT firmware_id, no, name, size, md5, sha1, sha256, crc32 FROM firmware_file
+SELECT firmware_id, no, name, size, md5, sha1, sha256, crc32, missing FROM firmware_file
 ORDER BY firmware_id, no;
 
 -- name: firmware_uses :one reader
 -- in: sha256 blob    out: firmware_id int
 SELECT f.id FROM firmware_file x JOIN firmware f ON f.id = x.firmware_id
 WHERE x.sha256 = $1 AND f.deleted_at IS NULL LIMIT 1;
+
+-- name: firmware_bytes :many reader scan
+-- out: sha256 blob, size int, missing int
+SELECT x.sha256, x.size, max(x.missing) FROM firmware_file x JOIN firmware f ON f.id = x.firmware_id
+WHERE f.deleted_at IS NULL GROUP BY x.sha256;
+
+-- name: firmware_bytes_revise :exec writer
+-- in: sha256 blob, missing int
+UPDATE firmware SET revision = revision + 1 WHERE id IN
+  (SELECT firmware_id FROM firmware_file WHERE sha256 = $1 AND missing <> $2);
+
+-- name: firmware_bytes_missing :exec writer
+-- in: sha256 blob, missing int
+UPDATE firmware_file SET missing = $2 WHERE sha256 = $1 AND missing <> $2;
 
 -- name: firmware_device_insert :exec writer
 -- in: firmware_id int, denied int, device_id int

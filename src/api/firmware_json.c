@@ -37,7 +37,8 @@ static const struct json_field fields[] = {
     {"force_version", JK_BOOL, JF_WRITE_ONLY | FIXED, 0, 0, NULL, "false",
      "Take the declared version although the image says another."},
     {"files", JK_ARRAY, JF_READ_ONLY, 0, 0, NULL, NULL,
-     "{name, size, md5, sha1, sha256, crc32}, in the order of upload."},
+     "{name, size, md5, sha1, sha256, crc32, missing}, in the order of upload; missing: its bytes "
+     "are not there, and the firmware is not offered until the same ones are uploaded again."},
     {"image", JK_OBJECT, JF_READ_ONLY, 0, 0, NULL, NULL,
      "What an ESP image says of itself: version, project, chip and more."},
     {"created_at", JK_TIME, JF_READ_ONLY, 0, 0, NULL, NULL, "When it was made."},
@@ -70,6 +71,7 @@ static void write_files(struct sbuf *b, const struct firmware *fw)
         hex_member(&o, "sha256", d->sha256, SHA256_SIZE);
         (void)str_fmt(crc, sizeof(crc), "%08x", d->crc32);
         obj_str(&o, "crc32", crc);
+        obj_bool(&o, "missing", fw->files[i].missing);
         obj_end(&o);
     }
     sbuf_add(b, "]", 1);

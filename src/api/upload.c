@@ -301,6 +301,8 @@ static int run_insert(struct write *w, struct db *db)
 
     if (rc == E_PROTO)
         return write_invalid(w, "", "invalid", "%s", w->fail.text);
+    for (size_t i = 0; i < fw.n_files && rc == 0; i++) /* others may have lacked them */
+        rc = firmware_bytes_missing(db, fw.files[i].digests.sha256, false);
     if (rc == 0)
         rc = firmware_by_id(db, w->who.project_id, fw.id, &w->a, &fw);
     if (rc < 0)
@@ -321,6 +323,8 @@ static void after_insert(struct write *w, struct http_request *r, int rc)
 
     metric_add(rc == 0 ? M_UPLOADS : M_UPLOADS_REFUSED, 1);
     for (size_t i = 0; i < u->fw.n_files; i++) {
+        if (rc == 0 && !w->replayed)
+            store_put_named(u->put[i]);
         store_put_free(TAKE(u->put[i]));
         if (i < u->kept && (rc < 0 || w->replayed))
             memcpy(unused.sha256[unused.n++], u->fw.files[i].digests.sha256, SHA256_SIZE);

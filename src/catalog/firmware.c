@@ -97,6 +97,8 @@ int firmware_file_row(struct db_stmt *s, struct arena *a, struct firmware *fw)
         !read_digest(s, 5, file->digests.sha1, SHA1_SIZE) ||
         !read_digest(s, 6, file->digests.sha256, SHA256_SIZE))
         return E_DB;
+    file->missing = db_int(s, 8) != 0;
+    fw->n_missing += file->missing;
     fw->n_files++;
     fw->bytes_total += file->digests.size;
     return 0;
@@ -212,7 +214,41 @@ bool firmware_uses(struct db *db, const uint8_t sha256[SHA256_SIZE])
     return db_row(q) != E_NOTFOUND;
 }
 
+int firmware_bytes_each(struct db *db,
+                        int (*row)(void *arg, const uint8_t sha256[SHA256_SIZE], uint64_t size,
+                                   bool missing),
+                        void *arg)
+{
+    AUTO(db_reset) struct db_stmt *q = db_use(db, Q_FIRMWARE_BYTES);
+    uint8_t sha256[SHA256_SIZE];
+    int rc;
+
+    while ((rc = db_step(q)) == 1) {
+        rc = read_digest(q, 0, sha256, SHA256_SIZE)
+                 ? row(arg, sha256, (uint64_t)db_int(q, 1), db_int(q, 2) != 0)
+                 : E_DB;
+        if (rc != 0)
+            break;
+    }
+    return rc;
+}
+
 /* ---- writing ---- */
+int firmware_bytes_missing(struct db *w, const uint8_t sha256[SHA256_SIZE], bool missing)
+{
+    static const enum db_query both[] = {Q_FIRMWARE_BYTES_REVISE, Q_FIRMWARE_BYTES_MISSING};
+    int rc = 0;
+
+    for (size_t i = 0; i < ARRAY_LEN(both) && rc == 0; i++) {
+        AUTO(db_reset) struct db_stmt *q = db_use(w, both[i]);
+
+        db_bind_blob(q, 1, sha256, SHA256_SIZE);
+        db_bind_int(q, 2, missing);
+        rc = db_run(q);
+    }
+    return rc;
+}
+
 static char *sources_text(const struct firmware *fw)
 {
     struct sbuf out = {0};

@@ -199,6 +199,7 @@ static int load_firmwares(struct db *db, struct catalog *c)
 static int load_files(struct db *db, struct catalog *c)
 {
     AUTO(db_reset) struct db_stmt *q = db_use(db, Q_FIRMWARE_FILES_ALL);
+    int64_t missing = 0;
     int rc;
 
     while ((rc = db_step(q)) == 1) {
@@ -209,7 +210,9 @@ static int load_files(struct db *db, struct catalog *c)
         rc = firmware_file_row(q, &c->arena, fw);
         if (rc < 0)
             return rc;
+        missing += fw->files[fw->n_files - 1].missing;
     }
+    metric_set(M_FILES_MISSING, missing);
     return rc;
 }
 

@@ -2,6 +2,8 @@
 #pragma once
 
 #include "conf.h"
+#include "db.h"
+#include "store.h"
 #include "util.h"
 
 /* run.c: serve until SIGTERM; 0 or an error with its sentence. */
@@ -23,6 +25,9 @@ struct data_lock {
 int data_lock_take(const char *data_dir, struct data_lock *ret, struct fail *f) MUST_USE;
 void data_lock_release(struct data_lock *l, bool clean);
 char *data_db_path(const char *data_dir); /* heap */
+
+/* blobs.c: sweep the store, and tell which named bytes are missing. Before anything is served. */
+int blobs_check(struct store *store, struct db *w, struct fail *f) MUST_USE;
 
 /* tools.c: the sub-commands. */
 int tool_health(const struct conf *conf, bool ready, struct fail *f) MUST_USE;

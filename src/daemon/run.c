@@ -1,6 +1,6 @@
 /*
  * Everything put together, in order, and taken apart in the reverse one: data lock, database
- * check and migration, installation, snapshot, store, core, api, http. The main thread is the
+ * check and migration, installation, store, snapshot, core, api, http. The main thread is the
  * core thread.
  */
 #include "api.h"
@@ -36,7 +36,8 @@ struct daemon {
     int64_t watchdog_us, fed_us;
 };
 
-static int prepare_db(struct daemon *d, struct fail *f)
+/* The database, the bytes that it names, and the first snapshot of it. */
+static int prepare(struct daemon *d, struct fail *f)
 {
     struct db *w = NULL;
     struct catalog *snapshot;
@@ -67,31 +68,16 @@ static int prepare_db(struct daemon *d, struct fail *f)
     if (rc == 0)
         rc = catalog_link_key(w, d->link_key);
     rc = rc < 0 ? rc : db_commit(w);
+    if (rc == 0)
+        rc = store_open(d->conf->data_dir, &d->store, f);
+    if (rc == 0)
+        rc = blobs_check(d->store, w, f);
     if (rc == 0 && (rc = catalog_load(w, &snapshot, f)) == 0)
         d->catalog = catalog_cell_new(snapshot);
     if (rc < 0 && !f->text[0])
         (void)fail(f, rc, "%s: %s", d->db_path, db_error(w));
     db_close(w);
     return rc;
-}
-
-static bool blob_used(void *arg, const uint8_t sha256[SHA256_SIZE])
-{
-    return firmware_uses(arg, sha256);
-}
-
-static int prepare_store(struct daemon *d, struct fail *f)
-{
-    struct db *r;
-    int rc = store_open(d->conf->data_dir, &d->store, f);
-
-    if (rc == 0)
-        rc = db_open(d->db_path, DB_READ, 512, &r, f);
-    if (rc < 0)
-        return rc;
-    rc = store_sweep(d->store, blob_used, r);
-    db_close(r);
-    return rc < 0 ? fail(f, rc, "sweeping %s/blobs: %s", d->conf->data_dir, err_str(rc)) : 0;
 }
 
 static void on_alive(void *arg) /* from the core's turn: a core or a commit that hangs feeds not */
@@ -272,9 +258,7 @@ int daemon_run(struct conf *conf, const char *conf_path, struct fail *f)
     if (rc < 0)
         return rc;
     d.loop = loop_new();
-    rc = prepare_db(&d, f);
-    if (rc == 0)
-        rc = prepare_store(&d, f);
+    rc = prepare(&d, f);
     if (rc == 0)
         rc = start(&d, f);
     if (rc < 0) {

@@ -1,7 +1,8 @@
 /*
  * Receiving a blob: bytes go to a file of their own in tmp/ and through the digests at once, so
  * nothing is read twice and memory stays flat. It has its name only after its bytes are on
- * disk; a crash at any moment leaves a file in tmp/ (the sweep takes it) or a whole blob.
+ * disk; a crash at any moment leaves a file in tmp/ (the sweep takes it) or a whole blob, noted as
+ * one that nothing names yet (stray.c), which the sweep takes as well.
  *
  * A finished put holds its blob until it is freed, so that a delete of the same content cannot
  * fall between "it is there already" and the caller's own store_hold.
@@ -131,15 +132,6 @@ uint64_t store_put_size(const struct store_put *p)
     return p->size;
 }
 
-/* True when a whole blob of that name and size is there already. */
-static bool is_there(const struct store *s, const char *name, uint64_t size)
-{
-    struct stat st;
-
-    return fstatat(s->blobs_fd, name, &st, AT_SYMLINK_NOFOLLOW) == 0 && S_ISREG(st.st_mode) &&
-           (uint64_t)st.st_size == size;
-}
-
 static int publish(struct store_put *p, const char *name)
 {
     struct store *s = p->store;
@@ -153,7 +145,8 @@ static int publish(struct store_put *p, const char *name)
     rc = store_sync_dir(s->blobs_fd, ".");
     if (rc < 0)
         return rc;
-    if (!is_there(s, name, p->size)) {
+    if (!store_has(s, p->sha256, p->size)) {
+        stray_note(s, p->sha256, 0);
         if (renameat(s->tmp_fd, p->tmp, s->blobs_fd, name) != 0)
             return -errno;
         p->tmp[0] = '\0';
@@ -182,6 +175,11 @@ int store_put_commit(struct store_put *p, struct digests *ret, struct fail *f)
     if (rc < 0)
         return fail(f, rc, "cannot keep the file: %s", strerror(-rc));
     return 0;
+}
+
+void store_put_named(struct store_put *p)
+{
+    stray_forget(p->store, p->sha256);
 }
 
 void store_put_free(struct store_put *p)

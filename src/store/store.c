@@ -54,11 +54,13 @@ int store_open(const char *data_dir, struct store **ret, struct fail *f)
     int root_fd = -1, blobs_fd = -1;
     int rc;
 
-    s->blobs_fd = s->tmp_fd = -1;
+    s->blobs_fd = s->tmp_fd = s->strays_fd = -1;
     pthread_mutex_init(&s->mutex, NULL);
     rc = open_dir(AT_FDCWD, data_dir, &root_fd);
     if (rc == 0)
         rc = open_dir(root_fd, what = "tmp", &s->tmp_fd);
+    if (rc == 0)
+        rc = open_dir(root_fd, what = "strays", &s->strays_fd);
     if (rc == 0)
         rc = open_dir(root_fd, what = "blobs", &blobs_fd);
     if (rc == 0)
@@ -83,12 +85,24 @@ void store_close(struct store *s)
         close(s->blobs_fd);
     if (s->tmp_fd >= 0)
         close(s->tmp_fd);
+    if (s->strays_fd >= 0)
+        close(s->strays_fd);
     pthread_mutex_destroy(&s->mutex);
     map_done(&s->held);
     free(s);
 }
 
 /* ---- reading ---- */
+bool store_has(const struct store *s, const uint8_t sha256[SHA256_SIZE], uint64_t size)
+{
+    char name[STORE_NAME_CAP];
+    struct stat st;
+
+    store_blob_name(sha256, name);
+    return fstatat(s->blobs_fd, name, &st, AT_SYMLINK_NOFOLLOW) == 0 && S_ISREG(st.st_mode) &&
+           (uint64_t)st.st_size == size;
+}
+
 int store_get(struct store *s, const uint8_t sha256[SHA256_SIZE], uint64_t size, int *ret_fd)
 {
     char name[STORE_NAME_CAP];
@@ -132,19 +146,26 @@ void store_unhold(struct store *s, const uint8_t sha256[SHA256_SIZE])
     pthread_mutex_unlock(&s->mutex);
 }
 
-int store_delete(struct store *s, const uint8_t sha256[SHA256_SIZE])
+static int delete_blob(struct store *s, const uint8_t sha256[SHA256_SIZE], bool strays)
 {
     char name[STORE_NAME_CAP];
     int rc = 0;
 
     store_blob_name(sha256, name);
     pthread_mutex_lock(&s->mutex);
-    if (holders(s, sha256) > 0)
+    if (holders(s, sha256) > 0 || (!strays && stray_since(s, sha256) > 0))
         rc = 0; /* whoever holds it is about to name it; else the next sweep takes it */
     else if (unlinkat(s->blobs_fd, name, 0) != 0)
         rc = errno == ENOENT ? E_NOTFOUND : -errno;
+    else
+        stray_forget(s, sha256);
     pthread_mutex_unlock(&s->mutex);
     return rc;
+}
+
+int store_delete(struct store *s, const uint8_t sha256[SHA256_SIZE])
+{
+    return delete_blob(s, sha256, false);
 }
 
 /* ---- the sweep ---- */
@@ -184,9 +205,32 @@ static int sweep_tmp(struct store *s)
     return rc;
 }
 
+struct sweep {
+    bool (*used)(void *arg, const uint8_t sha256[SHA256_SIZE]);
+    void *arg;
+    int64_t now;
+    size_t kept;
+};
+
+static int sweep_blob(struct store *s, struct sweep *w, const uint8_t sha256[SHA256_SIZE])
+{
+    if (w->used(w->arg, sha256)) {
+        stray_forget(s, sha256);
+        return 0;
+    }
+    int64_t since = stray_since(s, sha256);
+    if (since < 0)
+        stray_note(s, sha256, w->now);
+    if (since < 0 || (since > 0 && w->now - since < STORE_STRAY_DAYS * (int64_t)86400000)) {
+        w->kept++;
+        return 0;
+    }
+    int rc = delete_blob(s, sha256, true);
+    return rc == E_NOTFOUND ? 0 : rc;
+}
+
 /* One of the 256 folders. A name that is no digest was not made here and is left alone. */
-static int sweep_folder(struct store *s, const char *folder,
-                        bool (*used)(void *arg, const uint8_t sha256[SHA256_SIZE]), void *arg)
+static int sweep_folder(struct store *s, const char *folder, struct sweep *w)
 {
     uint8_t sha256[SHA256_SIZE];
     DIR *d = list_dir(s->blobs_fd, folder);
@@ -199,19 +243,38 @@ static int sweep_folder(struct store *s, const char *folder,
         if (strlen(e->d_name) != SHA256_SIZE * 2 - 2 || hex_decode(folder, 2, sha256) < 0 ||
             hex_decode(e->d_name, SHA256_SIZE * 2 - 2, sha256 + 1) < 0)
             continue;
-        if (used(arg, sha256))
-            continue;
-        int deleted = store_delete(s, sha256);
-        if (deleted < 0 && deleted != E_NOTFOUND)
-            rc = deleted;
+        int swept = sweep_blob(s, w, sha256);
+        if (swept < 0)
+            rc = swept;
     }
     closedir(d);
     return rc;
 }
 
-int store_sweep(struct store *s, bool (*used)(void *arg, const uint8_t sha256[SHA256_SIZE]),
-                void *arg)
+/* Notes of blobs that somebody else took away. */
+static void sweep_strays(struct store *s)
 {
+    uint8_t sha256[SHA256_SIZE];
+    char name[STORE_NAME_CAP];
+    DIR *d = list_dir(s->strays_fd, ".");
+    struct dirent *e;
+
+    while (d && (e = next_entry(d))) {
+        if (strlen(e->d_name) != 2 * SHA256_SIZE ||
+            hex_decode(e->d_name, 2 * SHA256_SIZE, sha256) < 0)
+            continue;
+        store_blob_name(sha256, name);
+        if (faccessat(s->blobs_fd, name, F_OK, AT_SYMLINK_NOFOLLOW) != 0 && errno == ENOENT)
+            stray_forget(s, sha256);
+    }
+    if (d)
+        closedir(d);
+}
+
+int store_sweep(struct store *s, bool (*used)(void *arg, const uint8_t sha256[SHA256_SIZE]),
+                void *arg, size_t *ret_kept)
+{
+    struct sweep w = {.used = used, .arg = arg, .now = clock_now_ms()};
     int rc = sweep_tmp(s);
     DIR *d = list_dir(s->blobs_fd, ".");
     struct dirent *e;
@@ -219,10 +282,12 @@ int store_sweep(struct store *s, bool (*used)(void *arg, const uint8_t sha256[SH
     if (!d)
         return rc < 0 ? rc : -errno;
     while ((e = next_entry(d))) {
-        int swept = strlen(e->d_name) == 2 ? sweep_folder(s, e->d_name, used, arg) : 0;
+        int swept = strlen(e->d_name) == 2 ? sweep_folder(s, e->d_name, &w) : 0;
         if (swept < 0)
             rc = swept;
     }
     closedir(d);
+    sweep_strays(s);
+    *ret_kept = w.kept;
     return rc;
 }

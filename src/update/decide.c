@@ -183,6 +183,8 @@ static enum reason check_lists(const struct decide_context *x, const struct firm
 
     if (!fw->enabled)
         return REASON_FIRMWARE_DISABLED;
+    if (fw->n_missing > 0)
+        return REASON_FILE_MISSING;
     if (fw->devices.n > 0 && !id_list_has(&fw->devices, device_id))
         return REASON_NOT_IN_DEVICE_LIST;
     return id_list_has(&fw->denied, device_id) ? REASON_DENIED : REASON_ELIGIBLE;

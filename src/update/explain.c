@@ -14,6 +14,7 @@ static const char *const codes[REASON__COUNT] = {
     [REASON_QUARANTINED] = "quarantined",
     [REASON_VERSION_UNKNOWN] = "version_unknown",
     [REASON_FIRMWARE_DISABLED] = "firmware_disabled",
+    [REASON_FILE_MISSING] = "file_missing",
     [REASON_NOT_IN_DEVICE_LIST] = "not_in_device_list",
     [REASON_DENIED] = "denied",
     [REASON_SOURCE_VERSION_MISMATCH] = "source_version_mismatch",
@@ -259,6 +260,9 @@ static void explain_firmware(const struct decide_context *x, const struct verdic
         break;
     case REASON_FIRMWARE_DISABLED:
         say(r, "the firmware is disabled");
+        break;
+    case REASON_FILE_MISSING:
+        say(r, "bytes of the firmware are missing: upload the same file again");
         break;
     case REASON_NOT_IN_DEVICE_LIST:
         if (v->campaign) {

@@ -141,12 +141,18 @@ def test_kill_during_upload_leaves_nothing_after_start(make_site):
     otad.kill()
     up.s.close()
     assert files_of(otad)[1]
-    # what no row names is swept as well
+    # what no row names is kept for a month, for the database it may be of
     stray = otad.data / "blobs/sha256/ab" / ("c" * 62)
     stray.parent.mkdir(parents=True, exist_ok=True)
     stray.write_bytes(b"stray")
     otad.start()
+    assert files_of(otad) == ({stray}, set())
+    otad.stop()
+    mark = otad.data / "strays" / ("ab" + "c" * 62)
+    os.utime(mark, (mark.stat().st_mtime - 31 * 86400,) * 2)
+    otad.start()
     assert files_of(otad) == (set(), set())
+    assert not mark.exists()
 
 
 def test_endings(site):

@@ -105,6 +105,104 @@ def test_backup_while_running_and_restore(make_site, tmp_path):
     assert site.otad.rest("GET", f"/firmwares/{firmware['id']}/files/1").status == 200
 
 
+def blob(site, firmware):
+    digest = firmware["files"][0]["sha256"]
+    return site.otad.data / "blobs/sha256" / digest[:2] / digest[2:]
+
+
+def age(site, days):
+    """Let what nothing names be that old."""
+    for mark in (site.otad.data / "strays").iterdir():
+        when = mark.stat().st_mtime - days * 86400
+        os.utime(mark, (when, when))
+
+
+def file_of(site, firmware):
+    return site.otad.rest("GET", f"/firmwares/{firmware['id']}/files/1")
+
+
+def test_a_restore_keeps_the_bytes_of_what_was_set_aside(make_site, tmp_path):
+    """Firmware that the copy does not know: its bytes stay, for when the copy was the wrong one."""
+    site = make_site()
+    kind, copy = site.type(), tmp_path / "copy.db"
+    assert otad_command(site, "backup", str(copy)).returncode == 0
+    later = site.otad.firmware(kind, "2.0", ("later.bin", b"later" * 999))
+    site.otad.stop()
+    assert otad_command(site, "restore", str(copy)).returncode == 0
+    for _ in range(2):
+        site.otad.start()
+        assert file_of(site, later).status == 404
+        site.otad.stop()
+    assert blob(site, later).exists()
+    aside = next(p for p in site.otad.data.glob("otad.db.before-restore-*") if "-wal" not in p.name)
+    for end in ("-wal", "-shm"):
+        (site.otad.data / f"otad.db{end}").unlink(missing_ok=True)
+        if (wal := aside.with_name(aside.name + end)).exists():
+            wal.rename(site.otad.data / f"otad.db{end}")
+    aside.rename(site.otad.data / "otad.db")
+    site.otad.start()
+    assert file_of(site, later).body == b"later" * 999
+    # known again: the time begins anew when it is lost once more
+    assert not list((site.otad.data / "strays").iterdir())
+    site.otad.stop()
+    assert otad_command(site, "restore", str(copy)).returncode == 0
+    site.otad.start()
+    site.otad.stop()
+    age(site, 29)
+    site.otad.start()
+    site.otad.stop()
+    assert blob(site, later).exists()
+    age(site, 2)
+    site.otad.start()
+    assert not blob(site, later).exists(), "after a month nobody comes back for it"
+    assert not list((site.otad.data / "strays").iterdir())
+
+
+def test_a_new_database_keeps_the_bytes(make_site):
+    site = make_site()
+    firmware = site.otad.firmware(site.type(), "1.0")
+    site.otad.stop()
+    for db in site.otad.data.glob("otad.db*"):
+        db.rename(db.with_name("kept-" + db.name))
+    site.otad.start()
+    assert site.otad.ok("GET", "/firmwares")["items"] == []
+    site.otad.stop()
+    for db in site.otad.data.glob("otad.db*"):
+        db.unlink()
+    for db in site.otad.data.glob("kept-*"):
+        db.rename(db.with_name(db.name[5:]))
+    site.otad.start()
+    assert file_of(site, firmware).status == 200
+
+
+def test_bytes_that_are_missing_are_noticed(make_site, tmp_path):
+    """Backup, deletion, restore: the firmware is back without its bytes, and offered to nobody until
+    they are."""
+    site = make_site()
+    kind, copy = site.type(), tmp_path / "copy.db"
+    firmware = site.otad.firmware(kind, "2.0", ("a.bin", b"a" * 5000))
+    assert firmware["files"][0]["missing"] is False
+    assert otad_command(site, "backup", str(copy)).returncode == 0
+    site.otad.ok("DELETE", f"/firmwares/{firmware['id']}")
+    wait(lambda: not blob(site, firmware).exists(), "its bytes go")
+    site.otad.stop()
+    assert otad_command(site, "restore", str(copy)).returncode == 0
+    site.otad.start()
+    wait(lambda: "firmware bytes are missing" in site.otad.logs(), "it is said")
+    assert site.otad.metric("otad_firmware_files_missing") == 1
+    row = site.otad.ok("GET", f"/firmwares/{firmware['id']}")
+    assert row["files"][0]["missing"] is True and row["revision"] > firmware["revision"]
+    device = site.device(kind, "1.0")
+    device.nothing()
+    rows = site.otad.ok("GET", f"/devices/{device.key}/explain?module=main")["reasons"]
+    assert [r["code"] for r in rows] == ["file_missing"]
+    # the same bytes come with another firmware
+    site.otad.firmware(site.type(), "7", ("b.bin", b"a" * 5000))
+    assert site.otad.metric("otad_firmware_files_missing") == 0
+    assert site.otad.ok("GET", f"/firmwares/{firmware['id']}")["files"][0]["missing"] is False
+    assert device.offer()["params"]["version"] == "2.0"
+
+
 def test_restore_refuses_what_is_no_database(make_site, tmp_path):
     site = make_site()
     kind = site.type()
