@@ -84,7 +84,6 @@ static int token_find(struct api_thread *t, const uint8_t hash[SHA256_SIZE], str
         if (rc < 0)
             return rc;
         *c = row;
-        limit_good(t->api->limit, hash);
     }
     if (c->expires_at && c->expires_at <= clock_now_ms())
         return E_AUTH;
@@ -114,10 +113,12 @@ static int refuse_for_now(struct http_request *r, int64_t wait_s)
     return E_LIMIT;
 }
 
-static int refuse(struct http_request *r, struct api *api, bool has_token)
+static int refuse(struct http_request *r, struct api *api, bool has_token, int64_t wait_s)
 {
-    metric_add(M_AUTH_FAILED, 1);
     limit_failed(api->limit, http_address(r), clock_mono_us());
+    if (wait_s)
+        return refuse_for_now(r, wait_s);
+    metric_add(M_AUTH_FAILED, 1);
     http_add_header(r, "WWW-Authenticate",
                     has_token ? "Bearer realm=\"otad\", error=\"invalid_token\""
                               : "Bearer realm=\"otad\"");
@@ -127,6 +128,8 @@ static int refuse(struct http_request *r, struct api *api, bool has_token)
     return E_AUTH;
 }
 
+/* To look a token up is as cheap as to refuse it, and nobody guesses 128 bits: who is right is
+ * heard although others at the same address, a proxy's perhaps, fail. A short token has to wait. */
 static int authenticate(struct http_request *r, struct call *c)
 {
     struct str token = bearer(http_header(r, "Authorization"));
@@ -134,13 +137,16 @@ static int authenticate(struct http_request *r, struct call *c)
     uint8_t hash[SHA256_SIZE];
 
     crypto_sha256(token.p ? token.p : "", token.n, hash);
-    if (wait && (!token.n || !limit_is_good(c->api->limit, hash)))
+    bool guessable = token.n < TOKEN_GUESSABLE;
+    if (wait && (!token.n || (guessable && !limit_is_good(c->api->limit, hash))))
         return refuse_for_now(r, wait);
     int rc = token.n ? token_find(c->t, hash, &c->who) : E_AUTH;
     if (rc == E_AUTH)
-        return refuse(r, c->api, token.n > 0);
+        return refuse(r, c->api, token.n > 0, wait);
     if (rc < 0)
         http_fail(r, rc, NULL);
+    else if (guessable)
+        limit_good(c->api->limit, hash);
     return rc;
 }
 

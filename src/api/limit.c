@@ -5,6 +5,8 @@
  */
 #include "priv.h"
 
+#include <arpa/inet.h>
+
 enum { SLOTS = 4096, PROBE = 8, GOOD = 256 };
 
 struct bucket {
@@ -48,17 +50,26 @@ static void refill(const struct limit *l, struct bucket *b, int64_t now_us)
     b->at_us = now_us;
 }
 
+/* Whoever has an IPv6 address has all of its /64. */
+static uint64_t key_of(const char *address)
+{
+    struct in6_addr v6;
+    uint64_t key = strchr(address, ':') && inet_pton(AF_INET6, address, &v6) == 1
+                       ? hash_bytes(&v6, 8)
+                       : hash_bytes(address, strlen(address));
+    return key + (key == 0);
+}
+
 /* The address's bucket, NULL when it has none; with `make` the one to use for it. Under the lock.
  */
 static struct bucket *find(struct limit *l, const char *address, int64_t now_us, bool make)
 {
-    uint64_t key = hash_bytes(address, strlen(address));
+    uint64_t key = key_of(address);
     struct bucket *best = NULL;
     if (!l->slots && !make)
         return NULL;
     if (!l->slots)
         l->slots = xcalloc(SLOTS, sizeof(*l->slots));
-    key += key == 0;
     for (size_t i = 0; i < PROBE; i++) {
         struct bucket *b = &l->slots[(key + i) % SLOTS];
         if (b->key == key) {

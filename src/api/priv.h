@@ -114,6 +114,7 @@ void call_own(struct http_request *r, void *own, void (*own_free)(void *own));
 /* The token of an Authorization header, or an empty view. */
 struct str bearer(const char *header);
 int api_before(struct http_request *r, const struct http_route *route, void *arg);
+enum { TOKEN_GUESSABLE = 20 }; /* shorter ones, that operators gave, could be guessed */
 struct token_cache *token_cache_new(void);
 void token_cache_free(struct token_cache *c);
 
@@ -121,13 +122,14 @@ void token_cache_free(struct token_cache *c);
 struct feed *feed_new(struct api_thread *t);
 void feed_free(struct feed *f);
 
-/* ---- failures, or requests, per address (limit.c); any thread ---- */
+/* ---- failures, or requests, per address (limit.c); any thread. Of an IPv6 address its /64 ---- */
 struct limit *limit_new(int64_t most, int64_t window_s);
 void limit_free(struct limit *l);
 /* Seconds until the address may try again; 0 = now. */
 int64_t limit_wait(struct limit *l, const char *address, int64_t now_us);
 void limit_failed(struct limit *l, const char *address, int64_t now_us);
-/* Tokens that were right lately: their clients go on although others at the same address fail. */
+/* What could be guessed, and was right lately: its clients go on although others at the same
+ * address fail. */
 void limit_good(struct limit *l, const uint8_t hash[SHA256_SIZE]);
 struct limit *log_limit_new(void); /* log.c: logs of an update */
 bool limit_is_good(struct limit *l, const uint8_t hash[SHA256_SIZE]);

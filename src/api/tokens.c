@@ -242,7 +242,7 @@ static int check_given_token(const char *token, struct fail *f)
             return fail(f, E_PROTO, "OTAD_ADMIN_TOKEN holds a blank or no ASCII");
     if (n > 200)
         return fail(f, E_PROTO, "OTAD_ADMIN_TOKEN is longer than 200 characters");
-    if (n < 20)
+    if (n < TOKEN_GUESSABLE)
         LOG(LOG_WARN, "api", "OTAD_ADMIN_TOKEN is short: it can be guessed");
     return 0;
 }

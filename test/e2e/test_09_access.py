@@ -72,6 +72,31 @@ def test_failures_are_limited_per_address(make_site):
     assert request(site.otad.port, "GET", "/healthz").status == 200
 
 
+def test_one_bad_client_locks_nobody_out(make_site):
+    """Behind a proxy all have one address: wrong tokens are refused, right ones are heard, also those
+    that were never used before and those after a restart."""
+    site = make_site({"http.auth_failures_per_minute": 5})
+    fresh, gone = token(site.otad, "viewer")["token"], token(site.otad, "viewer")
+    site.otad.ok("DELETE", f"/tokens/{gone['id']}")
+    site.otad.stop()
+    site.otad.start()
+    seen = [site.otad.rest("GET", "/device-types", token=f"otk_wrong-{i:027}").status for i in range(30)]
+    assert seen[:5] == [401] * 5 and set(seen[6:]) == {429}, seen
+    assert site.otad.rest("GET", "/device-types", token=fresh).status == 200
+    assert site.otad.rest("GET", "/device-types").status == 200
+    for wrong in (gone["token"], fresh[:-1], fresh + "x", "x"):
+        assert site.otad.rest("GET", "/device-types", token=wrong).status == 429, wrong
+    assert request(site.otad.port, "GET", "/api/v1/device-types").status == 429, "no token at all"
+
+
+def test_a_short_admin_token_waits(make_site):
+    """It could be guessed: while the address has to wait nobody learns whether it was right."""
+    site = make_site({"http.auth_failures_per_minute": 5}, admin="short-enough")
+    for i in range(8):
+        site.otad.rest("GET", "/device-types", token=f"wrong-{i}")
+    assert site.otad.rest("GET", "/device-types").status == 429
+
+
 def test_projects_do_not_see_each_other(site):
     project = site.name("proj")
     made = site.otad.ok("POST", "/projects", {"key": project, "name": "Other"})

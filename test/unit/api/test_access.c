@@ -1,4 +1,5 @@
 /* Tokens, scopes, projects, the limit on failures, and the open routes. */
+#include "../../../src/api/priv.h"
 #include "api_test.h"
 
 #include <stdio.h>
@@ -256,15 +257,30 @@ static void test_failures_are_limited(void **state)
         answer_done(&a);
     }
     assert_int_equal(status, 429);
-    /* Who was right before goes on; who is new at this address is not even looked up. */
+    /* Whoever is right goes on, also with a token that is new at this address. */
     json_decref(must(x, 200, "GET", "/api/v1/devices", NULL, NULL));
     json_t *t =
         must(x, 201, "POST", "/api/v1/tokens", NULL, "{\"name\":\"n\",\"scope\":\"viewer\"}");
-    assert_int_equal(status_as(x, json_get_str(t, "token", ""), "GET", "/api/v1/rules", NULL), 429);
+    assert_int_equal(status_as(x, json_get_str(t, "token", ""), "GET", "/api/v1/rules", NULL), 200);
     json_decref(t);
+    assert_int_equal(status_as(x, "otk_wrong", "GET", "/api/v1/rules", NULL), 429);
     ask_raw(x, "GET", "/healthz", NULL, NULL, 0, &a);
     assert_int_equal(a.status, 200);
     answer_done(&a);
+}
+
+static void test_whose_failures(void **state)
+{
+    struct limit *l = limit_new(1, 3600);
+    (void)state;
+
+    limit_failed(l, "2001:db8:1:2::1", 1);
+    assert_true(limit_wait(l, "2001:db8:1:2:ffff::7", 1) > 0); /* the same /64 */
+    assert_int_equal(limit_wait(l, "2001:db8:1:3::1", 1), 0);
+    limit_failed(l, "192.0.2.1", 1);
+    assert_true(limit_wait(l, "192.0.2.1", 1) > 0);
+    assert_int_equal(limit_wait(l, "192.0.2.2", 1), 0);
+    limit_free(l);
 }
 
 static void test_first_token(void **state)
@@ -315,6 +331,7 @@ const struct CMUnitTest access_tests[] = {
     cmocka_unit_test(test_open_routes),
     cmocka_unit_test(test_openapi),
     cmocka_unit_test(test_failures_are_limited),
+    cmocka_unit_test(test_whose_failures),
     cmocka_unit_test(test_first_token),
 };
 const size_t access_count = ARRAY_LEN(access_tests);
