@@ -42,6 +42,8 @@ struct api_env {
 };
 
 int api_open(const struct api_env *env, struct api **ret, struct fail *f) MUST_USE;
+/* What takes long ends early: before http is stopped. Any thread. */
+void api_stop(struct api *api);
 void api_close(struct api *api);
 /* Something was committed: whoever watches shall look. Any thread, until http has stopped. */
 void api_committed(struct api *api);

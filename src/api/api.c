@@ -125,6 +125,11 @@ int api_open(const struct api_env *env, struct api **ret, struct fail *f)
     return 0;
 }
 
+void api_stop(struct api *api)
+{
+    atomic_store(&api->stopping, true);
+}
+
 void api_close(struct api *api)
 {
     if (!api)

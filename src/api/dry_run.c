@@ -1,13 +1,21 @@
 /*
  * POST /api/v1/campaigns/{id}/dry-run: what a campaign would do with each device, by the same rules
- * as the real thing, counted and not written. It runs on the http thread and is bounded: a page of
- * devices at a time, which the client adds up.
+ * as the real thing, counted and not written. It begins where the campaign stands, a page of
+ * devices at a time, which the client adds up: `next` carries what earlier pages have used up of
+ * phases by count. A page is looked at in slices on the thread pool, on a connection of its own, so
+ * that nobody else waits for it.
  */
 #include "priv.h"
 
+enum {
+    SLICE = 200,  /* devices; then uploads and others on the pool have their turn */
+    RUNS_MAX = 4, /* at once; each holds a connection and a snapshot of the database */
+    CURSOR_MAX = 20 + CAMPAIGN_PHASES_MAX * 20,
+};
+
 static const struct json_field request_fields[] = {
     {"limit", JK_INT, 0, 1, 100000, NULL, "10000", "Devices to look at."},
-    {"after", JK_STRING, 0, 1, 20, NULL, NULL, "The `next` of the page before."},
+    {"after", JK_STRING, 0, 1, CURSOR_MAX, NULL, NULL, "The `next` of the page before."},
 };
 const struct table dry_run_request_table = {"DryRunRequest", request_fields,
                                             ARRAY_LEN(request_fields)};
@@ -21,38 +29,123 @@ static const struct json_field fields[] = {
 const struct table dry_run_table = {"DryRun", fields, ARRAY_LEN(fields)};
 
 struct dry_run {
-    struct db *db;
-    const struct catalog *catalog;
-    const struct campaign *campaign;
+    struct api *api;
+    struct loop *loop;
+    struct http_handle *h;
+    struct db *db; /* its own: in a transaction, so that the counts are of one moment */
+    struct catalog *catalog;
+    int64_t id, project_id, now, left, last, devices;
+    int rc;
+    int n_offered; /* phases that the cursor tells of */
+    bool more;
+    struct campaign campaign, not_back; /* not_back: the same, for whom it has been with already */
+    struct campaign_now start;
     const char *module;
-    int64_t now, devices, last;
     int64_t offered[CAMPAIGN_PHASES_MAX + 1];
     int64_t counts[CAMPAIGN_PHASES_MAX + 2][REASON__COUNT]; /* the last row: no phase */
-    struct arena arena;
+    struct arena a, of_device;
 };
+
+/* ---- one device ---- */
+/* Its user was asked, and it has had no offer yet: what is offered counts it. */
+static bool has_place(const struct campaign_now *now)
+{
+    const struct consent *q = &now->consent;
+
+    return q->state != CONSENT_NONE && q->state != CONSENT_REFUSED && !q->offered &&
+           now->offered[q->phase] > 0;
+}
+
+/* Where the campaign stands as to the device; read anew only where that differs by device. */
+static const struct campaign_now *now_of(struct dry_run *x, struct facts_load *l)
+{
+    const struct campaign *c = &x->campaign;
+    bool differs = c->allow_downgrade || c->allow_reinstall || c->consent.mode != CONSENT_SILENT;
+
+    return differs ? l->facts.campaign(l->facts.arg, c) : &x->start;
+}
+
+static enum reason judge(struct dry_run *x, struct facts_load *l, int *ret_phase)
+{
+    const struct device *d = l->facts.device;
+    const struct campaign_now *now = now_of(x, l);
+    const struct campaign_device of_campaign = {d->id, d->tags, l->facts.attribute, l->facts.arg};
+    /* Those that the start of a frozen campaign did not see; the rest of it stands below. */
+    if (campaign_targets(&x->campaign, &of_campaign, x->start.device_max) == CAMPAIGN_NO_TARGET)
+        return REASON_NOT_IN_DEVICE_LIST;
+    bool placed = has_place(now);
+    x->offered[now->consent.phase] -= placed;
+    enum reason r = decide_dry(x->catalog, &l->facts, now->verified ? &x->not_back : &x->campaign,
+                               x->offered, x->now, ret_phase);
+    x->offered[now->consent.phase] += placed;
+    if (placed && *ret_phase >= 0)
+        *ret_phase = now->consent.phase;
+    else if (r == REASON_ELIGIBLE || r == REASON_AWAITING_CONSENT) /* who is asked has a place */
+        x->offered[*ret_phase]++;
+    return r;
+}
 
 static int look(void *arg, const struct device *d)
 {
     struct dry_run *x = arg;
     struct facts_load l;
     int phase = -1;
-    arena_reset(&x->arena);
-    int rc = facts_load(x->db, d, x->module, x->now, &x->arena, &l);
+    arena_reset(&x->of_device);
+    int rc = facts_load(x->db, d, x->module, x->now, &x->of_device, &l);
     if (rc < 0)
         return rc;
-    enum reason r = decide_dry(x->catalog, &l.facts, x->campaign, x->offered, x->now, &phase);
+    enum reason r = judge(x, &l, &phase);
     rc = l.rc;
     facts_done(&l);
     if (rc < 0)
         return rc;
-    if (r == REASON_ELIGIBLE || r == REASON_AWAITING_CONSENT) /* who is asked has a place */
-        x->offered[phase]++;
     x->counts[phase < 0 ? CAMPAIGN_PHASES_MAX + 1 : phase][r]++;
     x->devices++;
+    x->left--;
     x->last = d->id;
     return 0;
 }
 
+/* ---- slices, on the thread pool ---- */
+static int begin(struct dry_run *x)
+{
+    struct campaign_status s;
+    struct fail f;
+    int rc = db_open(x->api->env.db_path, DB_READ, 256, &x->db, &f);
+    if (rc == 0)
+        rc = db_begin(x->db);
+    if (rc == 0)
+        rc = campaign_by_id(x->db, x->project_id, x->id, &x->a, &x->campaign, &s);
+    if (rc == 0)
+        rc = campaign_now_load(x->db, &x->campaign, 0, &x->start);
+    if (rc < 0)
+        return rc;
+    const struct firmware *fw = catalog_firmware(x->catalog, x->campaign.firmware_id);
+    x->module = fw ? fw->module : "main";
+    x->not_back = x->campaign;
+    x->not_back.allow_downgrade = x->not_back.allow_reinstall = false;
+    if (x->n_offered && x->n_offered != (int)x->campaign.n_phases)
+        return E_PROTO; /* a cursor of another campaign */
+    if (!x->n_offered)
+        memcpy(x->offered, x->start.offered, sizeof(x->offered));
+    return 0;
+}
+
+static void work(void *arg)
+{
+    struct dry_run *x = arg;
+    int64_t n = x->left < SLICE ? x->left : SLICE, before = x->devices;
+    if (!x->db)
+        x->rc = begin(x);
+    if (x->rc < 0)
+        return;
+    const struct device_filter flt = {
+        .project_id = x->campaign.project_id, .type_id = x->campaign.type_id, .enabled = -1};
+    x->rc = device_list(x->db, &flt, x->last, (int)n, look, x);
+    x->more = x->devices - before == n;
+}
+
+/* ---- the answer ---- */
 static void write_counts(struct sbuf *b, const struct dry_run *x, int64_t *ret_eligible)
 {
     bool more = false;
@@ -78,77 +171,126 @@ static void write_counts(struct sbuf *b, const struct dry_run *x, int64_t *ret_e
     sbuf_add(b, "]", 1);
 }
 
-static void write_answer(struct sbuf *b, const struct dry_run *x, int64_t limit)
+static void write_next(struct sbuf *b, const struct dry_run *x)
 {
-    struct sbuf counts = {.p = NULL};
+    bool by_count = false;
+    for (size_t i = 0; i < x->campaign.n_phases; i++)
+        by_count |= x->campaign.phases[i].kind == PHASE_COUNT;
+    sbuf_fmt(b, "%lld", (long long)x->last);
+    for (size_t i = 1; by_count && i <= x->campaign.n_phases; i++)
+        sbuf_fmt(b, ".%lld", (long long)x->offered[i]);
+}
+
+static void write_answer(struct sbuf *b, const struct dry_run *x)
+{
+    struct sbuf counts = {.p = NULL}, next = {.p = NULL};
     struct obj o = obj_begin(b);
-    char next[24];
     int64_t eligible;
     write_counts(&counts, x, &eligible);
+    write_next(&next, x);
     obj_int(&o, "devices", x->devices);
     obj_int(&o, "eligible", eligible);
     obj_raw(&o, "counts", counts.p);
-    (void)str_fmt(next, sizeof(next), "%lld", (long long)x->last);
-    obj_str(&o, "next", x->devices == limit ? next : NULL);
+    obj_str(&o, "next", x->more ? next.p : NULL);
     obj_end(&o);
     sbuf_done(&counts);
+    sbuf_done(&next);
 }
 
-/* One transaction: the counts are of one moment. */
-static int run(struct http_request *r, int64_t id, int64_t after, int64_t limit, struct sbuf *b)
+static void run_free(struct dry_run *x)
 {
-    const struct call *c = call_of(r);
-    struct dry_run *x = arena_alloc(http_arena(r), sizeof(*x));
-    struct campaign campaign;
-    struct campaign_status s;
-    int rc = campaign_by_id(c->db, c->who.project_id, id, http_arena(r), &campaign, &s);
-    if (rc < 0)
-        return rc;
-    const struct device_filter flt = {
-        .project_id = campaign.project_id, .type_id = campaign.type_id, .enabled = -1};
-    struct catalog *catalog = catalog_cell_get(c->api->env.catalog);
-    const struct firmware *fw = catalog_firmware(catalog, campaign.firmware_id);
-    x->db = c->db;
-    x->catalog = catalog;
-    x->campaign = &campaign;
-    x->module = fw ? fw->module : "main";
-    x->now = clock_now_ms();
-    arena_init(&x->arena);
-    rc = device_list(c->db, &flt, after, (int)limit, look, x);
-    if (rc == 0)
-        write_answer(b, x, limit);
-    arena_done(&x->arena);
-    catalog_unref(catalog);
-    return rc;
+    if (x->db)
+        db_rollback(x->db);
+    db_close(x->db);
+    catalog_unref(x->catalog);
+    arena_done(&x->a);
+    arena_done(&x->of_device);
+    atomic_fetch_sub(&x->api->dry_runs, 1);
+    free(x);
+}
+
+static void answer_bad_cursor(struct http_request *r)
+{
+    http_problem(r, 422, "validation_failed", NULL, "after takes the `next` of a page.");
+}
+
+/* On the request's thread; r is NULL when the client is gone. */
+static void finish(struct http_request *r, void *arg)
+{
+    struct dry_run *x = arg;
+    struct sbuf b = {.p = NULL};
+    if (r && x->rc == E_NOTFOUND) {
+        answer_not_found(r, "campaign");
+    } else if (r && x->rc == E_PROTO) {
+        answer_bad_cursor(r);
+    } else if (r && x->rc < 0) {
+        http_fail(r, x->rc, NULL);
+    } else if (r) {
+        write_answer(&b, x);
+        http_reply(r, 200, "application/json", b.p, b.n);
+    }
+    sbuf_done(&b);
+    run_free(x);
+}
+
+static void work_done(void *arg)
+{
+    struct dry_run *x = arg;
+    if (x->rc == 0 && atomic_load(&x->api->stopping))
+        x->rc = E_UNAVAILABLE;
+    if (x->rc == 0 && x->more && x->left > 0)
+        loop_work(x->loop, work, work_done, x);
+    else
+        http_resume(x->h, finish, x);
+}
+
+/* ---- the request ---- */
+/* "last.offered.offered…", one for each phase, or "last" alone. */
+static int cursor_parse(struct dry_run *x, const char *text)
+{
+    char buf[CURSOR_MAX + 1], *rest = buf;
+    int no = -1;
+    if (!str_copy(buf, sizeof(buf), text))
+        return E_PROTO;
+    for (char *part; (part = strsep(&rest, ".")); no++) {
+        if (no >= CAMPAIGN_PHASES_MAX ||
+            num_parse(part, 0, INT64_MAX / 2, no < 0 ? &x->last : &x->offered[no + 1]) < 0)
+            return E_PROTO;
+    }
+    x->n_offered = no;
+    return 0;
 }
 
 void campaign_dry_run_handle(struct http_request *r, void *arg)
 {
     const struct call *c = call_of(r);
-    struct sbuf b = {.p = NULL};
-    int64_t id, after = 0;
+    int64_t id;
     if (input_id(r, "id", &id) < 0)
         return;
-    json_t *in = http_body(r).n > 0 ? input_object(r, arg) : json_object();
+    AUTO(json_free) json_t *in = http_body(r).n > 0 ? input_object(r, arg) : json_object();
     if (!in)
         return;
-    const char *text = json_get_str(in, "after", NULL);
-    int64_t limit = json_get_int(in, "limit", 10000);
-    bool bad = text && num_parse(text, 0, INT64_MAX, &after) < 0;
-    json_decref(in);
-    if (bad) {
-        http_problem(r, 422, "validation_failed", NULL, "after takes the `next` of a page.");
+    if (atomic_fetch_add(&c->api->dry_runs, 1) >= RUNS_MAX) {
+        atomic_fetch_sub(&c->api->dry_runs, 1);
+        http_add_header(r, "Retry-After", "1");
+        http_problem(r, 429, "too_many_requests", NULL, "%d dry runs are under way.", RUNS_MAX);
         return;
     }
-    int rc = db_begin(c->db);
-    if (rc == 0)
-        rc = run(r, id, after, limit, &b);
-    db_rollback(c->db);
-    if (rc == E_NOTFOUND)
-        answer_not_found(r, "campaign");
-    else if (rc < 0)
-        http_fail(r, rc, NULL);
-    else
-        http_reply(r, 200, "application/json", b.p, b.n);
-    sbuf_done(&b);
+    struct dry_run *x = xcalloc(1, sizeof(*x));
+    *x = (struct dry_run){.api = c->api,
+                          .loop = http_loop(r),
+                          .catalog = catalog_cell_get(c->api->env.catalog),
+                          .id = id,
+                          .project_id = c->who.project_id,
+                          .now = clock_now_ms(),
+                          .left = json_get_int(in, "limit", 10000)};
+    arena_init(&x->a);
+    arena_init(&x->of_device);
+    if (cursor_parse(x, json_get_str(in, "after", "0")) < 0) {
+        run_free(x);
+        answer_bad_cursor(r);
+        return;
+    }
+    x->h = http_defer(r);
+    loop_work(x->loop, work, work_done, x);
 }

@@ -86,6 +86,8 @@ struct api {
     pthread_mutex_t feeds_lock;
     struct feed *feeds[API_FEEDS_MAX]; /* of each http thread, under feeds_lock */
     atomic_long subscribers;
+    atomic_int dry_runs;
+    atomic_bool stopping; /* no long work goes on */
 };
 struct token_cache;
 struct api_thread {

@@ -108,6 +108,7 @@ static void core_stopped(void *arg)
 static void stop_http(void *arg) /* thread pool: it waits, and what it waits for needs the core */
 {
     struct daemon *d = arg;
+    api_stop(d->api);
     http_stop(d->http, HTTP_GRACE_MS);
     d->http = NULL;
     webhook_stop(d->webhooks);
