@@ -14,7 +14,8 @@ static const struct json_field fields[] = {
     {"project_id", JK_INT, JF_READ_ONLY, 0, 0, NULL, NULL, "Number of the project."},
     {"project", JK_STRING, JF_READ_ONLY, 0, 0, NULL, NULL, "Key of the project."},
     {"token_id", JK_INT, JF_READ_ONLY, 0, 0, NULL, NULL, "By which token; 0: not by way of one."},
-    {"who", JK_STRING, JF_READ_ONLY, 0, 0, NULL, NULL, "Name of the token."},
+    {"who", JK_STRING, JF_READ_ONLY, 0, 0, NULL, NULL,
+     "Name of the token, or `application <app_key>`; empty: a device that fetched its login."},
     {"address", JK_STRING, JF_READ_ONLY, 0, 0, NULL, NULL,
      "Where it came from; empty: this machine."},
     {"request_id", JK_STRING, JF_READ_ONLY, 0, 0, NULL, NULL, "The request's X-Request-Id."},
@@ -66,6 +67,17 @@ static char *names_of(json_t *in)
     return text;
 }
 
+/* NULL: the token's name. */
+static const char *who_of(struct write *w)
+{
+    struct catalog *cat = catalog_cell_get(w->api->env.catalog);
+    const struct project_app *app = w->who.application ? catalog_app(cat, w->who.project_id) : NULL;
+    const char *who = app ? arena_printf(&w->a, "application %.60s", app->key) : NULL;
+
+    catalog_unref(cat);
+    return who;
+}
+
 int write_audit(struct write *w, struct db *db)
 {
     AUTO(free) char *before = settled(&w->before);
@@ -74,6 +86,7 @@ int write_audit(struct write *w, struct db *db)
     struct audit row = {.at = w->now,
                         .project_id = w->who.project_id,
                         .token_id = w->who.token_id,
+                        .who = who_of(w),
                         .address = w->address,
                         .request_id = w->request_id,
                         .action = w->idem_route,

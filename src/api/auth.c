@@ -62,7 +62,7 @@ static int token_read(struct api_thread *t, const uint8_t hash[SHA256_SIZE], str
     if (db_bytes(q, 3) != SHA256_SIZE || !crypto_equal(db_blob(q, 3), hash, SHA256_SIZE))
         return E_AUTH;
     const char *scope = db_text(q, 2);
-    ret->who = (struct who){db_int(q, 1), db_int(q, 0), SCOPE_NONE};
+    ret->who = (struct who){.project_id = db_int(q, 1), .token_id = db_int(q, 0)};
     for (int s = SCOPE_VIEWER; s <= SCOPE_ADMIN; s++)
         if (strcmp(scope, scope_names[s]) == 0)
             ret->who.scope = (enum scope)s;

@@ -132,7 +132,8 @@ static bool authenticate(struct http_request *r)
         app = login_check(c->api, cat, token, now_s);
     bool known = app != NULL;
     if (known)
-        c->who = (struct who){.project_id = app->project_id, .scope = SCOPE_OPERATOR};
+        c->who = (struct who){
+            .project_id = app->project_id, .scope = SCOPE_OPERATOR, .application = true};
     catalog_unref(cat);
     if (!known)
         refuse(r, is_signed ? "The signature is wrong, or its timestamp more than two hours away."

@@ -64,6 +64,7 @@ struct feed;
 struct who {
     int64_t project_id, token_id;
     enum scope scope;
+    bool application; /* with its own credentials, no token */
 };
 struct api {
     struct api_env env;

@@ -146,6 +146,17 @@ def test_a_login_lasts_until_the_secrets_change(site):
     assert not any(k in shown for k in ("app_secret", "app_token", "secret_hash", "token"))
 
 
+def test_the_audit_log_names_the_application(site):
+    app = make_app(site, live=False)
+    device = connect(site, fast(site))
+    assert down_attr(site, device.key, signed(app)).status == 200
+    (row, *_) = site.otad.ok("GET", "/audit?limit=1")["items"]
+    assert row["action"] == "POST /api/devices/:key/down_attr/"
+    assert (row["who"], row["token_id"]) == (f"application {app['app_key']}", 0)
+    site.otad.ok("POST", f"/devices/{device.key}/release")
+    assert site.otad.ok("GET", "/audit?limit=1")["items"][0]["who"] == "OTAD_ADMIN_TOKEN"
+
+
 def test_projects_are_apart(site):
     app = make_app(site, live=False)
     key = site.name("proj")
