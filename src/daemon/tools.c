@@ -135,11 +135,12 @@ static int names(const char *path, const char *aside, const char *end, char here
     return fail(f, -ENAMETOOLONG, "%s: too long", path);
 }
 
-static void put_back(const char *path, const char *aside)
+/* The first n files: those behind them never moved, and are the present database's own. */
+static void put_back(const char *path, const char *aside, size_t n)
 {
     char here[DB_NAME_MAX], there[DB_NAME_MAX];
 
-    for (size_t i = 0; i < ARRAY_LEN(db_ends); i++) {
+    for (size_t i = 0; i < n; i++) {
         if (names(path, aside, db_ends[i], here, there, NULL) < 0)
             continue;
         (void)unlink(here); /* a WAL of the copy must not meet the old database */
@@ -152,16 +153,17 @@ static void put_back(const char *path, const char *aside)
 static int set_aside(const char *path, const char *aside, struct fail *f)
 {
     char here[DB_NAME_MAX], there[DB_NAME_MAX];
-    int rc = 0;
 
-    for (size_t i = 0; i < ARRAY_LEN(db_ends) && rc == 0; i++) {
-        rc = names(path, aside, db_ends[i], here, there, f);
+    for (size_t i = 0; i < ARRAY_LEN(db_ends); i++) {
+        int rc = names(path, aside, db_ends[i], here, there, f);
         if (rc == 0 && rename(here, there) < 0 && errno != ENOENT)
             rc = fail(f, -errno, "%s: %s", here, strerror(errno));
+        if (rc < 0) {
+            put_back(path, aside, i);
+            return rc;
+        }
     }
-    if (rc < 0)
-        put_back(path, aside);
-    return rc;
+    return 0;
 }
 
 static int sync_dir(const char *dir, struct fail *f)
@@ -198,9 +200,8 @@ static int skip_ids(const char *path, struct fail *f)
     return rc;
 }
 
-/* Without a database the next start would begin an empty one, and sweep away every firmware's
- * bytes as unknown: so the copy is whole before the present one moves, and whatever fails
- * afterwards puts that back. */
+/* Without a database the next start would begin an empty one: so the copy is whole before the
+ * present one moves, and whatever fails afterwards puts that back. */
 static int replace_db(const char *data_dir, const char *path, const char *from, struct fail *f)
 {
     char stamp[TIME_TEXT_MAX], aside[DB_NAME_MAX], copy[DB_NAME_MAX];
@@ -223,7 +224,7 @@ static int replace_db(const char *data_dir, const char *path, const char *from, 
         if (rc == 0)
             rc = skip_ids(path, f);
         if (rc < 0)
-            put_back(path, aside);
+            put_back(path, aside, ARRAY_LEN(db_ends));
     }
     (void)unlink(copy);
     return rc < 0 ? rc : sync_dir(data_dir, f);

@@ -125,6 +125,40 @@ static void a_newer_copy_is_refused(void **state)
     fixture_dir_remove(p.data_dir);
 }
 
+/* The second of the three files can't be moved: the third and the second itself stay as they are,
+ * and the first comes back. */
+static void half_put_aside(void **state)
+{
+    static const char *const ends[] = {"", "-wal", "-shm"};
+    struct place p;
+    struct fail f = {0};
+    char path[96], aside[112], name[128], text[16];
+
+    (void)state;
+    place_init(&p);
+    (void)str_fmt(path, sizeof(path), "%s/live", p.data_dir);
+    (void)str_fmt(aside, sizeof(aside), "%s/aside", p.data_dir);
+    for (size_t i = 0; i < ARRAY_LEN(ends); i++) {
+        (void)str_fmt(name, sizeof(name), "%s%s", path, ends[i]);
+        FILE *out = fopen(name, "w");
+        assert_non_null(out);
+        (void)fprintf(out, "live%s", ends[i]);
+        (void)fclose(out);
+    }
+    (void)str_fmt(name, sizeof(name), "%s-wal", aside);
+    assert_int_equal(mkdir(name, 0700), 0);
+    assert_true(set_aside(path, aside, &f) < 0);
+    for (size_t i = 0; i < ARRAY_LEN(ends); i++) {
+        (void)str_fmt(name, sizeof(name), "%s%s", path, ends[i]);
+        FILE *in = fopen(name, "r");
+        assert_non_null(in);
+        assert_non_null(fgets(text, sizeof(text), in));
+        (void)fclose(in);
+        assert_string_equal(text + 4, ends[i]);
+    }
+    fixture_dir_remove(p.data_dir);
+}
+
 static void not_while_otad_runs(void **state)
 {
     struct place p;
@@ -153,6 +187,7 @@ int main(void)
         cmocka_unit_test(a_copy_takes_the_place),
         cmocka_unit_test(a_full_disk_leaves_the_present_one),
         cmocka_unit_test(a_newer_copy_is_refused),
+        cmocka_unit_test(half_put_aside),
         cmocka_unit_test(not_while_otad_runs),
     };
     log_setup(LOG_ERROR, false);
