@@ -18,8 +18,9 @@ int store_put_new(struct store *s, struct store_put **ret, struct fail *f) MUST_
 int store_put_write(struct store_put *p, const void *data, size_t n,
                     struct fail *f) MUST_USE; /* -ENOSPC, … */
 /* fsync, rename to its name, fsync of the folder. Blocks: call it on the thread pool. The
- * digests are filled. A blob that is there already is kept and this copy dropped. The put holds
- * the blob (store_hold) until store_put_free: take a hold of your own before that. Once only. */
+ * digests are filled. A blob that is there already is replaced, for it may be damaged. The put
+ * holds the blob (store_hold) until store_put_free: take a hold of your own before that. Once only.
+ */
 int store_put_commit(struct store_put *p, struct digests *ret, struct fail *f) MUST_USE;
 /* The first n (up to 512) bytes received, for looking at the image. */
 size_t store_put_head(const struct store_put *p, uint8_t *ret, size_t n);

@@ -141,16 +141,17 @@ static int publish(struct store_put *p, const char *name)
     if (mkdirat(s->blobs_fd, folder, 0750) != 0 && errno != EEXIST)
         return -errno;
     /* Also when it was there: whoever made it may not have come to its fsync yet. The same
-     * holds for the blob's name below. A blob of a wrong size is replaced. */
+     * holds for the blob's name below. */
     rc = store_sync_dir(s->blobs_fd, ".");
     if (rc < 0)
         return rc;
-    if (!store_has(s, p->sha256, p->size)) {
+    if (!store_has(s, p->sha256, p->size))
         stray_note(s, p->sha256, 0);
-        if (renameat(s->tmp_fd, p->tmp, s->blobs_fd, name) != 0)
-            return -errno;
-        p->tmp[0] = '\0';
-    }
+    /* A blob that is there is replaced: these bytes are right for certain, and those may be
+     * damaged. Whoever has it open keeps what is open. */
+    if (renameat(s->tmp_fd, p->tmp, s->blobs_fd, name) != 0)
+        return -errno;
+    p->tmp[0] = '\0';
     return store_sync_dir(s->blobs_fd, folder);
 }
 

@@ -294,3 +294,14 @@ def test_same_bytes_are_stored_once(site):
     assert path.read_bytes() == data
     site.otad.ok("DELETE", f"/firmwares/{b['id']}")
     wait(lambda: not path.exists(), "the last one takes the bytes along")
+
+
+def test_an_upload_mends_damaged_bytes(site):
+    """The size is right and a byte is not: the same file again makes it whole."""
+    kind, data = site.type(), noise("mend", 5000)
+    a = site.otad.firmware(kind, "1", ("a.bin", data))
+    digest = a["files"][0]["sha256"]
+    path = site.otad.data / "blobs/sha256" / digest[:2] / digest[2:]
+    path.write_bytes(data[:99] + bytes([data[99] ^ 1]) + data[100:])
+    site.otad.firmware(kind, "2", ("b.bin", data))
+    assert site.otad.rest("GET", f"/firmwares/{a['id']}/files/1").body == data
