@@ -291,8 +291,9 @@ static const struct op op_list = {.summary = "List the firmwares",
                                   .list = true};
 static const struct op op_get = {.summary = "One firmware", .out = &firmware_table, .status = 200};
 static const struct op op_create = {
-    .summary = "Upload a firmware: first the part `meta` (this object as JSON), then 1 to 5 parts "
-               "`file`",
+    .summary =
+        "Upload a firmware: the part `meta` (this object as JSON) and 1 to 5 parts `file`; a "
+        "`meta` that comes first is checked before the files are taken",
     .in = &firmware_table,
     .out = &firmware_table,
     .status = 201,

@@ -1,6 +1,7 @@
 /*
- * POST /api/v1/firmwares: multipart, streamed to disk while it is digested. The part `meta` comes
- * first, so that everything that can be refused is refused before the bytes are taken. The bytes
+ * POST /api/v1/firmwares: multipart, streamed to disk while it is digested. With the part `meta`
+ * first everything that can be refused is refused before the bytes are taken; when it comes later
+ * (curl sends parts in the order of its options) only names and sizes are. The bytes
  * get their final name on the thread pool, the row in a job; whatever ends early leaves nothing.
  */
 #include "priv.h"
@@ -61,7 +62,7 @@ static int take_meta(struct upload *u)
                       where.text);
     if (json_check(w->in, firmware_table.fields, firmware_table.n, false, &w->errs) < 0)
         return E_PROTO;
-    u->fw = (struct firmware){
+    struct firmware fw = {
         .project_id = w->who.project_id,
         .name = "",
         .notes = "",
@@ -70,7 +71,10 @@ static int take_meta(struct upload *u)
         .version = json_get_str(w->in, "version", NULL),
         .campaign_only = strcmp(json_get_str(w->in, "release", "open"), "campaign") == 0,
         .created_at = w->now,
+        .n_files = u->fw.n_files, /* that came before it */
     };
+    memcpy(fw.files, u->fw.files, sizeof(fw.files));
+    u->fw = fw;
     int rc = device_type_by_key(u->db, w->who.project_id, json_get_str(w->in, "device_type", ""),
                                 &w->a, &t);
     if (rc == E_NOTFOUND)
@@ -88,8 +92,9 @@ static int take_meta(struct upload *u)
 
 static int meta_piece(struct upload *u, uint64_t off, const void *data, size_t n)
 {
-    if (u->meta_read || u->fw.n_files || off != u->meta.n)
-        return refuse(u, E_PROTO, 400, "malformed_multipart", "One part `meta`, and it is first.");
+    if (u->meta_read || off != u->meta.n)
+        return refuse(u, E_PROTO, 400, "malformed_multipart",
+                      "There is more than one part `meta`.");
     if (u->meta.n + n > META_MAX)
         return refuse(u, E_LIMIT, 413, "too_large", "The part `meta` exceeds %d bytes.", META_MAX);
     sbuf_add(&u->meta, data, n);
@@ -138,9 +143,7 @@ static int file_begin(struct upload *u, const char *filename)
     struct fail f = {.rc = 0};
     int rc = 0;
 
-    if (!u->meta_read && u->meta.n == 0)
-        return refuse(u, E_PROTO, 400, "meta_first", "The part `meta` must come before the files.");
-    if (!u->meta_read)
+    if (!u->meta_read && u->meta.n)
         rc = take_meta(u);
     if (rc < 0)
         return rc;
@@ -263,14 +266,17 @@ static int settle_version(struct upload *u)
 
 static int check_complete(struct upload *u)
 {
-    if (u->fw.n_files == 0 && u->meta.n && !u->meta_read) {
+    if (u->meta.n && !u->meta_read) {
         int rc = take_meta(u);
         if (rc < 0)
             return rc;
     }
     if (u->fw.n_files == 0)
         return refuse(u, E_PROTO, 422, "file_missing",
-                      "Send a part `meta` and then 1 to %d parts `file`.", FIRMWARE_FILES_MAX);
+                      "Send a part `meta` and 1 to %d parts `file`.", FIRMWARE_FILES_MAX);
+    if (!u->meta_read)
+        return refuse(u, E_PROTO, 422, "meta_missing",
+                      "Send a part `meta` and 1 to %d parts `file`.", FIRMWARE_FILES_MAX);
     for (size_t i = 0; i < u->fw.n_files; i++)
         if (store_put_size(u->put[i]) == 0)
             return refuse(u, E_PROTO, 422, "file_empty", "The file %s is empty.",

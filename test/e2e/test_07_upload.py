@@ -5,6 +5,7 @@ import os
 import pathlib
 import socket
 import struct
+import subprocess
 import zlib
 
 import pytest
@@ -208,6 +209,33 @@ def test_wrong_meta_is_refused_before_the_files(site):
         status, _, body = up.answer()
         assert status in (400, 404, 422), body
     assert files_of(site.otad)[1] == set()
+
+
+def test_meta_may_come_last(site, tmp_path):
+    """curl sends its parts in the order of its options; what is wrong is told all the same."""
+    kind, data = site.type(), noise("last", 300_000)
+    (tmp_path / "a.bin").write_bytes(data)
+    (tmp_path / "b.hex").write_bytes(b"b")
+
+    def curl(*parts):
+        done = subprocess.run(
+            ["curl", "-sS", "-H", f"Authorization: Bearer {site.otad.admin}", *parts,
+             f"http://127.0.0.1:{site.otad.port}/api/v1/firmwares"],
+            capture_output=True, check=True, cwd=tmp_path)  # fmt: skip
+        return json.loads(done.stdout)
+
+    meta = lambda v: "meta=" + json.dumps({"device_type": kind, "version": v})  # noqa: E731
+    for version, parts in (("1", ["file=@a.bin", "file=@b.hex", meta("1")]),
+                           ("2", ["file=@a.bin", meta("2"), "file=@b.hex"])):  # fmt: skip
+        made = curl(*(x for p in parts for x in ("-F", p)))
+        assert [f["name"] for f in made["files"]] == ["a.bin", "b.hex"] and made["version"] == version
+        assert site.otad.rest("GET", f"/firmwares/{made['id']}/files/1").body == data
+    before = files_of(site.otad)[0]
+    assert curl("-F", "file=@a.bin")["code"] == "meta_missing"
+    assert curl("-F", "file=@a.bin", "-F", meta("..."))["code"] == "validation_failed"
+    assert curl("-F", "file=@a.bin", "-F", meta("3"), "-F", meta("3"))["code"] == "malformed_multipart"
+    assert curl("-F", "file=@a.bin;filename=a.exe", "-F", meta("3"))["code"] == "file_ending"
+    assert files_of(site.otad) == (before, set())
 
 
 def test_number_of_files(site):

@@ -98,7 +98,7 @@ static void test_refusals(void **state)
     int blobs = count_files(x, "blobs");
 
     make_type(x, "up3");
-    expect(x, 400, "meta_first", NULL, "x", 1);
+    expect(x, 422, "meta_missing", NULL, "x", 1);
     expect(x, 400, "malformed_json", "{nonsense", "x", 1);
     expect(x, 400, "malformed_json", "[1]", "x", 1);
     expect(x, 422, "validation_failed", "{\"device_type\":\"nope\",\"version\":\"1\"}", "x", 1);
