@@ -128,8 +128,9 @@ void http_budget_set(struct http_budget *b, uint64_t bytes_per_second);
 /* A file with Range (one range, its end clamped), If-Range, ETag, If-None-Match, HEAD, 416.
  * fd is taken over, whatever comes. sendfile without TLS. sent (may be NULL) is told now and
  * then, on this thread, which bytes of the file the client's TCP acknowledged: [from, to) only
- * grows; last is true once (with from == to when no bytes were due: HEAD, 304, 416). arg is freed
- * with free_fn after that. */
+ * grows; last is true once (with from == to when no bytes were due: HEAD, 304, 416), which may be
+ * after the request has ended, as the last bytes wait in the socket. arg is freed with free_fn
+ * after that. */
 struct http_file {
     int fd;
     uint64_t size;

@@ -66,6 +66,18 @@ static void count_address(struct http_server *s, const char *address, int delta)
     pthread_mutex_unlock(&s->lock);
 }
 
+void conn_enter(struct http_server *s, const char *address)
+{
+    count_address(s, address, 1);
+    atomic_fetch_add(&s->connections, 1);
+}
+
+void conn_leave(struct http_server *s, const char *address)
+{
+    count_address(s, address, -1);
+    atomic_fetch_sub(&s->connections, 1);
+}
+
 /* ---- life ---- */
 
 static struct conn *conn_new(struct listener *l, struct MHD_Connection *mhd)
@@ -86,8 +98,7 @@ static struct conn *conn_new(struct listener *l, struct MHD_Connection *mhd)
     if (c->next)
         c->next->prev = c;
     l->thread->conns = c;
-    count_address(l->thread->server, c->address, 1);
-    atomic_fetch_add(&l->thread->server->connections, 1);
+    conn_enter(l->thread->server, c->address);
     metric_add(M_HTTP_CONNECTIONS, 1);
     return c;
 }
@@ -102,11 +113,11 @@ static void conn_free(struct conn *c)
         t->conns = c->next;
     if (c->next)
         c->next->prev = c->prev;
-    count_address(t->server, c->address, -1);
-    atomic_fetch_sub(&t->server->connections, 1);
     metric_add(M_HTTP_CONNECTIONS, -1);
+    tail_closed(c);
     if (c->linger_fd >= 0)
         linger_start(t, c->linger_fd);
+    conn_leave(t->server, c->address);
     free(c);
 }
 

@@ -2,7 +2,7 @@
  * Files: conditional and partial requests, and the count of what the client really got. MHD
  * sends them with sendfile on plain connections. Bytes count as received when the client's TCP
  * acknowledged them; the headers, whose exact length MHD keeps to itself, are overestimated, so
- * that the count is never ahead of the truth before the end.
+ * that the count is never ahead of the truth before the end, which tail.c waits for.
  */
 #include "internal.h"
 
@@ -60,7 +60,8 @@ static uint64_t body_acked(const struct track *k, int fd)
 {
     uint64_t acked = conn_acked(fd);
     uint64_t head = k->base + HEAD_BYTES_MAX;
-    return acked > head ? acked - head : 0;
+    uint64_t got = acked > head ? acked - head : 0;
+    return got < k->size ? got : k->size - (k->size > 0); /* TLS makes more of it */
 }
 
 void track_sample(struct track *k, int fd)
@@ -68,12 +69,32 @@ void track_sample(struct track *k, int fd)
     tell(k, body_acked(k, fd), false);
 }
 
-void track_end(struct track *k, int fd, bool whole)
+static void track_end(struct track *k, uint64_t got)
 {
-    tell(k, whole ? k->size : body_acked(k, fd), true);
+    tell(k, got, true);
     if (k->free_fn)
         k->free_fn(k->arg);
     free(k);
+}
+
+static uint64_t without(const struct track *k, uint64_t rest)
+{
+    return k->size > rest ? k->size - rest : 0;
+}
+
+void track_rest(struct track *k, uint64_t rest)
+{
+    tell(k, without(k, rest), false);
+}
+
+void track_done(struct track *k, uint64_t rest)
+{
+    track_end(k, without(k, rest));
+}
+
+void track_broken(struct track *k, int fd)
+{
+    track_end(k, body_acked(k, fd));
 }
 
 /* ---- headers ---- */
@@ -169,7 +190,7 @@ void http_reply_file(struct http_request *r, const struct http_file *file)
         reply_fd(r, p.status, file->fd, p.first, p.count);
     }
     if (!body || r->close) {
-        track_end(k, -1, !r->close);
+        track_end(k, 0);
         return;
     }
     metric_add(M_DOWNLOADS, 1);

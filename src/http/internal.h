@@ -83,6 +83,7 @@ struct conn {
     int fd;
     int linger_fd; /* a second descriptor that keeps the socket until its rest is read; or -1 */
     bool cut, corked;
+    struct tails *tails; /* of files whose end is not acknowledged yet; NULL */
     char address[INET6_ADDRSTRLEN];
 };
 
@@ -108,8 +109,11 @@ struct http_thread {
     struct listener listeners[LISTEN__COUNT];
     struct conn *conns;
     struct lingering *lingers;
-    struct map sending; /* send.c's */
-    void *arg;          /* of thread_open */
+    struct tails *tails;
+    struct loop_timer *tails_timer;
+    int64_t tails_due_us; /* 0: it does not run */
+    struct map sending;   /* send.c's */
+    void *arg;            /* of thread_open */
     uint64_t id_base, id_next;
     bool stopping;
     int64_t stop_at_us;
@@ -247,7 +251,15 @@ void send_end(struct conn *c);
 /* file.c */
 struct track;
 void track_sample(struct track *k, int fd);
-void track_end(struct track *k, int fd, bool whole); /* frees k */
+void track_rest(struct track *k, uint64_t rest); /* all is sent, and all but rest is here */
+void track_done(struct track *k, uint64_t rest); /* ... and that is the last word; frees k */
+void track_broken(struct track *k, int fd);      /* not all was sent; frees k */
+
+/* tail.c; all on the thread */
+void tail_thread(struct http_thread *t, bool begins);
+void tail_begin(struct conn *c, struct track *k); /* all of it is in the socket; takes k */
+void tail_request(struct conn *c);                /* the next request came, and with it news */
+void tail_closed(struct conn *c);                 /* c's descriptor is about to be closed */
 
 /* budget.c: take a place for some of `want` bytes; how many, and when they may leave. Any thread.
  */
@@ -263,6 +275,9 @@ void paced_cut(struct http_request *r);       /* no byte more */
 void conn_on_notify(void *cls, struct MHD_Connection *mhd, void **socket_context,
                     enum MHD_ConnectionNotificationCode code);
 enum MHD_Result conn_may_enter(void *cls, const struct sockaddr *addr, socklen_t len);
+/* A place in the bounds, for a connection or a descriptor that outlives it. */
+void conn_enter(struct http_server *s, const char *address);
+void conn_leave(struct http_server *s, const char *address);
 void conn_phase(struct conn *c, enum conn_phase phase);
 void conn_tick(struct http_thread *t);
 void conn_cut(struct conn *c);

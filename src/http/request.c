@@ -24,6 +24,7 @@ void *request_on_target(void *cls, const char *target, struct MHD_Connection *mh
     /* Decoded, it would end the path early for everyone who looks at it as a C string. */
     r->bad_target = strstr(target, "%00") != NULL;
     c->request = r;
+    tail_request(c);
     if (c->phase == CONN_IDLE)
         conn_phase(c, CONN_REQUEST);
     return r;
@@ -52,7 +53,10 @@ void request_on_completed(void *cls UNUSED, struct MHD_Connection *mhd UNUSED, v
     conn_cork(r->conn, false);
     if (r->track) {
         struct track *k = TAKE(r->track);
-        track_end(k, r->conn->fd, how == MHD_REQUEST_TERMINATED_COMPLETED_OK);
+        if (how == MHD_REQUEST_TERMINATED_COMPLETED_OK)
+            tail_begin(r->conn, k);
+        else
+            track_broken(k, r->conn->fd);
     }
     if (r->resume_fn) { /* the connection broke before the resumed handler could run */
         void (*fn)(struct http_request *, void *) = r->resume_fn;

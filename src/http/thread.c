@@ -74,7 +74,7 @@ static void step_stop(struct http_thread *t)
     conn_tick(t);
     pump_all(t);
     bool over = clock_mono_us() >= t->stop_at_us;
-    if (!t->conns || over)
+    if ((!t->conns && !t->tails) || over)
         loop_stop(t->loop);
     else
         loop_timer_start(t->tick, 20, 20);
@@ -127,6 +127,7 @@ static void cut_all(struct http_thread *t)
         l->daemon = NULL;
     }
     linger_end_all(t);
+    tail_thread(t, false);
 }
 
 static void close_queue(struct http_thread *t)
@@ -144,6 +145,7 @@ static void thread_main(void *arg)
     const struct http_options *o = &t->server->o;
 
     send_thread(t);
+    tail_thread(t, true);
     if (o->thread_open)
         t->arg = o->thread_open(o->arg, t->index, t->loop);
     for (size_t i = 0; i < LISTEN__COUNT; i++) {

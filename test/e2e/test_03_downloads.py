@@ -1,11 +1,12 @@
 """Downloads, for the clients that exist."""
 import hashlib
 import socket
+import struct
 import threading
 
 import pytest
 
-from otalib import PATIENCE, fetch, path_of, raw, request, split, wait
+from otalib import PATIENCE, fetch, noise, path_of, raw, request, split, wait
 
 
 @pytest.fixture
@@ -271,3 +272,34 @@ def test_operators_download(site, upgrade):
     assert part.status == 206 and part.body == upgrade.data[10:20]
     assert site.otad.rest("GET", path, token=False).status == 401
     assert site.otad.rest("GET", f"/firmwares/{upgrade.firmware['id']}/files/2").status == 404
+
+
+def broken_off(port, path):
+    """The server lets go of all of it; the client takes a little and resets."""
+    with socket.socket() as s:
+        s.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        s.settimeout(PATIENCE)
+        s.connect(("127.0.0.1", port))
+        s.sendall(f"GET {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+        assert s.recv(100)
+        s.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+
+
+def test_what_breaks_off_is_no_attempt(site):
+    """A small image fits into the server's socket; it has left when the client has it."""
+    kind = site.type()
+    data = noise(kind, 40_000)
+    site.otad.firmware(kind, "2", ("small.bin", data))
+    device = site.device(kind, "1")
+    path = path_of(device.offer()["params"]["url"])
+    served = site.otad.metric("otad_download_bytes_total")
+    for _ in range(3):
+        broken_off(site.otad.port, path)
+        wait(lambda before=served: site.otad.metric("otad_download_bytes_total") > before, "told")
+        served = site.otad.metric("otad_download_bytes_total")
+    update = site.otad.wait_state(device.key, "downloading")
+    assert update["attempt"] == 1 and update["percent"] < 100
+    assert fetch(site.otad.port, path).body == data
+    update = site.otad.wait_state(device.key, "downloaded")
+    assert update["attempt"] == 1
+    assert site.otad.ok("GET", f"/devices/{device.key}")["quarantine"] is None

@@ -1,6 +1,7 @@
 /* Files: ranges, conditions, old clients, and the count of what the client got. */
 #include "http_test.h"
 
+#include <arpa/inet.h>
 #include <fcntl.h>
 #include <pthread.h>
 #include <stdatomic.h>
@@ -8,7 +9,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-enum { SIZE = 100000, BIG = 16 * 1024 * 1024 };
+enum { SIZE = 100000, SMALL = 40000, BIG = 16 * 1024 * 1024 };
 
 extern _Atomic uint64_t send_large; /* http/send.c */
 
@@ -100,6 +101,12 @@ static void on_file(struct http_request *r, void *arg)
     serve(r, path, SIZE);
 }
 
+static void on_small(struct http_request *r, void *arg)
+{
+    (void)arg;
+    serve(r, path, SMALL);
+}
+
 static void on_empty(struct http_request *r, void *arg)
 {
     (void)arg;
@@ -114,6 +121,7 @@ static void on_big(struct http_request *r, void *arg)
 
 static const struct http_route routes[] = {
     {.method = "GET", .pattern = "/f", .handle = on_file},
+    {.method = "GET", .pattern = "/small", .handle = on_small},
     {.method = "GET", .pattern = "/empty", .handle = on_empty},
     {.method = "GET", .pattern = "/big", .handle = on_big},
     {0},
@@ -182,13 +190,13 @@ static void test_whole_file(void **state)
     struct answer a;
     (void)state;
     expect("", 200, 0, SIZE, "");
-    get_file("", &a);
+    ask(x.port, "GET /f?quiet HTTP/1.1\r\nHost: h\r\n\r\n", &a);
     assert_string_equal(answer_header(&a, "Content-Disposition"),
                         "attachment; filename=\"fw.bin\"");
     assert_string_equal(answer_header(&a, "Content-Type"), "application/octet-stream");
     assert_string_equal(answer_header(&a, "X-Content-Type-Options"), "nosniff");
     answer_done(&a);
-    ask(x.port, "GET /f?odd HTTP/1.1\r\nHost: h\r\n\r\n", &a);
+    ask(x.port, "GET /f?odd&quiet HTTP/1.1\r\nHost: h\r\n\r\n", &a);
     assert_string_equal(answer_header(&a, "Content-Disposition"),
                         "attachment; filename=\"a_____.bin\"; "
                         "filename*=UTF-8''a%22%0D%0A%C3%A4.bin");
@@ -326,6 +334,91 @@ static void test_partial_download_is_counted(void **state)
     assert_int_equal(metric_get(M_DOWNLOAD_BYTES) - before, now.to);
 }
 
+/* A client whose window is smaller than the file, which fits into the server's socket. */
+static int dial_narrow(void)
+{
+    struct sockaddr_in a = {.sin_family = AF_INET, .sin_port = htons((uint16_t)x.port)};
+    struct timeval patience = {.tv_sec = 30};
+    int narrow = 4096, fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+    a.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    assert_true(fd >= 0);
+    setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &narrow, sizeof(narrow));
+    setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience));
+    assert_int_equal(TEMP_FAILURE_RETRY(connect(fd, (struct sockaddr *)&a, sizeof(a))), 0);
+    return fd;
+}
+
+static void reset(int fd)
+{
+    struct linger now = {.l_onoff = 1};
+    setsockopt(fd, SOL_SOCKET, SO_LINGER, &now, sizeof(now));
+    close(fd);
+}
+
+/* The server has let go of all of it long before; what the client's TCP never took doesn't count,
+ * whether the connection stays open, is closed by the server, or waits under a budget. */
+static void test_what_stays_in_the_socket_is_not_counted(void **state)
+{
+    static const char *const requests[] = {"GET /small HTTP/1.1\r\nHost: h\r\n\r\n",
+                                           "GET /small HTTP/1.0\r\n\r\n"};
+    (void)state;
+    for (size_t i = 0; i < ARRAY_LEN(requests); i++) {
+        char byte;
+        forget();
+        int fd = dial_narrow();
+        int64_t before = metric_get(M_DOWNLOAD_BYTES);
+        put(fd, requests[i]);
+        assert_int_equal(TEMP_FAILURE_RETRY(recv(fd, &byte, 1, MSG_PEEK)), 1);
+        wait_for(is_partly);
+        reset(fd);
+        struct said now = wait_for(is_freed);
+        assert_int_equal(now.lasts, 1);
+        assert_true(now.to < SMALL);
+        assert_int_equal(metric_get(M_DOWNLOAD_BYTES) - before, now.to);
+    }
+}
+
+/* It stands still, and the server has closed already; all counts once it is read. */
+static void test_what_is_read_late_is_counted(void **state)
+{
+    struct answer a;
+    char byte;
+    (void)state;
+    int fd = dial_narrow();
+    put(fd, "GET /small HTTP/1.0\r\n\r\n");
+    assert_int_equal(TEMP_FAILURE_RETRY(recv(fd, &byte, 1, MSG_PEEK)), 1);
+    wait_for(is_partly);
+    get_answer(fd, false, &a);
+    assert_int_equal(a.body.n, SMALL);
+    assert_int_equal(recv(fd, &byte, 1, 0), 0);
+    answer_done(&a);
+    struct said now = wait_for(is_freed);
+    assert_int_equal(now.to, SMALL);
+    close(fd);
+}
+
+/* Behind the first answer stand the next ones. */
+static void test_answers_in_a_row_are_counted_apart(void **state)
+{
+    enum { ROW = 100 };
+    (void)state;
+    int fd = dial_narrow();
+    for (int i = 0; i < ROW; i++)
+        put(fd, i % 2 ? "GET /f?quiet HTTP/1.1\r\nHost: h\r\nRange: bytes=0-9\r\n\r\n"
+                      : "GET /f?quiet HTTP/1.1\r\nHost: h\r\nRange: bytes=0-99\r\n\r\n");
+    put(fd, "GET /small HTTP/1.1\r\nHost: h\r\n\r\n");
+    for (int i = 0; i <= ROW; i++) {
+        struct answer a;
+        get_answer(fd, false, &a);
+        assert_int_equal(a.body.n, i == ROW ? SMALL : i % 2 ? 10 : 100);
+        answer_done(&a);
+    }
+    struct said now = wait_for(is_freed);
+    assert_int_equal(now.to, SMALL);
+    close(fd);
+}
+
 /* In one go, but not a byte beyond the range: the next answer begins where it should. */
 static void test_large_pieces_end_with_the_range(void **state)
 {
@@ -358,6 +451,9 @@ const struct CMUnitTest file_tests[] = {
     WITH_SERVER(test_first_read_has_headers_and_body),
     WITH_SERVER(test_http_10),
     WITH_SERVER(test_partial_download_is_counted),
+    WITH_SERVER(test_what_stays_in_the_socket_is_not_counted),
+    WITH_SERVER(test_what_is_read_late_is_counted),
+    WITH_SERVER(test_answers_in_a_row_are_counted_apart),
     WITH_SERVER(test_large_pieces_end_with_the_range),
 };
 const size_t file_test_count = ARRAY_LEN(file_tests);
