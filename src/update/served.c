@@ -1,7 +1,7 @@
 /*
  * What downloads say of an update. Many devices never send progress: the bytes that left through
  * an update's own links are then all there is to know. First bytes: downloading; all bytes:
- * downloaded; from the start again after that: another attempt. What leaves again and again
+ * downloaded; from the start again after that: downloading once more. What leaves again and again
  * without getting on is an attempt that failed, before it eats up somebody's data plan.
  */
 #include "update_priv.h"
@@ -9,25 +9,6 @@
 #include <inttypes.h>
 
 #define AGAIN_TIMES 10 /* so many times its size may leave again within an attempt */
-
-/* The device threw away what it had fetched. */
-static int begin_again(struct db *w, const struct device_type *type, const struct device *d,
-                       struct update *u, int64_t now, struct arena *a)
-{
-    bool quarantined;
-    int rc = life_count_failure(w, type, d, now, &quarantined);
-
-    if (rc < 0)
-        return rc;
-    if (u->attempt >= type->attempts || quarantined)
-        return life_move(w, type, u, UPDATE_FAILED, "download", "downloaded again and again", now);
-    const char *words = arena_printf(
-        a, "attempt %" PRId64 " failed: the device downloads it from the start again", u->attempt);
-    u->attempt++;
-    u->coverage = "";
-    u->percent = 0;
-    return life_move(w, type, u, UPDATE_DOWNLOADING, "download", words, now);
-}
 
 /* The bytes, clamped to the file's size; how many of them are new. */
 static uint64_t cover(const struct firmware *fw, struct update *u, int file_no, uint64_t from,
@@ -60,6 +41,48 @@ static int count_again(struct db *w, const struct update *u, uint64_t bytes)
 static const char again_and_again[] =
     "the same bytes were fetched again and again, ten times its size without getting on";
 static const char first_bytes[] = "first bytes were fetched";
+static const char from_the_start[] = "the device downloads it from the start again";
+
+static int move_to_the_start(struct db *w, const struct device_type *type, struct update *u,
+                             const char *words, int64_t now)
+{
+    u->coverage = "";
+    u->percent = 0;
+    return life_move(w, type, u, UPDATE_DOWNLOADING, "download", words, now);
+}
+
+/* A delta that was fetched and is not what runs may not fit; the full image is the way out. */
+static int delta_again(struct db *w, const struct device_type *type, const struct device *d,
+                       struct update *u, int64_t now, struct arena *a)
+{
+    bool quarantined;
+    int rc = life_count_failure(w, type, d, now, &quarantined);
+
+    if (rc < 0)
+        return rc;
+    if (u->attempt >= type->attempts || quarantined)
+        return life_move(w, type, u, UPDATE_FAILED, "download", "downloaded again and again", now);
+    const char *words =
+        arena_printf(a, "attempt %" PRId64 " failed: %s", u->attempt, from_the_start);
+    u->attempt++;
+    return move_to_the_start(w, type, u, words, now);
+}
+
+/* The device threw away what it had fetched; or it never had it: it broke off what a proxy had
+ * taken for it. Of a full image that is no failure in itself, but all of it leaves again. */
+static int begin_again(struct db *w, const struct device_type *type, const struct device *d,
+                       const struct firmware *fw, struct update *u, int64_t now, struct arena *a)
+{
+    if (fw->n_sources > 0)
+        return delta_again(w, type, d, u, now, a);
+    int rc = count_again(w, u, (uint64_t)u->bytes_served);
+    if (rc < 0)
+        return rc;
+    u->said = ""; /* should that end the attempt: no word of the device's does */
+    if (rc == 1)
+        return life_fail_attempt(w, type, d, u, "download", again_and_again, now, a);
+    return move_to_the_start(w, type, u, from_the_start, now);
+}
 
 /* All in one go: history tells both steps, the row is stored once, with the second. */
 static int pass_downloading(struct db *w, struct update *u, const char *words, int64_t now)
@@ -127,8 +150,8 @@ int update_served(struct db *w, const struct catalog *c, int64_t update_id, int 
         return rc;
     type = life_rules(c, decide_type(c, &d), &u, &own);
     if (u.state == UPDATE_DOWNLOADED && starts) {
-        rc = begin_again(w, type, &d, &u, now, a);
-        if (rc < 0 || update_is_final(u.state))
+        rc = begin_again(w, type, &d, fw, &u, now, a);
+        if (rc < 0 || u.state != UPDATE_DOWNLOADING)
             return rc;
     }
     uint64_t fresh = cover(fw, &u, file_no, from, to, a);
