@@ -116,7 +116,7 @@ static void conn_free(struct conn *c)
     metric_add(M_HTTP_CONNECTIONS, -1);
     tail_closed(c);
     if (c->linger_fd >= 0)
-        linger_start(t, c->linger_fd);
+        linger_start(t, c->linger_fd, c->address);
     conn_leave(t->server, c->address);
     free(c);
 }

@@ -285,7 +285,7 @@ void conn_cork(struct conn *c, bool on); /* headers and the file's first bytes g
 uint64_t conn_acked(int fd);
 
 /* linger.c */
-void linger_start(struct http_thread *t, int fd);
+void linger_start(struct http_thread *t, int fd, const char *address);
 void linger_tick(struct http_thread *t);
 void linger_end_all(struct http_thread *t);
 

@@ -1,7 +1,8 @@
 /*
  * Lingering close. Closing a socket with unread bytes in it sends a reset, which can destroy an
  * answer that the client has not read yet; so a connection that was refused in the middle of
- * its body keeps a second descriptor here, whose rest is read and dropped, within bounds.
+ * its body keeps a second descriptor here, whose rest is read and dropped, within bounds. It keeps
+ * its place among the connections as well: refusals are given to anybody.
  */
 #include "internal.h"
 
@@ -16,6 +17,7 @@ struct lingering {
     int fd;
     uint64_t dropped;
     int64_t until_us;
+    char address[INET6_ADDRSTRLEN];
     struct lingering *next;
 };
 
@@ -28,6 +30,7 @@ static void linger_end(struct lingering *g)
         }
     loop_poll_free(g->poll);
     close(g->fd);
+    conn_leave(g->thread->server, g->address);
     free(g);
 }
 
@@ -44,12 +47,14 @@ static void on_readable(void *arg, int events)
     linger_end(g);
 }
 
-void linger_start(struct http_thread *t, int fd)
+void linger_start(struct http_thread *t, int fd, const char *address)
 {
     struct lingering *g = xcalloc(1, sizeof(*g));
     shutdown(fd, SHUT_WR);
     g->thread = t;
     g->fd = fd;
+    (void)str_copy(g->address, sizeof(g->address), address);
+    conn_enter(t->server, g->address);
     g->until_us = clock_mono_us() + (int64_t)LINGER_MAX_MS * 1000;
     g->poll = loop_poll_new(t->loop, fd, on_readable, g);
     loop_poll_set(g->poll, LOOP_READ);

@@ -2,6 +2,7 @@
 #include "../../../src/http/internal.h"
 #include "http_test.h"
 
+#include <dirent.h>
 #include <sched.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -466,6 +467,48 @@ static void test_bounds_on_connections(void **state)
     answer_done(&a);
 }
 
+static int descriptors(void)
+{
+    DIR *d = opendir("/proc/self/fd");
+    int n = 0;
+    assert_non_null(d);
+    while (readdir(d))
+        n++;
+    closedir(d);
+    return n;
+}
+
+/* Refused at the headers: what waits for the rest of the body is a connection like others. */
+static void test_who_is_refused_keeps_its_place(void **state)
+{
+    enum { MANY = 50 };
+    static const char request[] = "POST /nothing HTTP/1.1\r\nHost: h\r\n"
+                                  "Content-Length: 100000\r\n\r\n";
+    struct answer a;
+    int fds[MANY], answered = 0;
+    (void)state;
+    fixture_stop(&x);
+    x.conf.http_max_connections_per_address = 4;
+    fixture_start(&x);
+    int before = descriptors();
+    for (int i = 0; i < MANY; i++) {
+        fds[i] = dial(x.port);
+        (void)!TEMP_FAILURE_RETRY(send(fds[i], request, sizeof(request) - 1, MSG_NOSIGNAL));
+        get_answer(fds[i], false, &a);
+        answered += a.status == 404;
+        answer_done(&a);
+    }
+    assert_in_range(descriptors() - before - MANY, 0, 12);
+    assert_in_range(answered, 1, 12);
+    for (int i = 0; i < MANY; i++)
+        close(fds[i]);
+    do /* once they are gone there is room again */
+        ask(x.port, "GET /hello HTTP/1.1\r\nHost: h\r\n\r\n", &a);
+    while (a.closed);
+    assert_int_equal(a.status, 200);
+    answer_done(&a);
+}
+
 static void test_port_in_use_is_told(void **state)
 {
     char listen[64];
@@ -539,6 +582,7 @@ const struct CMUnitTest server_tests[] = {
     WITH_SERVER(test_128_sockets_wake_together),
     WITH_SERVER(test_more_than_1100_open_connections),
     WITH_SERVER(test_bounds_on_connections),
+    WITH_SERVER(test_who_is_refused_keeps_its_place),
     WITH_SERVER(test_port_in_use_is_told),
     WITH_SERVER(test_metrics_listener),
     WITH_SERVER(test_stop_ends_idle_connections_at_once),
