@@ -372,7 +372,15 @@ const struct firmware *update_floor_between(const struct catalog *c, const struc
 /* What a link is good for, as the database has it now: 0, E_NOTFOUND, E_AUTH (its device is
  * disabled), E_GONE (the update has ended, or was never offered) or the database's error. */
 struct update_linked {
-    int64_t project_id, firmware_id, campaign_id; /* campaign 0 = none */
+    int64_t project_id, device_id, firmware_id, campaign_id; /* campaign 0 = none */
+    enum update_state state;
+    bool paused;   /* its campaign is */
+    bool of_main;  /* of the module main */
+    bool replaces; /* from another version */
     char to_version[VERSION_MAX + 1];
 };
 int update_linked(struct db *db, int64_t update_id, struct update_linked *ret) MUST_USE;
+/* What operators said since: E_GONE when the lists of its firmware keep it from the device, before
+ * it is being installed; E_UNAVAILABLE while its campaign is paused and the device has not begun.
+ * fw is the update's, of the snapshot. Pure. */
+int update_linked_still(const struct update_linked *u, const struct firmware *fw) MUST_USE;

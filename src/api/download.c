@@ -180,6 +180,8 @@ static bool has_prefix(const char *s, const char *prefix)
     return s && strncasecmp(s, prefix, strlen(prefix)) == 0;
 }
 
+#define RETRY_AFTER_S "60"
+
 static bool is_arduino(struct http_request *r)
 {
     const char *agent = http_header(r, "User-Agent");
@@ -189,6 +191,8 @@ static bool is_arduino(struct http_request *r)
 static void refuse(struct http_request *r, int status)
 {
     bool of_2017 = has_prefix(http_header(r, "User-Agent"), "esp-idf/1.0");
+    if (status == 503)
+        http_add_header(r, "Retry-After", RETRY_AFTER_S);
     if (of_2017 || (http_is_10(r) && !is_arduino(r)))
         http_abort(r);
     else
@@ -235,7 +239,8 @@ struct target {
 };
 
 /* The update and the file that a token stands for: 0, E_AUTH, E_GONE, E_NOTFOUND or an error.
- * Nothing is kept between requests: what was cancelled or disabled stops with the next one. */
+ * Nothing is kept between requests: what was cancelled, disabled or denied stops with the next one,
+ * and so does what has not begun of a campaign that is paused. */
 static int resolve(struct http_request *r, struct target *ret)
 {
     const struct call *c = call_of(r);
@@ -259,6 +264,8 @@ static int resolve(struct http_request *r, struct target *ret)
         rc = E_NOTFOUND;
     if (rc == 0 && !fw->enabled)
         rc = E_GONE;
+    if (rc == 0 && fw != &row)
+        rc = update_linked_still(&ret->update, fw);
     if (rc == 0 && fw != &row)
         rc = update_floor(c->db, cat, ret->update_id, fw, clock_now_ms());
     if (rc == 0) {

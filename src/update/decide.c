@@ -177,10 +177,8 @@ static struct verdict check_attempts(const struct decide_context *x, const struc
 }
 
 /* ---- the rules of one firmware, in order ---- */
-static enum reason check_lists(const struct decide_context *x, const struct firmware *fw)
+enum reason decide_lists(const struct firmware *fw, int64_t device_id)
 {
-    int64_t device_id = x->facts->device->id;
-
     if (!fw->enabled)
         return REASON_FIRMWARE_DISABLED;
     if (fw->n_missing > 0)
@@ -200,7 +198,7 @@ static enum reason check_conditions(const struct decide_context *x, const struct
 static enum reason check_firmware(struct decide_context *x, const struct firmware *fw,
                                   const struct leave *leave)
 {
-    enum reason r = check_lists(x, fw);
+    enum reason r = decide_lists(fw, x->facts->device->id);
 
     if (r == REASON_ELIGIBLE && fw->n_sources > 0 && !source_matches(x, fw))
         return REASON_SOURCE_VERSION_MISMATCH;
@@ -395,7 +393,8 @@ static void take(struct decision *ret, const struct firmware *fw, const struct v
 static bool is_later(struct decide_context *x, const struct firmware *fw, enum reason r)
 {
     return (r == REASON_SOURCE_VERSION_MISMATCH || r == REASON_FLOOR_FIRST) &&
-           check_lists(x, fw) == REASON_ELIGIBLE && check_conditions(x, fw) == REASON_ELIGIBLE &&
+           decide_lists(fw, x->facts->device->id) == REASON_ELIGIBLE &&
+           check_conditions(x, fw) == REASON_ELIGIBLE &&
            check_release(x, fw).reason == REASON_ELIGIBLE;
 }
 

@@ -1,7 +1,7 @@
 /*
  * Download links. A token is the update's id, the file's number and a deadline, with a message
  * authentication code cut to 96 bits: 21 bytes, 28 characters, because an offer with its link has
- * to fit into a small device's buffer. Pure.
+ * to fit into a small device's buffer. And what a link is still good for. Pure.
  */
 #include "update_priv.h"
 
@@ -57,4 +57,13 @@ int link_read(const uint8_t key[32], const char *token, int64_t now, int64_t *re
     *ret_update_id = get_u32(raw);
     *ret_file_no = raw[4];
     return 0;
+}
+
+int update_linked_still(const struct update_linked *u, const struct firmware *fw)
+{
+    bool begun = u->state != UPDATE_OFFERED && u->state != UPDATE_DEFERRED;
+
+    if (u->state < UPDATE_INSTALLING && decide_lists(fw, u->device_id) != REASON_ELIGIBLE)
+        return E_GONE;
+    return u->paused && !begun ? E_UNAVAILABLE : 0;
 }

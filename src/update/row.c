@@ -52,7 +52,6 @@ int update_by_id(struct db *db, int64_t id, struct arena *a, struct update *ret)
 int update_linked(struct db *db, int64_t update_id, struct update_linked *ret)
 {
     AUTO(db_reset) struct db_stmt *q = db_use(db, Q_UPDATE_LINKED);
-    enum update_state state;
     int rc;
 
     db_bind_int(q, 1, update_id);
@@ -62,12 +61,17 @@ int update_linked(struct db *db, int64_t update_id, struct update_linked *ret)
     ret->project_id = db_int(q, 0);
     ret->firmware_id = db_int(q, 1);
     ret->campaign_id = db_int(q, 5);
+    ret->device_id = db_int(q, 6);
+    ret->of_main = strcmp(db_text(q, 7), "main") == 0;
+    ret->replaces = strcmp(db_text(q, 8), db_text(q, 2)) != 0;
+    const char *campaign = db_text(q, 9);
+    ret->paused = campaign && strcmp(campaign, campaign_state_name(CAMPAIGN_PAUSED)) == 0;
     (void)str_copy(ret->to_version, sizeof(ret->to_version), db_text(q, 2));
     if (!db_int(q, 4))
         return E_AUTH;
-    rc = update_state_parse(db_text(q, 3), &state);
+    rc = update_state_parse(db_text(q, 3), &ret->state);
     assert(rc == 0);
-    return rc < 0 || update_is_final(state) || state == UPDATE_PLANNED ? E_GONE : 0;
+    return rc < 0 || update_is_final(ret->state) || ret->state == UPDATE_PLANNED ? E_GONE : 0;
 }
 
 int update_active_of(struct db *db, int64_t device_id, const char *module, struct arena *a,

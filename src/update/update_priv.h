@@ -64,6 +64,8 @@ int64_t decide_parallel(const struct catalog *c, const struct device_facts *fact
  * another delta that did not fail. */
 bool decide_instead(const struct catalog *c, const struct device_facts *facts,
                     const struct firmware *delta, int64_t now);
+/* The firmware's own switch and its lists of devices: ELIGIBLE, or why not. */
+enum reason decide_lists(const struct firmware *fw, int64_t device_id);
 const struct past_attempt *decide_past(const struct device_facts *facts, int64_t firmware_id);
 /* An operator canceled the version on this device within the last day, as whatever file set. */
 bool decide_canceled(const struct device_facts *facts, const struct firmware *fw);

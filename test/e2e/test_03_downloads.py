@@ -303,3 +303,40 @@ def test_what_breaks_off_is_no_attempt(site):
     update = site.otad.wait_state(device.key, "downloaded")
     assert update["attempt"] == 1
     assert site.otad.ok("GET", f"/devices/{device.key}")["quarantine"] is None
+
+
+def test_a_paused_campaign_begins_with_nobody(site):
+    """What is under way goes on; who was offered it waits."""
+    otad, kind = site.otad, site.type()
+    data = noise(kind, 100_000)
+    firmware = otad.firmware(kind, "2", ("new.bin", data), release="campaign")
+    campaign = otad.ok("POST", "/campaigns", {"name": kind, "firmware": firmware["id"],
+                                              "phases": [{"percent": 100}]})  # fmt: skip
+    path = f"/campaigns/{campaign['id']}"
+    otad.ok("POST", f"{path}/start", {})
+    early, late = site.device(kind, "1"), site.device(kind, "1")
+    begun, waits = (path_of(d.offer()["params"]["url"]) for d in (early, late))
+    assert fetch(otad.port, begun, Range="bytes=0-49999").body == data[:50_000]
+    otad.wait_state(early.key, "downloading")
+    otad.ok("POST", f"{path}/pause", {})
+    refused = fetch(otad.port, waits)
+    assert refused.status == 503 and refused.body == b""
+    assert int(refused.headers["Retry-After"]) > 0
+    old = raw(otad.port, f"GET {waits} HTTP/1.0\r\nHost: x\r\n\r\n".encode())
+    assert old == b""
+    assert fetch(otad.port, begun, Range="bytes=50000-").body == data[50_000:]
+    otad.wait_state(early.key, "downloaded")
+    otad.ok("POST", f"{path}/resume", {})
+    assert fetch(otad.port, waits).body == data
+
+
+def test_a_denied_device_gets_nothing_more(site):
+    otad, kind = site.otad, site.type()
+    firmware = otad.firmware(kind, "2")
+    device = site.device(kind, "1")
+    offer = device.offer()
+    path = path_of(offer["params"]["url"])
+    assert fetch(otad.port, path).status == 200
+    otad.wait_state(device.key, "downloaded")
+    otad.ok("PATCH", f"/firmwares/{firmware['id']}", {"denied_devices": [device.key]})
+    assert fetch(otad.port, path).status == 410

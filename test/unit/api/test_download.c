@@ -10,10 +10,10 @@ struct offered {
 };
 
 /* A device that reported 0.9 and was offered version 2.0 of a file of n bytes. */
-static void offer(struct fixture *x, const char *type, size_t n, int64_t lifetime_ms,
-                  struct offered *ret)
+static void offer_module(struct fixture *x, const char *type, const char *module, const char *runs,
+                         size_t n, int64_t lifetime_ms, struct offered *ret)
 {
-    char meta[120], key[40], token[LINK_TOKEN_MAX], *data = xmalloc(n);
+    char meta[160], key[40], token[LINK_TOKEN_MAX], *data = xmalloc(n);
     struct answer a;
     struct fail f;
     struct db *w;
@@ -28,7 +28,8 @@ static void offer(struct fixture *x, const char *type, size_t n, int64_t lifetim
     make_type(x, type);
     (void)str_fmt(key, sizeof(key), "%s-1", type);
     make_device(x, type, key);
-    (void)str_fmt(meta, sizeof(meta), "{\"device_type\":\"%s\",\"version\":\"2.0\"}", type);
+    (void)str_fmt(meta, sizeof(meta),
+                  "{\"device_type\":\"%s\",\"version\":\"2.0\",\"module\":\"%s\"}", type, module);
     assert_int_equal(upload(x, meta, NULL, data, n, &a), 201);
     answer_done(&a);
     free(data);
@@ -38,9 +39,9 @@ static void offer(struct fixture *x, const char *type, size_t n, int64_t lifetim
     assert_int_equal(db_begin(w), 0);
     struct catalog *c = catalog_cell_get(x->catalog);
     assert_int_equal(device_by_key(w, 0, key, &arena, &d), 0);
-    assert_int_equal(update_reported(w, c, &d, "main", "0.9", now, &arena), 0);
+    assert_int_equal(update_reported(w, c, &d, module, runs, now, &arena), 0);
     assert_int_equal(
-        update_check(w, c, &d, "main", now, 48 * 3600 * 1000, &arena, &u, &repeated, &why), 0);
+        update_check(w, c, &d, module, now, 48 * 3600 * 1000, &arena, &u, &repeated, &why), 0);
     assert_true(u.id > 0);
     catalog_unref(c);
     assert_int_equal(db_commit(w), 0);
@@ -50,6 +51,12 @@ static void offer(struct fixture *x, const char *type, size_t n, int64_t lifetim
     ret->update_id = u.id;
     (void)str_fmt(ret->path, sizeof(ret->path), "/d/%s/fw.bin", token);
     arena_done(&arena);
+}
+
+static void offer(struct fixture *x, const char *type, size_t n, int64_t lifetime_ms,
+                  struct offered *ret)
+{
+    offer_module(x, type, "main", "0.9", n, lifetime_ms, ret);
 }
 
 static int fetch(struct fixture *x, const char *method, const char *path, const char *headers,
@@ -145,6 +152,37 @@ static void test_arduino(void **state)
     answer_done(&a);
 }
 
+/* An operator's word stops a link that left before it. */
+static void test_a_denied_device_gets_nothing_more(void **state)
+{
+    struct fixture *x = *state;
+    struct offered o;
+    struct answer a;
+    char firmware[64];
+
+    offer(x, "dl9", 1000, 60000, &o);
+    json_t *u = show(x, o.update_id);
+    (void)str_fmt(firmware, sizeof(firmware), "/api/v1/firmwares/%lld",
+                  (long long)json_get_int(u, "firmware", 0));
+    json_decref(u);
+    make_device(x, "dl9", "dl9-2");
+    static const struct {
+        const char *patch;
+        int status;
+    } turns[] = {
+        {"{\"denied_devices\":[\"dl9-1\"]}", 410},
+        {"{\"denied_devices\":[\"dl9-2\"]}", 200},
+        {"{\"devices\":[\"dl9-2\"],\"denied_devices\":[]}", 410},
+        {"{\"devices\":[\"dl9-1\",\"dl9-2\"]}", 200},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(turns); i++) {
+        json_decref(must(x, 200, "PATCH", firmware, NULL, turns[i].patch));
+        assert_int_equal(fetch(x, "GET", o.path, NULL, &a), turns[i].status);
+        assert_int_equal(a.body.n, turns[i].status == 200 ? 1000 : 0);
+        answer_done(&a);
+    }
+}
+
 static void test_errors(void **state)
 {
     struct fixture *x = *state;
@@ -215,8 +253,11 @@ static void test_firmware_in_use(void **state)
 }
 
 const struct CMUnitTest download_tests[] = {
-    cmocka_unit_test(test_serves_and_counts), cmocka_unit_test(test_counts_after_a_failed_commit),
-    cmocka_unit_test(test_arduino),           cmocka_unit_test(test_errors),
+    cmocka_unit_test(test_serves_and_counts),
+    cmocka_unit_test(test_counts_after_a_failed_commit),
+    cmocka_unit_test(test_arduino),
+    cmocka_unit_test(test_errors),
     cmocka_unit_test(test_firmware_in_use),
+    cmocka_unit_test(test_a_denied_device_gets_nothing_more),
 };
 const size_t download_count = ARRAY_LEN(download_tests);

@@ -65,6 +65,31 @@ static void other_keys_and_lengths_are_refused(void **state UNUSED)
     assert_int_equal(link_read(key, token, T0, &id, &no), E_AUTH);
 }
 
+/* Lists hold until the device installs, a pause for who has not begun. */
+static void operators_have_their_say(void **state UNUSED)
+{
+    int64_t others[] = {8, 9}, own[] = {7};
+    struct firmware fw = {.enabled = true};
+    struct update_linked u = {.device_id = 7};
+
+    for (u.state = UPDATE_OFFERED; u.state <= UPDATE_INSTALLED; u.state++) {
+        bool open = u.state >= UPDATE_INSTALLING, new = u.state <= UPDATE_DEFERRED;
+
+        fw.devices = fw.denied = (struct id_list){NULL, 0};
+        u.paused = false;
+        assert_int_equal(update_linked_still(&u, &fw), 0);
+        u.paused = true;
+        assert_int_equal(update_linked_still(&u, &fw), new ? E_UNAVAILABLE : 0);
+        u.paused = false;
+        fw.denied = (struct id_list){own, 1};
+        assert_int_equal(update_linked_still(&u, &fw), open ? 0 : E_GONE);
+        fw.denied = fw.devices = (struct id_list){others, 2};
+        assert_int_equal(update_linked_still(&u, &fw), open ? 0 : E_GONE);
+        fw.devices = (struct id_list){own, 1};
+        assert_int_equal(update_linked_still(&u, &fw), 0);
+    }
+}
+
 int test_link(void)
 {
     const struct CMUnitTest tests[] = {
@@ -72,6 +97,7 @@ int test_link(void)
         cmocka_unit_test(expires),
         cmocka_unit_test(every_changed_character_is_refused),
         cmocka_unit_test(other_keys_and_lengths_are_refused),
+        cmocka_unit_test(operators_have_their_say),
     };
 
     return cmocka_run_group_tests_name("link", tests, NULL, NULL);
