@@ -199,17 +199,26 @@ static void refuse(struct http_request *r, int status)
         http_reply(r, status, NULL, NULL, 0);
 }
 
-/* Arduino's updaters say what they run; 304 tells them that this is it. */
-static bool has_it_already(struct http_request *r, const char *version, const char *md5)
+static const char *of_board(struct http_request *r, const char *board, const char *what)
+{
+    char name[40];
+    (void)str_fmt(name, sizeof(name), "x-%s-%s", board, what);
+    return http_header(r, name);
+}
+
+/* Arduino's updaters say what sketch they run; 304 tells them that this is it. It says nothing of
+ * another module, of the files beside the sketch, or when the same is to be installed anew. */
+static bool has_it_already(struct http_request *r, const struct update_linked *u, const char *md5)
 {
     static const char *const boards[] = {"ESP32", "ESP8266"};
-    char name[40];
-    for (size_t i = 0; i < ARRAY_LEN(boards); i++) {
-        (void)str_fmt(name, sizeof(name), "x-%s-version", boards[i]);
-        const char *runs = http_header(r, name);
-        (void)str_fmt(name, sizeof(name), "x-%s-sketch-md5", boards[i]);
-        const char *sketch = http_header(r, name);
-        if ((runs && strcmp(runs, version) == 0) || (sketch && strcasecmp(sketch, md5) == 0))
+    for (size_t i = 0; i < ARRAY_LEN(boards) && u->replaces; i++) {
+        const char *mode = of_board(r, boards[i], "mode");
+        const char *runs = of_board(r, boards[i], "version");
+        const char *sketch = of_board(r, boards[i], "sketch-md5");
+        if (mode && strcasecmp(mode, "sketch") != 0)
+            continue;
+        if ((u->of_main && runs && strcmp(runs, u->to_version) == 0) ||
+            (sketch && strcasecmp(sketch, md5) == 0))
             return true;
     }
     return false;
@@ -299,7 +308,7 @@ static void handle(struct http_request *r, void *arg)
     hex_encode(t.file.digests.sha256, SHA256_SIZE, etag);
     http_add_header(r, "x-MD5", md5);
     http_add_header(r, "Cache-Control", "private, no-transform");
-    if (has_it_already(r, t.update.to_version, md5)) {
+    if (has_it_already(r, &t.update, md5)) {
         http_reply(r, 304, NULL, NULL, 0);
         return;
     }

@@ -152,6 +152,27 @@ static void test_arduino(void **state)
     answer_done(&a);
 }
 
+/* What the sketch runs says nothing of the files of others. */
+static void test_arduino_asks_for_something_else(void **state)
+{
+    struct fixture *x = *state;
+    struct offered o, mcu;
+    struct answer a;
+
+    offer(x, "dl7", 1000, 60000, &o);
+    offer_module(x, "dl8", "mcu", "0.9", 1000, 60000, &mcu);
+    assert_int_equal(
+        fetch(x, "GET", o.path, "x-ESP32-mode: sketch\r\nx-ESP32-version: 2.0\r\n", &a), 304);
+    answer_done(&a);
+    assert_int_equal(
+        fetch(x, "GET", o.path, "x-ESP32-mode: spiffs\r\nx-ESP32-version: 2.0\r\n", &a), 200);
+    answer_done(&a);
+    assert_int_equal(fetch(x, "GET", mcu.path, "x-ESP32-version: 2.0\r\n", &a), 200);
+    answer_done(&a);
+    assert_int_equal(fetch(x, "GET", mcu.path, "x-ESP8266-version: 2.0\r\n", &a), 200);
+    answer_done(&a);
+}
+
 /* An operator's word stops a link that left before it. */
 static void test_a_denied_device_gets_nothing_more(void **state)
 {
@@ -258,6 +279,7 @@ const struct CMUnitTest download_tests[] = {
     cmocka_unit_test(test_arduino),
     cmocka_unit_test(test_errors),
     cmocka_unit_test(test_firmware_in_use),
+    cmocka_unit_test(test_arduino_asks_for_something_else),
     cmocka_unit_test(test_a_denied_device_gets_nothing_more),
 };
 const size_t download_count = ARRAY_LEN(download_tests);
