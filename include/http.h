@@ -50,6 +50,9 @@ struct http_options {
     /* Runs before each handler, after routing: 0 goes on; else it has answered. */
     int (*before)(struct http_request *r, const struct http_route *route, void *arg);
     void *arg;
+    /* Below this path a GET by HTTP/1.0 gets its errors without a body: those clients take any for
+     * the file. NULL = nowhere. */
+    const char *bare;
 };
 
 /* Bind and start. The main listener is http.listen; https_listen and metrics_listen (which

@@ -155,5 +155,6 @@ void api_http_options(struct api *api, struct http_options *ret)
     ret->thread_open = thread_open;
     ret->thread_close = thread_close;
     ret->before = api_before;
+    ret->bare = "/d/";
     ret->arg = api;
 }

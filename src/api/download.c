@@ -333,9 +333,17 @@ static void handle(struct http_request *r, void *arg)
     http_reply_file(r, &out);
 }
 
+/* What no route fits gets its error as a link does. */
+static void handle_nothing(struct http_request *r, void *arg)
+{
+    (void)arg;
+    refuse(r, 404);
+}
+
 static const struct op op_download = {.summary = "What a download link points at", .status = 200};
 
 const struct http_route download_routes[] = {
     {"GET", "/d/:token/:name", HTTP_BODY_NONE, 0, handle, OP(op_download), 0},
+    {"GET", "/d/*rest", HTTP_BODY_NONE, 0, handle_nothing, NULL, 0},
     {.method = NULL},
 };

@@ -320,7 +320,8 @@ json_t *api_openapi(void)
     set(info, "version", json_string(OTAD_VERSION));
     for (const struct http_route *const *t = api_tables; *t; t++)
         for (const struct http_route *route = *t; route->method; route++)
-            add_route(paths, route);
+            if (route->arg)
+                add_route(paths, route);
     set(doc, "openapi", json_string("3.1.0"));
     set(doc, "info", info);
     set(doc, "paths", paths);

@@ -24,7 +24,7 @@ struct table {
     const struct json_field *fields;
     size_t n;
 };
-/* Hangs on http_route.arg. */
+/* Hangs on http_route.arg; NULL there: not for openapi.json. */
 struct write;
 struct op {
     const char *summary;

@@ -214,6 +214,13 @@ static void add_errors(struct sbuf *out, const struct json_errors *errs)
     sbuf_str(out, "]");
 }
 
+static bool is_bare(const struct http_request *r)
+{
+    const char *bare = r->thread->server->o.bare;
+    return bare && r->is_10 && strcmp(r->method, "GET") == 0 &&
+           strncmp(r->path, bare, strlen(bare)) == 0;
+}
+
 void http_problem(struct http_request *r, int status, const char *code,
                   const struct json_errors *errs, const char *fmt, ...)
 {
@@ -221,6 +228,10 @@ void http_problem(struct http_request *r, int status, const char *code,
     va_list ap;
     AUTO(sbuf_done) struct sbuf out = {0};
 
+    if (is_bare(r)) {
+        http_reply(r, status, NULL, NULL, 0);
+        return;
+    }
     va_start(ap, fmt);
     vsnprintf(detail, sizeof(detail), fmt, ap);
     va_end(ap);

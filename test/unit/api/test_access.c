@@ -193,6 +193,10 @@ static void test_openapi(void **state)
         for (const struct http_route *r = *t; r->method; r++, seen++) {
             char path[200] = "", method[16] = "";
             size_t n = 0;
+            if (!r->arg) { /* what catches all that no route fits */
+                assert_string_equal(r->pattern, "/d/*rest");
+                continue;
+            }
             for (const char *p = r->pattern; *p; p++) {
                 if (*p != ':') {
                     path[n++] = *p;

@@ -256,6 +256,44 @@ static void test_errors(void **state)
     answer_done(&a);
 }
 
+/* Whatever comes is flashed: none of the answers below /d/ has a body, wherever it is given. */
+static void test_old_clients_get_no_body(void **state)
+{
+    struct fixture *x = *state;
+    static const char *const lines[] = {
+        "GET /d/ HTTP/1.0\r\n",
+        "GET /d/x HTTP/1.0\r\n",
+        "GET /d/x/y/z HTTP/1.0\r\n",
+        "GET http://h/d/x/y/z HTTP/1.0\r\n",
+        "GET /d/x/y%00 HTTP/1.0\r\n",
+        "GET /d/x/y HTTP/1.0\r\nContent-Length: 5\r\n",
+        "GET /d/x/y HTTP/1.0\r\nContent-Length: 5\r\nContent-Length: 6\r\n",
+        "GET /d/x/y/z HTTP/1.1\r\nHost: h\r\nUser-Agent: esp-idf/1.0 esp32\r\n",
+    };
+    struct answer a;
+    char text[200];
+
+    for (size_t i = 0; i < ARRAY_LEN(lines); i++) {
+        int fd = dial(x);
+        (void)str_fmt(text, sizeof(text), "%s\r\n", lines[i]);
+        put(fd, text, strlen(text));
+        get_answer(fd, false, &a);
+        assert_true(a.closed || a.status >= 400);
+        assert_int_equal(a.body.n, 0);
+        answer_done(&a);
+        close(fd);
+    }
+    assert_int_equal(fetch(x, "GET", "/d/x/y/z", NULL, &a), 404); /* others hear it */
+    answer_done(&a);
+    int fd = dial(x); /* and a proxy is told what is wrong with the rest */
+    put(fd, "GET /api/v1/nothing HTTP/1.0\r\n\r\n", 32);
+    get_answer(fd, false, &a);
+    assert_int_equal(a.status, 404);
+    assert_true(a.body.n > 0);
+    answer_done(&a);
+    close(fd);
+}
+
 static void test_firmware_in_use(void **state)
 {
     struct fixture *x = *state;
@@ -281,5 +319,6 @@ const struct CMUnitTest download_tests[] = {
     cmocka_unit_test(test_firmware_in_use),
     cmocka_unit_test(test_arduino_asks_for_something_else),
     cmocka_unit_test(test_a_denied_device_gets_nothing_more),
+    cmocka_unit_test(test_old_clients_get_no_body),
 };
 const size_t download_count = ARRAY_LEN(download_tests);
