@@ -81,6 +81,15 @@ static void thread_close(void *arg, void *thread_arg)
 }
 
 /* ---- all of it ---- */
+/* Of who is no one, no body is taken in. */
+static int before(struct http_request *r, const struct http_route *route, void *arg)
+{
+    const struct op *op = route->arg;
+    int rc = api_before(r, route, arg);
+
+    return rc == 0 && op && op->check ? op->check(r) : rc;
+}
+
 static int find_default(struct api *api, struct fail *f)
 {
     struct db *db;
@@ -154,7 +163,7 @@ void api_http_options(struct api *api, struct http_options *ret)
     ret->tables = api_tables;
     ret->thread_open = thread_open;
     ret->thread_close = thread_close;
-    ret->before = api_before;
+    ret->before = before;
     ret->bare = "/d/";
     ret->arg = api;
 }

@@ -95,21 +95,30 @@ struct limit *log_limit_new(void)
     return limit_new(PER_MINUTE, 60);
 }
 
+/* The link's update is the call's own. */
+static int check_link(struct http_request *r)
+{
+    const struct call *c = call_of(r);
+    int64_t *update_id = arena_alloc(http_arena(r), sizeof(*update_id));
+    int file_no;
+
+    int rc = c->db ? link_read(c->api->env.link_key, http_param(r, "token"), clock_now_ms(),
+                               update_id, &file_no)
+                   : E_UNAVAILABLE;
+    if (rc < 0)
+        refuse(r, rc);
+    else
+        call_own(r, update_id, NULL);
+    return rc;
+}
+
 static void handle_post(struct http_request *r, void *arg)
 {
     const struct call *c = call_of(r);
     struct str body = http_body(r);
-    int64_t update_id;
-    int file_no;
+    int64_t update_id = *(const int64_t *)c->own;
     (void)arg;
 
-    int rc = c->db ? link_read(c->api->env.link_key, http_param(r, "token"), clock_now_ms(),
-                               &update_id, &file_no)
-                   : E_UNAVAILABLE;
-    if (rc < 0) {
-        refuse(r, rc);
-        return;
-    }
     if (body.n == 0) {
         http_problem(r, 400, "empty", NULL, "The body is the log: 1 to %d bytes.",
                      UPDATE_LOG_BYTES_MAX);
@@ -117,7 +126,7 @@ static void handle_post(struct http_request *r, void *arg)
     }
     if (within_limit(r, update_id) < 0)
         return;
-    rc = update_log_room(c->db, update_id);
+    int rc = update_log_room(c->db, update_id);
     if (rc < 0) {
         refuse(r, rc);
         return;
@@ -216,6 +225,7 @@ static const struct op op_post = {
     .summary = "A device's log of an update: the offer's link with `log` for the file name; 1 to "
                "65536 bytes, at most 8 of an update and 6 a minute",
     .status = 204,
+    .check = check_link,
     .body = "text/plain|application/octet-stream"};
 static const struct op op_list = {.summary = "What the device logged about the update",
                                   .out = &update_log_table,

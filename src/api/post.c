@@ -51,8 +51,8 @@ static int refuse_for_now(struct http_request *r, int64_t wait_s)
 }
 
 /* As at the broker: key and password. Who was right lately is heard although others at the same
- * address fail. < 0: it is answered. */
-static int authenticate(struct http_request *r, const char **ret_key)
+ * address fail. < 0: it is answered; else the device's key is the call's own. */
+static int authenticate(struct http_request *r)
 {
     const struct call *c = call_of(r);
     const char *key = http_param(r, "key"), *password = http_header(r, "Project-Key");
@@ -74,7 +74,7 @@ static int authenticate(struct http_request *r, const char **ret_key)
         !crypto_password_verify(password, d.password_hash))
         return refuse(r);
     limit_good(c->api->limit, hash);
-    *ret_key = d.key;
+    call_own(r, (void *)(uintptr_t)d.key, NULL); /* in the request's arena */
     return 0;
 }
 
@@ -176,7 +176,7 @@ static void job_done(struct db_job *job, int rc)
     http_resume(p->h, finish, p);
 }
 
-static void go(struct http_request *r, const char *key, const char *topic, struct str payload)
+static void go(struct http_request *r, const char *topic, struct str payload)
 {
     const struct call *c = call_of(r);
     struct post *p = xcalloc(1, sizeof(*p));
@@ -184,7 +184,7 @@ static void go(struct http_request *r, const char *key, const char *topic, struc
     arena_init(&p->a);
     p->api = c->api;
     p->now = clock_now_ms();
-    p->m.key = arena_strdup(&p->a, key);
+    p->m.key = arena_strdup(&p->a, c->own);
     p->m.topic = topic;
     p->m.payload = arena_strndup(&p->a, payload.p ? payload.p : "", payload.n);
     p->m.n = payload.n;
@@ -199,36 +199,26 @@ static void go(struct http_request *r, const char *key, const char *topic, struc
 
 /* ---- requests ---- */
 
-static void handle_message(struct http_request *r, const char *topic)
-{
-    const char *key;
-
-    if (authenticate(r, &key) == 0)
-        go(r, key, topic, http_body(r));
-}
-
 static void handle_attributes(struct http_request *r, void *arg)
 {
     (void)arg;
-    handle_message(r, "attributes");
+    go(r, "attributes", http_body(r));
 }
 
 static void handle_event(struct http_request *r, void *arg)
 {
     (void)arg;
-    handle_message(r, "event/report/http");
+    go(r, "event/report/http", http_body(r));
 }
 
 /* keys=a,b: of these alone. */
 static void handle_get(struct http_request *r, void *arg)
 {
-    const char *names = http_query(r, "keys"), *key;
+    const char *names = http_query(r, "keys");
     struct sbuf b = {.p = NULL};
     size_t n = 0;
     (void)arg;
 
-    if (authenticate(r, &key) < 0)
-        return;
     sbuf_str(&b, "{\"keys\":[");
     while (names && *names && n < KEYS_MAX) {
         size_t len = strcspn(names, ",");
@@ -239,24 +229,27 @@ static void handle_get(struct http_request *r, void *arg)
         names += len + (names[len] == ',');
     }
     sbuf_str(&b, "]}");
-    go(r, key, "attributes/get/http", (struct str){b.p, b.n});
+    go(r, "attributes/get/http", (struct str){b.p, b.n});
     sbuf_done(&b);
 }
 
 static const struct op op_attributes = {
     .summary = "ThingsCloud: a device reports attributes, an object of names and values. Header "
                "Project-Key: the device's password",
-    .status = 200};
+    .status = 200,
+    .check = authenticate};
 static const struct op op_get = {
     .summary = "ThingsCloud: a device asks for its attributes, or for some of them (keys=a,b)",
     .query = "keys",
-    .status = 200};
+    .status = 200,
+    .check = authenticate};
 static const struct op op_event = {
     .summary =
         "ThingsCloud: a device reports an event, {\"method\": \"otaCheck\", \"params\": {}}. "
         "What it is to do stands in `commands`, what it is to take over in "
         "`attributes_push`",
-    .status = 200};
+    .status = 200,
+    .check = authenticate};
 
 #define PATH "/device/v1/:key"
 const struct http_route post_routes[] = {

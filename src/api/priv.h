@@ -33,6 +33,8 @@ struct op {
     int status;                   /* of success */
     bool list, patch;
     bool may_be_empty; /* the body is optional */
+    /* At the headers, before a body is taken: 0, or it has answered. */
+    int (*check)(struct http_request *r);
     /* For write_of: what is done, in the core's transaction, and that it changes the catalog. */
     int (*run)(struct write *w, struct db *db);
     bool catalog;

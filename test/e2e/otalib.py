@@ -354,6 +354,14 @@ def raw(port, data, timeout=PATIENCE, shut=False):
         return got
 
 
+def at_headers(port, method, path, **headers):
+    """The status of what is answered before any of the announced body is sent."""
+    lines = "".join(f"{k.replace('_', '-')}: {v}\r\n" for k, v in headers.items())
+    with socket.create_connection(("127.0.0.1", port), PATIENCE) as s:
+        s.sendall(f"{method} {path} HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n{lines}\r\n".encode())
+        return int(s.recv(4096).split()[1])
+
+
 def split(answer):
     """Bytes of an HTTP answer -> status line, {lower-case header: value}, body."""
     head, _, body = answer.partition(b"\r\n\r\n")

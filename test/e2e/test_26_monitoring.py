@@ -4,7 +4,7 @@ import io
 import json
 import socket
 
-from otalib import ADMIN, PATIENCE, fetch, noise, path_of, request, rss_kib, wait
+from otalib import at_headers, ADMIN, PATIENCE, fetch, noise, path_of, request, rss_kib, wait
 
 
 def test_versions_of_a_type(make_site):
@@ -227,6 +227,7 @@ def test_device_logs(site):
     assert post(b"") == 400
     forged = base[:-1] + ("A" if base[-1] != "A" else "B")
     assert post(b"x", f"{forged}/log") == 403
+    assert at_headers(site.otad.port, "POST", f"{forged}/log") == 403
     assert request(site.otad.port, "GET", f"{base}/log").status == 410  # a download, and it ended
     status = [post(b"more") for _ in range(9)]
     assert 429 in status and set(status) <= {204, 429, 409}

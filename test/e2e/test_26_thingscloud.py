@@ -4,7 +4,7 @@ import time
 
 import pytest
 from conftest import Site
-from otalib import fetch, noise, request, wait
+from otalib import at_headers, fetch, noise, request, wait
 
 from test_13_plugin import BARE, Client, register
 
@@ -155,6 +155,14 @@ def test_who_is_refused(make_site):
     say(site, key, "attributes", {"a": 1})
     site.otad.ok("PATCH", f"/devices/{key}", {"enabled": False})
     assert http(site, key, "POST", "attributes", {"a": 2}).status == 401
+
+
+def test_who_is_refused_is_told_before_the_body(site):
+    key = register(site)
+    for who, password in ((key, "wrong"), ("nobody", f"secret-of-{key}")):
+        for path in ("attributes", "event/report"):
+            assert at_headers(site.otad.port, "POST", f"/device/v1/{who}/{path}",
+                              Project_Key=password) == 401  # fmt: skip
 
 
 def test_guessing_is_slow(make_site):
