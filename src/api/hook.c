@@ -23,24 +23,41 @@ static bool equal(const char *p, size_t n, const char *want)
     return n == strlen(want) && crypto_equal(p, want, n);
 }
 
-/* The question, or NULL when it is answered already. New reference. */
-static json_t *question(struct http_request *r)
+/* Guesses are slow; whoever has the secret is heard meanwhile. */
+static int refuse(struct http_request *r)
 {
-    const struct call *c = call_of(r);
-    const char *secret = c->api->env.conf->mqtt_hook_secret;
-    struct str token = bearer(http_header(r, "Authorization")), body = http_body(r);
-    int64_t wait = limit_wait(c->api->limit, http_address(r), clock_mono_us());
+    struct limit *l = call_of(r)->api->limit;
+    int64_t wait = limit_wait(l, http_address(r), clock_mono_us());
+    char text[24];
+
+    metric_add(wait ? M_AUTH_LIMITED : M_AUTH_FAILED, 1);
+    if (wait) {
+        http_add_header(r, "Retry-After", log_int(text, wait));
+        http_problem(r, 429, "too_many_failures", NULL,
+                     "Too many requests with a wrong secret came from this address.");
+    } else {
+        limit_failed(l, http_address(r), clock_mono_us());
+        http_problem(r, 401, "unauthorized", NULL, "Send hook_secret as the bearer token.");
+    }
+    return E_AUTH;
+}
+
+static int check_secret(struct http_request *r)
+{
+    const char *secret = call_of(r)->api->env.conf->mqtt_hook_secret;
+    struct str token = bearer(http_header(r, "Authorization"));
 
     if (!secret || !*secret) {
         http_problem(r, 404, "not_found", NULL, "There is nothing here: hook_secret is not set.");
-        return NULL;
+        return E_NOTFOUND;
     }
-    if (!token.n || !equal(token.p, token.n, secret)) {
-        metric_add(wait ? M_AUTH_LIMITED : M_AUTH_FAILED, 1);
-        limit_failed(c->api->limit, http_address(r), clock_mono_us());
-        http_problem(r, 401, "unauthorized", NULL, "Send hook_secret as the bearer token.");
-        return NULL;
-    }
+    return token.n && equal(token.p, token.n, secret) ? 0 : refuse(r);
+}
+
+/* The question, or NULL when it is answered already. New reference. */
+static json_t *question(struct http_request *r)
+{
+    struct str body = http_body(r);
     json_t *in = json_parse(body.p, body.n, BODY_MAX, 4, &(enum json_fault){JSON_OK}, NULL);
     if (!json_is_object(in)) {
         json_decref(in);
@@ -135,9 +152,11 @@ static void handle_acl(struct http_request *r, void *arg)
 }
 
 static const struct op op_auth = {.summary = "An EMQX broker asks whether a client may log in",
-                                  .status = 200};
+                                  .status = 200,
+                                  .check = check_secret};
 static const struct op op_acl = {.summary = "An EMQX broker asks whether a client may use a topic",
-                                 .status = 200};
+                                 .status = 200,
+                                 .check = check_secret};
 const struct http_route hook_routes[] = {
     {"POST", "/mqtt/auth", HTTP_BODY_WHOLE, BODY_MAX, handle_auth, OP(op_auth), 0},
     {"POST", "/mqtt/acl", HTTP_BODY_WHOLE, BODY_MAX, handle_acl, OP(op_acl), 0},

@@ -8,7 +8,7 @@ import time
 
 import paho.mqtt.client as paho
 import pytest
-from otalib import ROOT, noise, wait
+from otalib import ROOT, at_headers, noise, request, wait
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
@@ -484,8 +484,6 @@ def test_without_the_plugin_presence_is_unknown(make_site):
 def test_calls_of_an_emqx_broker(make_site):
     secret = "hook-secret-0123456789"
     site = make_site({"mqtt.hook_secret": secret})
-    from otalib import request
-
     site.otad.device("D-1", site.type())
 
     def ask(path, body, token=secret):
@@ -521,6 +519,23 @@ def test_calls_of_an_emqx_broker(make_site):
     assert ask("/mqtt/acl", {}, "wrong").status == 401
     assert request(site.otad.port, "POST", "/mqtt/auth", "[]",
                    {"Authorization": f"Bearer {secret}"}).status == 400  # fmt: skip
+
+
+def test_guessing_the_hook_secret_is_slow(make_site):
+    secret = "hook-secret-0123456789"
+    site = make_site({"mqtt.hook_secret": secret, "http.auth_failures_per_minute": 20})
+
+    def ask(token):
+        return request(site.otad.port, "POST", "/mqtt/auth", '{"username": "x"}',
+                       {"Authorization": f"Bearer {token}"})  # fmt: skip
+
+    answers = [ask("wrong")]
+    while answers[-1].status == 401 and len(answers) < 10_000:
+        answers.append(ask("wrong"))
+    assert answers[-1].status == 429 and len(answers) > 20
+    assert int(answers[-1].headers["Retry-After"]) >= 1
+    assert ask(secret).status == 200  # the broker is heard on
+    assert at_headers(site.otad.port, "POST", "/mqtt/acl", Authorization="Bearer x") in (401, 429)
 
 
 def test_requests_as_emqx_sends_them(make_site):
@@ -576,8 +591,6 @@ def test_requests_as_emqx_sends_them(make_site):
 
 
 def test_without_a_secret_there_are_no_hooks(site):
-    from otalib import request
-
     for path in ("/mqtt/auth", "/mqtt/acl"):
         answer = request(site.otad.port, "POST", path, "{}", {"Authorization": "Bearer "})
         assert answer.status == 404
