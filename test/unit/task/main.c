@@ -3,5 +3,5 @@
 int main(void)
 {
     json_setup();
-    return test_schedule() + test_task() + test_consent();
+    return test_schedule() + test_task() + test_kept() + test_consent();
 }

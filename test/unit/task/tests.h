@@ -12,4 +12,5 @@
 
 int test_schedule(void);
 int test_task(void);
+int test_kept(void);
 int test_consent(void);
