@@ -27,15 +27,15 @@ static uint64_t cover(const struct firmware *fw, struct update *u, int file_no, 
     return after > before ? after - before : 1;
 }
 
-/* Adds up what left before, of this attempt; 1 = too much. */
-static int count_again(struct db *w, const struct update *u, uint64_t bytes)
+/* Adds up what left before, of this attempt: the sum, or an error, below 0. */
+static int64_t count_again(struct db *w, const struct update *u, uint64_t bytes)
 {
     AUTO(db_reset) struct db_stmt *q = db_use(w, Q_UPDATE_AGAIN);
 
     db_bind_int(q, 1, u->id);
     db_bind_int(q, 2, (int64_t)bytes);
     int rc = db_row(q);
-    return rc < 0 ? rc : db_int(q, 0) / AGAIN_TIMES > u->bytes_total;
+    return rc < 0 ? rc : db_int(q, 0);
 }
 
 static const char again_and_again[] =
@@ -51,9 +51,9 @@ static int move_to_the_start(struct db *w, const struct device_type *type, struc
     return life_move(w, type, u, UPDATE_DOWNLOADING, "download", words, now);
 }
 
-/* A delta that was fetched and is not what runs may not fit; the full image is the way out. */
-static int delta_again(struct db *w, const struct device_type *type, const struct device *d,
-                       struct update *u, int64_t now, struct arena *a)
+/* It was fetched, and is not what runs. */
+static int fail_again(struct db *w, const struct device_type *type, const struct device *d,
+                      struct update *u, int64_t now, struct arena *a)
 {
     bool quarantined;
     int rc = life_count_failure(w, type, d, now, &quarantined);
@@ -68,19 +68,18 @@ static int delta_again(struct db *w, const struct device_type *type, const struc
     return move_to_the_start(w, type, u, words, now);
 }
 
-/* The device threw away what it had fetched; or it never had it: it broke off what a proxy had
- * taken for it. Of a full image that is no failure in itself, but all of it leaves again. */
+/* The device threw away what it had fetched: the attempt failed, whether it says so or not. Or it
+ * never had it: it broke off what a proxy had taken for it. So once in an attempt it is no failure.
+ * A delta may not fit; it gets no second try, as the full image is the way out. */
 static int begin_again(struct db *w, const struct device_type *type, const struct device *d,
                        const struct firmware *fw, struct update *u, int64_t now, struct arena *a)
 {
-    if (fw->n_sources > 0)
-        return delta_again(w, type, d, u, now, a);
-    int rc = count_again(w, u, (uint64_t)u->bytes_served);
-    if (rc < 0)
-        return rc;
-    u->said = ""; /* should that end the attempt: no word of the device's does */
-    if (rc == 1)
-        return life_fail_attempt(w, type, d, u, "download", again_and_again, now, a);
+    int64_t sum = count_again(w, u, (uint64_t)u->bytes_served);
+
+    if (sum < 0)
+        return (int)sum;
+    if (fw->n_sources > 0 || sum >= 2 * u->bytes_total)
+        return fail_again(w, type, d, u, now, a);
     return move_to_the_start(w, type, u, from_the_start, now);
 }
 
@@ -156,9 +155,11 @@ int update_served(struct db *w, const struct catalog *c, int64_t update_id, int 
     }
     uint64_t fresh = cover(fw, &u, file_no, from, to, a);
     if (sent > fresh) {
-        rc = count_again(w, &u, sent - fresh);
+        int64_t sum = count_again(w, &u, sent - fresh);
         u.said = ""; /* should that end the attempt: no word of the device's does */
-        if (rc == 1)
+        if (sum < 0)
+            return (int)sum;
+        if (sum / AGAIN_TIMES > u.bytes_total)
             return life_fail_attempt(w, type, &d, &u, "download", again_and_again, now, a);
     }
     if (rc == 0 && fresh > 0 && u.campaign_id)
