@@ -9,10 +9,10 @@
 #include <stdio.h>
 
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-#define SEEDS 150
+#define SEEDS 50
 #elif defined(__has_feature)
 #if __has_feature(address_sanitizer)
-#define SEEDS 150
+#define SEEDS 50
 #endif
 #endif
 #ifndef SEEDS
