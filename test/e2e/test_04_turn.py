@@ -186,7 +186,9 @@ def test_checks_go_on_while_a_commit_stands_still(faulty):
     slow.publish("attributes", {"version": "1.0.0"}, wait_ack=False)
     wait(lambda: otad.metric("otad_mqtt_unacked_messages") >= 1, "it is taken")
     for _ in range(1200):
-        assert device.offer()["id"] == first["id"]
+        device.publish("event_report", {"method": "otaCheck", "params": {}}, wait_ack=False)
+    for _ in range(1200):
+        assert device.receive()["id"] == first["id"]
     assert otad.metric("otad_db_commits_total") == commits
     faulty.faults()
     commits_settled(otad)
