@@ -133,6 +133,13 @@ static bool read_once(struct mqtt *m)
     return !m->drained;
 }
 
+/* While PUBACKs are held back nothing carries TCP's acknowledgements, the kernel delays them, and
+ * mosquitto, which leaves Nagle's algorithm on, does not send the next message before: 40 ms. */
+static void hurry(const struct mqtt *m)
+{
+    (void)setsockopt(m->fd, IPPROTO_TCP, TCP_QUICKACK, &(int){1}, sizeof(int));
+}
+
 void traffic_read(struct mqtt *m)
 {
     m->taken = 0;
@@ -148,6 +155,8 @@ void traffic_read(struct mqtt *m)
         m->on_batch_end(m->arg);
     if (m->dead || m->lost)
         return;
+    if (m->unacked > 0)
+        hurry(m);
     if (session_connected(m) && !suspected && skipped_suspected(m))
         session_start_tick(m);
     skipped_fetch(m);
