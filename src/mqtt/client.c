@@ -19,6 +19,7 @@ static const char system_ca[] = "/etc/ssl/certs";
 void mqtt_setup(void)
 {
     mosquitto_lib_init();
+    gate_setup();
 }
 
 void mqtt_cleanup(void)

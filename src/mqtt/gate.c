@@ -22,16 +22,21 @@ static _Thread_local struct gate *open_gate;
 
 typedef ssize_t write_fn(int fd, const void *p, size_t n);
 
+static write_fn *_Atomic next_write;
+
+void gate_setup(void)
+{
+    write_fn *fn;
+
+    *(void **)&fn = dlsym(RTLD_NEXT, "write");
+    next_write = fn;
+}
+
 static ssize_t write_on(int fd, const void *p, size_t n)
 {
-    static write_fn *_Atomic next;
-    write_fn *fn = next;
-
-    if (!fn) {
-        *(void **)&fn = dlsym(RTLD_NEXT, "write");
-        next = fn;
-    }
-    return fn(fd, p, n);
+    if (!next_write)
+        gate_setup();
+    return next_write(fd, p, n);
 }
 
 /* False when the socket takes no more, or broke: errno says. */

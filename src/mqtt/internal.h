@@ -177,6 +177,7 @@ void filters_done(struct mqtt *m);
 int lookup(const char *host, unsigned nth, char *ret, size_t cap) MUST_USE;
 
 /* ---- gate.c ---- */
+void gate_setup(void);           /* once: signal handlers write, and may not look a name up */
 void gate_reset(struct gate *g); /* a new connection starts */
 /* From open to close, what this thread writes to fd goes through the gate. */
 void gate_open(struct gate *g, int fd);
