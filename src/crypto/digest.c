@@ -16,8 +16,7 @@
 static struct {
     pthread_once_t once;
     EVP_MD *md5, *sha1, *sha256;
-    EVP_MAC_CTX
-    *hmac; /* HMAC-SHA256 without a key: each thread has a duplicate, with its last key */
+    EVP_MAC_CTX *hmac; /* HMAC-SHA256 without a key: each thread has a copy, with its last key */
     pthread_key_t hmac_of_thread;
 } g = {.once = PTHREAD_ONCE_INIT};
 
