@@ -241,8 +241,8 @@ void device_seen_note(struct device_seen *s, int64_t device_id,
 /* The latest that is noted and not known to be written; 0 = none. */
 int64_t device_seen_at(const struct device_seen *s, int64_t device_id);
 size_t device_seen_pending(const struct device_seen *s);
-/* Write up to max of what was noted, oldest first. device_seen_flushed says how the commit ended:
- * they are forgotten, or kept for the next time. */
+/* Write up to max of what was noted, oldest first; returns how many. device_seen_flushed says how
+ * the commit ended: they are forgotten, or kept for the next time. */
 int device_seen_flush(struct device_seen *s, struct db *w, size_t max) MUST_USE;
 void device_seen_flushed(struct device_seen *s, bool committed);
 

@@ -149,7 +149,7 @@ static void on_tick(void *arg)
     if (!c->stopping) {
         if (now_ms >= c->next_seen_ms) {
             c->next_seen_ms = now_ms + SEEN_EVERY_MS;
-            c->seen_due |= device_seen_pending(c->seen) > 0;
+            c->seen_due = device_seen_pending(c->seen);
         }
         if (now_ms >= c->next_expire_ms) {
             c->next_expire_ms = now_ms + EXPIRE_EVERY_MS;
@@ -323,7 +323,7 @@ void core_stop(struct core *c, void (*done)(void *arg), void *arg)
     c->stopping = true;
     c->stopped = done;
     c->stopped_arg = arg;
-    c->seen_due = device_seen_pending(c->seen) > 0;
+    c->seen_due = device_seen_pending(c->seen);
     c->expire_due = c->event_due = c->task_due = c->sweep_due = c->down_due = false;
     c->topics_due = c->points_due = false;
     down_wake(c, true);

@@ -327,6 +327,7 @@ struct core {
     struct waiting *tx_messages, **tx_last;
     struct db_job *tx_jobs, **tx_jobs_last;
     bool tx_catalog, tx_seen, tx_wrote;
+    size_t tx_seen_n; /* notes of when devices were seen */
 
     /* what failed */
     struct stubborn stubborn;
@@ -351,7 +352,8 @@ struct core {
     bool sweep_more;
     struct device_points_at points;
     bool points_due;
-    bool seen_due, expire_due, event_due, task_due, sweep_due, stopping;
+    size_t seen_due; /* notes of when devices were seen that are to be written */
+    bool expire_due, event_due, task_due, sweep_due, stopping;
     int64_t next_seen_ms, next_expire_ms, next_reload_ms, stop_at_ms;
     void (*stopped)(void *arg);
     void *stopped_arg;

@@ -232,7 +232,9 @@ static int housekeeping(struct core *c)
     }
     if (rc >= 0 && c->seen_due) {
         c->tx_seen = true;
-        rc = device_seen_flush(c->seen, c->writer, SEEN_SLICE);
+        rc = device_seen_flush(c->seen, c->writer,
+                               c->seen_due < SEEN_SLICE ? c->seen_due : SEEN_SLICE);
+        c->tx_seen_n = rc < 0 ? 0 : (size_t)rc;
     }
     if (rc >= 0 && c->topics_due) {
         c->topics_due = false;
@@ -292,8 +294,9 @@ static int write_housekeeping(struct core *c)
     turn_undone(c);
     /* it is due again soon */
     c->points_due = false;
-    c->tx_seen = c->seen_due = c->expire_due = c->event_due = c->sweep_due = c->down_due = false;
+    c->tx_seen = c->expire_due = c->event_due = c->sweep_due = c->down_due = false;
     c->topics_due = false;
+    c->seen_due = 0;
     topics_settle(c, false);
     return 0;
 }
@@ -351,6 +354,19 @@ void turn_alive(struct core *c)
         c->alive(c->alive_arg);
 }
 
+/* What was noted meanwhile waits for its own turn: on a busy server there is always something. */
+static void seen_settle(struct core *c, bool committed)
+{
+    if (c->tx_seen) {
+        device_seen_flushed(c->seen, committed);
+        c->seen_due -= c->tx_seen_n;
+    }
+    if (!committed)
+        c->seen_due = 0;                              /* until the next time */
+    if (c->stopping && committed && c->seen_due == 0) /* the last words */
+        c->seen_due = device_seen_pending(c->seen);
+}
+
 /* The transaction ended: rc 0 committed, else lost. */
 static void finish(struct core *c, int rc)
 {
@@ -360,8 +376,7 @@ static void finish(struct core *c, int rc)
     turn_alive(c);
     if (rc == 0 && c->tx_catalog)
         turn_reload(c);
-    if (c->tx_seen)
-        device_seen_flushed(c->seen, rc == 0);
+    seen_settle(c, rc == 0);
     pushes_settle(&c->pushes, rc == 0);
     topics_settle(c, rc == 0);
     if (rc == 0)
@@ -371,7 +386,6 @@ static void finish(struct core *c, int rc)
     if (c->task_wait_ms > 0 && !c->stopping)
         loop_timer_start(c->task_gap, (uint64_t)c->task_wait_ms, 0);
     c->task_wait_ms = 0;
-    c->seen_due = rc == 0 && c->seen_due && device_seen_pending(c->seen) > 0;
     if (rc == 0) {
         int64_t now_us = clock_mono_us();
         if (c->tx_wrote) /* most ticks find nothing to do: that is no news */

@@ -139,7 +139,7 @@ int device_seen_flush(struct device_seen *s, struct db *w, size_t max)
             return rc;
         }
     }
-    return 0;
+    return (int)(s->mid - s->head);
 }
 
 void device_seen_flushed(struct device_seen *s, bool committed)

@@ -390,19 +390,43 @@ static void test_failed_housekeeping_is_undone_alone(void **state UNUSED)
     turn_batch_end(s.core);
     UNTIL(&s, !s.core->committing && device_seen_pending(s.core->seen) > 0);
     note_submit(&s, &good, "good");
-    s.core->seen_due = true;
+    s.core->seen_due = device_seen_pending(s.core->seen);
     turn_write(s.core);
     UNTIL(&s, good.done);
     assert_true(good.rc == 0 && good.was_committed && site_has_setting(&s, "good"));
     assert_true(device_seen_pending(s.core->seen) > 0);
     note_submit(&s, &mend, "mend");
     UNTIL(&s, mend.done);
-    s.core->seen_due = true;
+    s.core->seen_due = device_seen_pending(s.core->seen);
     turn_write(s.core);
     UNTIL(&s, device_seen_pending(s.core->seen) == 0 && !s.core->committing);
     arena_reset(&s.w.arena);
     assert_int_equal(device_by_key(s.w.reader, 0, "D1", &s.w.arena, &d), 0);
     assert_true(d.seen_at > 0);
+    site_close(&s);
+}
+
+/* A busy server always hears somebody while it commits: that is for the next time, or it would
+ * write without end. */
+static void test_who_is_heard_during_a_commit_is_noted_later(void **state UNUSED)
+{
+    struct site s;
+    struct device d;
+
+    site_open(&s);
+    site_inject(&s, "event_report/D1", CHECK_TEXT);
+    turn_batch_end(s.core);
+    UNTIL(&s, !s.core->committing && device_seen_pending(s.core->seen) > 0);
+    arena_reset(&s.w.arena);
+    assert_int_equal(device_by_key(s.w.reader, 0, "D1", &s.w.arena, &d), 0);
+    s.core->next_seen_ms = INT64_MAX; /* the test says when */
+    s.core->seen_due = device_seen_pending(s.core->seen);
+    turn_write(s.core);
+    assert_true(s.core->committing);
+    device_seen_note(s.core->seen, d.id, clock_now_ms() + 1000);
+    UNTIL(&s, !s.core->committing);
+    assert_int_equal(s.core->seen_due, 0);
+    assert_int_equal(device_seen_pending(s.core->seen), 1);
     site_close(&s);
 }
 
@@ -555,6 +579,7 @@ int run_turn_tests(void)
         cmocka_unit_test(test_a_patient_job_fails_alone),
         cmocka_unit_test(test_patient_jobs_come_before_messages),
         cmocka_unit_test(test_failed_housekeeping_is_undone_alone),
+        cmocka_unit_test(test_who_is_heard_during_a_commit_is_noted_later),
         cmocka_unit_test(test_a_failed_snapshot_is_made_later),
         cmocka_unit_test(test_stop_settles_everything),
         cmocka_unit_test(test_stop_acknowledges),

@@ -22,7 +22,7 @@ static void coalesces_and_slices(void **state UNUSED)
     device_seen_note(s, a, T0 + 2); /* the latest counts */
     device_seen_note(s, c, T0 + 4);
     assert_int_equal(device_seen_pending(s), 3);
-    MUST(device_seen_flush(s, d.w, 2));
+    assert_int_equal(device_seen_flush(s, d.w, 2), 2);
     device_seen_note(s, a, T0 + 9); /* while its note is being written */
     device_seen_flushed(s, true);
     assert_int_equal(seen_at(&d, "a"), T0 + 3);
@@ -30,7 +30,7 @@ static void coalesces_and_slices(void **state UNUSED)
     assert_int_equal(seen_at(&d, "c"), 0);
     device_seen_note(s, a, T0 + 8);
     assert_int_equal(device_seen_pending(s), 2); /* a's second note is found again */
-    MUST(device_seen_flush(s, d.w, 10));
+    assert_true(device_seen_flush(s, d.w, 10) > 0);
     device_seen_flushed(s, true);
     assert_int_equal(seen_at(&d, "a"), T0 + 9);
     assert_int_equal(seen_at(&d, "c"), T0 + 4);
@@ -48,12 +48,12 @@ static void a_failed_commit_keeps_them(void **state UNUSED)
     int64_t a = domain_device(&d, "a");
     device_seen_note(s, a, T0 + 1);
     MUST(db_save(d.w));
-    MUST(device_seen_flush(s, d.w, 10));
+    assert_true(device_seen_flush(s, d.w, 10) > 0);
     db_undo(d.w);
     device_seen_note(s, a, T0 + 2);
     device_seen_flushed(s, false);
     assert_int_equal(seen_at(&d, "a"), 0);
-    MUST(device_seen_flush(s, d.w, 10));
+    assert_true(device_seen_flush(s, d.w, 10) > 0);
     device_seen_flushed(s, true);
     assert_int_equal(seen_at(&d, "a"), T0 + 2);
     assert_int_equal(device_seen_pending(s), 0);
@@ -71,7 +71,7 @@ static void a_deleted_device_is_no_error(void **state UNUSED)
     device_seen_note(s, a, T0 + 1);
     device_seen_note(s, b, T0 + 1);
     MUST(device_delete(d.w, a, NULL));
-    MUST(device_seen_flush(s, d.w, 10));
+    assert_true(device_seen_flush(s, d.w, 10) > 0);
     device_seen_flushed(s, true);
     assert_int_equal(seen_at(&d, "b"), T0 + 1);
     device_seen_free(s);
@@ -98,11 +98,11 @@ static void bookkeeping_equals_a_table(void **state UNUSED)
             waiting[id] = true;
         }
         assert_int_equal(device_seen_pending(s), noted);
-        MUST(device_seen_flush(s, d.w, 50));
+        assert_true(device_seen_flush(s, d.w, 50) > 0);
         device_seen_flushed(s, false);
         assert_int_equal(device_seen_pending(s), noted);
         if (round % 5 == 4) {
-            MUST(device_seen_flush(s, d.w, N));
+            assert_true(device_seen_flush(s, d.w, N) > 0);
             device_seen_flushed(s, true);
             assert_int_equal(device_seen_pending(s), 0);
             memset(waiting, 0, sizeof(waiting));
