@@ -151,6 +151,7 @@ int mqtt_new(struct loop *l, const struct mqtt_options *o, struct mqtt **ret, st
     }
     m->loop = l;
     m->timer = loop_timer_new(l, session_on_timer, m);
+    m->more = loop_timer_new(l, traffic_on_more, m);
     m->on_message = o->on_message;
     m->on_batch_end = o->on_batch_end;
     m->on_state = o->on_state;
@@ -223,6 +224,7 @@ void mqtt_free(struct mqtt *m)
     m->dead = true;
     loop_poll_free(TAKE(m->poll));
     loop_timer_free(TAKE(m->timer));
+    loop_timer_free(TAKE(m->more));
     if (!m->in_pool)
         say_goodbye(m);
     client_leave(m);

@@ -54,6 +54,17 @@ struct skipped {
     size_t came_before; /* … at the last tick */
 };
 
+enum gate_way {
+    GATE_WRITE,
+    GATE_READ,
+    GATE_QUEUE, /* nothing is written but into the library's queue */
+};
+
+struct gate_open {
+    struct gate *gate;
+    enum gate_way way;
+};
+
 /* Between the library and the socket. Numbers count messages that need a PUBACK, over all
  * connections. */
 struct gate {
@@ -65,12 +76,16 @@ struct gate {
     size_t left; /* of a packet that was written in part */
     char *buf;   /* gathered: from `at` to n */
     size_t at, n, cap;
+    const char *in; /* read, from in_at to in_n, and not yet given to the library */
+    char *kept;     /* it stands here between two gos; or NULL */
+    size_t in_at, in_n;
 };
 
 struct mqtt {
     struct loop *loop;
     struct mosquitto *lib;
     struct loop_poll *poll;
+    struct loop_timer *more;  /* the gate has input, of which the socket says nothing */
     struct loop_timer *timer; /* back-off, deadline of the handshake, keepalive: one at a time */
     void (*on_message)(void *arg, const struct mqtt_message *m);
     void (*on_batch_end)(void *arg);
@@ -150,6 +165,7 @@ static inline bool session_connected(const struct mqtt *m)
 void traffic_hooks(struct mosquitto *lib);
 void traffic_reset(struct mqtt *m); /* a new connection starts */
 void traffic_read(struct mqtt *m);
+void traffic_on_more(void *arg);
 void traffic_write(struct mqtt *m);
 /* Write unless that would acknowledge, or send, what the caller has not released. */
 void traffic_flush_own(struct mqtt *m);
@@ -179,12 +195,14 @@ int lookup(const char *host, unsigned nth, char *ret, size_t cap) MUST_USE;
 /* ---- gate.c ---- */
 void gate_setup(void);           /* once: signal handlers write, and may not look a name up */
 void gate_reset(struct gate *g); /* a new connection starts */
-/* From open to close, what this thread writes to fd goes through the gate. */
-void gate_open(struct gate *g, int fd);
+/* From open to close, what this thread writes to fd, or reads from it, goes through the gate.
+ * Returns what was open before, for gate_close: that goes on then. */
+struct gate_open gate_open(struct gate *g, int fd, enum gate_way way);
 /* What was gathered leaves, as far as the socket takes it; stands: it is open still. 0 or errno. */
-int gate_close(struct gate *g, bool stands);
-bool gate_waits(const struct gate *g); /* something gathered did not leave yet */
-bool gate_owes(const struct gate *g);  /* … or is allowed to */
+int gate_close(struct gate *g, struct gate_open was, bool stands);
+bool gate_waits(const struct gate *g);     /* something gathered did not leave yet */
+bool gate_owes(const struct gate *g);      /* … or is allowed to */
+bool gate_has_input(const struct gate *g); /* read, and the library did not take it yet */
 void gate_done(struct gate *g);
 
 /* ---- inflight.c ---- */

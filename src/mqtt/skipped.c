@@ -81,7 +81,7 @@ void skipped_tick(struct mqtt *m)
 void skipped_fetch(struct mqtt *m)
 {
     if (!m->skipped.some || !m->drained || m->unacked > 0 || !session_connected(m) ||
-        traffic_has_unwritten(m))
+        traffic_has_unwritten(m) || gate_has_input(&m->gate))
         return;
     /* Closing while something comes in would reset the connection, and our PUBACKs be thrown away
      * unread: the same messages again, for ever. So the broker is to close it. */

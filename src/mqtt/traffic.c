@@ -116,8 +116,13 @@ static bool read_once(struct mqtt *m)
     errno = 0;
     m->stop = false;
     m->in_lib = true;
+    struct gate_open was = {NULL};
+    if (!m->tls)
+        was = gate_open(&m->gate, m->fd, GATE_READ);
     int rc = mosquitto_loop_read(m->lib, 1);
     int errno_then = errno;
+    if (!m->tls)
+        (void)gate_close(&m->gate, was, true);
     m->in_lib = false;
     if (rc != MOSQ_ERR_SUCCESS)
         session_fail_rc(m, rc, errno_then);
@@ -194,8 +199,9 @@ void traffic_write(struct mqtt *m)
     bool corked = m->tls && m->queued >= CORK_FROM;
     if (corked)
         cork(m, 1);
+    struct gate_open was = {NULL};
     if (!m->tls)
-        gate_open(&m->gate, m->fd);
+        was = gate_open(&m->gate, m->fd, GATE_WRITE);
     errno = 0;
     m->in_lib = m->writing = true;
     int rc = mosquitto_loop_write(m->lib, 1);
@@ -203,7 +209,7 @@ void traffic_write(struct mqtt *m)
     m->in_lib = m->writing = false;
     m->queued = 0;
     bool stands = rc == MOSQ_ERR_SUCCESS && mosquitto_socket(m->lib) == m->fd;
-    int failed = m->tls ? 0 : gate_close(&m->gate, stands);
+    int failed = m->tls ? 0 : gate_close(&m->gate, was, stands);
     if (rc != MOSQ_ERR_SUCCESS)
         session_fail_rc(m, rc, errno_then);
     else if (failed)
@@ -291,7 +297,9 @@ int mqtt_publish(struct mqtt *m, const char *topic, const void *payload, size_t 
     if (n > INT_MAX || (qos > 0 ? inflight_full(&m->inflight, m->seq) : m->qos0 >= IN_FLIGHT_MAX))
         return E_LIMIT;
     int mid = 0;
+    struct gate_open was = gate_open(&m->gate, m->fd, GATE_QUEUE);
     int rc = code_of(mosquitto_publish(m->lib, &mid, topic, (int)n, payload, qos, false));
+    (void)gate_close(&m->gate, was, true);
     if (rc < 0)
         return rc;
     m->seq++;
@@ -357,6 +365,21 @@ static void socket_error(struct mqtt *m)
                  m->port, error ? strerror(error) : "the connection was closed");
 }
 
+static bool may_read(const struct mqtt *m)
+{
+    return m->phase >= PHASE_CONNACK && m->phase != PHASE_LEAVING &&
+           !(m->paused && m->phase >= PHASE_SUBACK);
+}
+
+void traffic_on_more(void *arg)
+{
+    struct mqtt *m = arg;
+    client_enter(m);
+    if (!m->lost && gate_has_input(&m->gate) && may_read(m))
+        traffic_read(m);
+    client_leave(m);
+}
+
 static void on_poll(void *arg, int events)
 {
     struct mqtt *m = arg;
@@ -385,7 +408,7 @@ static int wanted_events(const struct mqtt *m)
         return LOOP_WRITE;
     if (m->phase == PHASE_LEAVING)
         return LOOP_READ;
-    int events = m->paused && m->phase >= PHASE_SUBACK ? 0 : LOOP_READ;
+    int events = may_read(m) ? LOOP_READ : 0;
     if (!(m->tls && m->phase == PHASE_CONNACK) && may_write(m) && traffic_has_unwritten(m))
         events |= LOOP_WRITE;
     return events;
@@ -401,6 +424,8 @@ void traffic_watch(struct mqtt *m)
     if (events != m->watched)
         loop_poll_set(m->poll, events);
     m->watched = events;
+    if (gate_has_input(&m->gate) && may_read(m))
+        loop_timer_start(m->more, 0, 0);
 }
 
 void traffic_hooks(struct mosquitto *lib)

@@ -13,7 +13,7 @@ struct pair {
     struct peer in, out;
 };
 
-static struct pair *pair_open(const char *extra, int version, bool deferred)
+static struct pair *pair_open_with(const char *extra, int version, bool deferred, int keepalive_s)
 {
     struct pair *t = xcalloc(1, sizeof(*t));
     broker_start(&t->b, extra);
@@ -24,6 +24,7 @@ static struct pair *pair_open(const char *extra, int version, bool deferred)
     o.deferred_ack = deferred;
     o.filters = filters;
     o.version = version;
+    o.keepalive_s = keepalive_s;
     peer_open(&t->in, &o);
     until(&t->in, is_up);
     o = peer_options(&t->out, t->l, &t->b, NULL);
@@ -31,6 +32,11 @@ static struct pair *pair_open(const char *extra, int version, bool deferred)
     peer_open(&t->out, &o);
     until(&t->out, is_up);
     return t;
+}
+
+static struct pair *pair_open(const char *extra, int version, bool deferred)
+{
+    return pair_open_with(extra, version, deferred, 60);
 }
 
 static void pair_close(struct pair *t)
@@ -123,6 +129,7 @@ static void test_batch_is_bounded(void **state UNUSED)
     o.deferred_ack = true;
     o.filters = filters;
     o.batch = 10;
+    o.keepalive_s = 0; /* nothing else makes the socket readable */
     peer_open(&t->in, &o);
     until(&t->in, is_up);
     /* Publishes in flight make the library read as many packets at once: it must not matter. */
@@ -140,7 +147,7 @@ static void test_batch_is_bounded(void **state UNUSED)
 
 static void test_pause_in_a_callback(void **state UNUSED)
 {
-    struct pair *t = pair_open(NULL, 5, true);
+    struct pair *t = pair_open_with(NULL, 5, true, 0); /* no ping makes the socket readable */
     t->in.pause_after = 7;
     t->out.wanted = 100;
     publish_numbers(&t->out, 0, 100);
