@@ -108,6 +108,7 @@ struct sbuf {
 void sbuf_done(struct sbuf *b);
 void sbuf_add(struct sbuf *b, const void *p, size_t n);
 void sbuf_str(struct sbuf *b, const char *s);
+void sbuf_int(struct sbuf *b, int64_t v); /* decimal */
 void sbuf_fmt(struct sbuf *b, const char *fmt, ...) PRINTF(2, 3);
 char *sbuf_take(struct sbuf *b); /* the caller frees; never NULL */
 

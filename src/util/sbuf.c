@@ -40,6 +40,20 @@ void sbuf_str(struct sbuf *b, const char *s)
     sbuf_add(b, s, strlen(s));
 }
 
+void sbuf_int(struct sbuf *b, int64_t v)
+{
+    char text[20]; /* "-9223372036854775808" */
+    size_t at = sizeof(text);
+    uint64_t rest = v < 0 ? 0 - (uint64_t)v : (uint64_t)v;
+
+    do
+        text[--at] = (char)('0' + rest % 10);
+    while ((rest /= 10) > 0);
+    if (v < 0)
+        text[--at] = '-';
+    sbuf_add(b, text + at, sizeof(text) - at);
+}
+
 void sbuf_fmt(struct sbuf *b, const char *fmt, ...)
 {
     va_list ap;

@@ -7,12 +7,24 @@
 
 #include <inttypes.h>
 
+static void id_and_end(struct sbuf *b, const struct device_command *cmd)
+{
+    sbuf_str(b, ",\"id\":");
+    sbuf_int(b, cmd->id);
+    sbuf_str(b, "}");
+}
+
 static void file_members(struct sbuf *b, const struct offer_file *f)
 {
     sbuf_str(b, "\"url\":");
     json_add_string(b, f->url);
-    sbuf_fmt(b, ",\"size\":%" PRIu64 ",\"md5\":\"%s\",\"sha256\":\"%s\"", f->size, f->md5,
-             f->sha256);
+    sbuf_str(b, ",\"size\":");
+    sbuf_int(b, (int64_t)f->size);
+    sbuf_str(b, ",\"md5\":\"");
+    sbuf_str(b, f->md5);
+    sbuf_str(b, "\",\"sha256\":\"");
+    sbuf_str(b, f->sha256);
+    sbuf_str(b, "\"");
 }
 
 /* ---- the wrapping of what goes to a device behind a gateway ---- */
@@ -58,7 +70,7 @@ static void ota_upgrade(struct sbuf *b, const struct device_command *cmd)
     }
     sbuf_str(b, "},\"command_name\":");
     json_add_string(b, cmd->command_name);
-    sbuf_fmt(b, ",\"id\":%" PRId64 "}", cmd->id);
+    id_and_end(b, cmd);
 }
 
 static void any_command(struct sbuf *b, const struct device_command *cmd)
@@ -70,7 +82,7 @@ static void any_command(struct sbuf *b, const struct device_command *cmd)
         json_add_text(b, cmd->params);
     else
         sbuf_str(b, "{}");
-    sbuf_fmt(b, ",\"id\":%" PRId64 "}", cmd->id);
+    id_and_end(b, cmd);
 }
 
 static void inner_command(struct sbuf *b, const struct device_command *cmd)
@@ -92,7 +104,7 @@ static void command(struct sbuf *b, const struct device_command *cmd)
     device_member(b, cmd);
     sbuf_str(b, ",\"command\":");
     inner_command(b, cmd);
-    sbuf_fmt(b, ",\"id\":%" PRId64 "}", cmd->id);
+    id_and_end(b, cmd);
 }
 
 static void response(struct sbuf *b, const struct device_command *cmd)

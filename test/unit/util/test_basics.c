@@ -1,6 +1,8 @@
 /* Errors, memory, the arena and the growing string. */
 #include "tests.h"
+
 #include "util.h"
+#include <inttypes.h>
 
 static void errors_have_words_and_statuses(void **state)
 {
@@ -129,6 +131,20 @@ static void sbuf_grows_and_stays_terminated(void **state)
     assert_int_equal(b.n, 0);
 }
 
+static void sbuf_writes_numbers(void **state)
+{
+    static const int64_t some[] = {0, 7, -1, 10, 1000000, INT32_MAX, INT64_MAX, INT64_MIN};
+    (void)state;
+    for (size_t i = 0; i < ARRAY_LEN(some); i++) {
+        struct sbuf b = {0};
+        char text[24];
+        sbuf_int(&b, some[i]);
+        (void)snprintf(text, sizeof(text), "%" PRId64, some[i]);
+        assert_string_equal(b.p, text);
+        sbuf_done(&b);
+    }
+}
+
 int test_basics(void)
 {
     const struct CMUnitTest tests[] = {
@@ -138,6 +154,7 @@ int test_basics(void)
         cmocka_unit_test(arena_gives_zeroed_aligned_memory),
         cmocka_unit_test(arena_pieces_do_not_overlap),
         cmocka_unit_test(sbuf_grows_and_stays_terminated),
+        cmocka_unit_test(sbuf_writes_numbers),
     };
     return cmocka_run_group_tests_name("util basics", tests, NULL, NULL);
 }
