@@ -1,7 +1,7 @@
 /*
  * otasim echo: stands where otad stands and does as little as can be done: takes each event
  * report and publishes the same otaUpgrade to the device, QoS 1 both ways, with the same client
- * code and settings as otad's, acknowledging at once. The yardstick of the benchmarks.
+ * code and settings as otad's, acknowledging at once. A yardstick of the benchmarks.
  */
 #include "sim.h"
 

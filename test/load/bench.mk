@@ -4,7 +4,10 @@
 PART ?= abcdefghijk
 ROUNDS ?= 3
 DOC ?=
-bench: all build/preload/faultfs.so ## speed and size against the targets; figures in build/bench.json
+bench: all build/preload/faultfs.so build/bench/echo ## speed and size against the targets; figures in build/bench.json
 	@sh src/tool/deps.sh bench
 	/usr/bin/python3 test/load/bench.py --parts '$(PART)' --rounds $(ROUNDS) \
 		$(if $(DOC),--doc '$(DOC)')
+build/bench/echo: test/load/echo.c
+	@mkdir -p $(@D)
+	$(CC) $(CPPFLAGS_ALL) -O2 $(WARN) -o $@ $< -lmosquitto

@@ -186,6 +186,19 @@ http {{
         wait_for("otasim echo", lambda: "connected" in self.log_tail(p) and p.alive())
         return p
 
+    def bare_echo(self, size):
+        """libmosquitto alone in otad's place; like the offers of `echo`, its answers have `size`
+        bytes."""
+        answer = self.path("answer.json")
+        head = ('{"method":"otaUpgrade","params":{"module":"main","upgrade":true,'
+                '"version":"1.0.1","url":"http://h/')
+        tail = '"},"id":98310}'
+        with open(answer, "w") as f:
+            f.write(head + "x" * (int(size) - len(head) - len(tail)) + tail)
+        p = self.start("bare-echo", [f"{self.bin}/bench/echo", str(self.mqtt_port), answer])
+        wait_for("the bare echo", lambda: "connected" in self.log_tail(p) and p.alive())
+        return p
+
     def broker_address(self):
         return f"127.0.0.1:{self.mqtt_port}"
 
