@@ -66,6 +66,32 @@ static void another_version_beyond_still_does(void **state UNUSED)
     release_done(&r);
 }
 
+/* Completed is no reason to stop a device that is at it, in whatever direction it goes. */
+static void what_is_begun_goes_on_after_the_end(void **state UNUSED)
+{
+    static const char *const definitions[] = {"{'allow_reinstall':true}",
+                                              "{'allow_downgrade':true}"};
+
+    for (int i = 0; i < (int)ARRAY_LEN(definitions); i++) {
+        struct release r;
+        struct device dev;
+
+        release_init(&r);
+        if (i == 1)
+            reports(&r, i, "2.0", T0);
+        r.campaign = declare(&r.d, r.good, 0, definitions[i], NULL);
+        MUST(campaign_start(r.d.w, r.campaign, T0, NULL));
+        int64_t id = asks(&r, i, T0, NULL);
+        assert_int_not_equal(id, 0);
+        MUST(device_by_id(r.d.w, r.devices[i], &r.d.a, &dev));
+        MUST(update_moved(r.d.w, r.d.catalog, &dev, id, UPDATE_ACCEPTED, -1, "", T0, &r.d.a));
+        MUST(campaign_complete(r.d.w, r.campaign, T0, NULL));
+        domain_reload(&r.d);
+        assert_int_equal(asks(&r, i, T0 + 1, NULL), id);
+        release_done(&r);
+    }
+}
+
 /* ---- taken back is what came by the campaign, and stands ---- */
 static void another_release_of_it_is_not_taken_back(void **state UNUSED)
 {
@@ -121,13 +147,57 @@ static void only_what_came_by_it_is_taken_back(void **state UNUSED)
     release_done(&r);
 }
 
+/* ---- falling back from what went back ---- */
+static int64_t failures(struct release *r, int i)
+{
+    struct device dev;
+
+    MUST(device_by_id(r->d.w, r->devices[i], &r->d.a, &dev));
+    return dev.failures;
+}
+
+static void what_went_back_may_fall_back_upwards(void **state UNUSED)
+{
+    struct release r;
+
+    release_init(&r);
+    reports(&r, 0, "2.0", T0);
+    r.campaign = declare(&r.d, r.good, 0, "{'allow_downgrade':true}", NULL);
+    MUST(campaign_start(r.d.w, r.campaign, T0, NULL));
+    MUST(fetched(&r, asks(&r, 0, T0, NULL), T0));
+    reports(&r, 0, "1.0", T0 + 1);
+    assert_int_equal(failures(&r, 0), 0);
+    reports(&r, 0, "2.0", T0 + 2); /* what it came from: it did not hold */
+    assert_int_equal(failures(&r, 0), 1);
+    release_done(&r);
+}
+
+/* From and to are one version: said in other words it has not fallen anywhere. */
+static void a_reinstall_in_other_words_is_no_fall(void **state UNUSED)
+{
+    struct release r;
+
+    release_init(&r);
+    r.campaign = declare(&r.d, r.good, 0, "{'allow_reinstall':true}", NULL);
+    MUST(campaign_start(r.d.w, r.campaign, T0, NULL));
+    MUST(fetched(&r, asks(&r, 0, T0, NULL), T0));
+    reports(&r, 0, "1.0", T0 + 1);
+    reports(&r, 0, "v1.0.0", T0 + 2);
+    reports(&r, 0, "1.0", T0 + 3);
+    assert_int_equal(failures(&r, 0), 0);
+    release_done(&r);
+}
+
 int test_back(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(what_it_still_runs_cancels_nothing),
         cmocka_unit_test(another_version_beyond_still_does),
+        cmocka_unit_test(what_is_begun_goes_on_after_the_end),
         cmocka_unit_test(another_release_of_it_is_not_taken_back),
         cmocka_unit_test(only_what_came_by_it_is_taken_back),
+        cmocka_unit_test(what_went_back_may_fall_back_upwards),
+        cmocka_unit_test(a_reinstall_in_other_words_is_no_fall),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

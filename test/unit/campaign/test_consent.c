@@ -592,6 +592,43 @@ static void the_user_reads_it(void **state UNUSED)
     assert_string_equal(language(&c, "fr", NULL), "none");
 }
 
+/* Users who say yes spread the offers themselves: none of them waits for its turn. */
+static void after_a_yes_nobody_waits_for_a_turn(void **state UNUSED)
+{
+    struct scene s;
+
+    scene_init(&s, "{" APP ",'pacing':{'jitter_s':86400}}");
+    for (int i = 0; i < UNITS; i++) {
+        assert_int_equal(why(&s, i, T0), REASON_AWAITING_CONSENT);
+        assert_null(says(&s, i, CONSENT_CONFIRM, 0, T0));
+        (void)offer(&s, i, T0);
+    }
+    scene_done(&s);
+}
+
+/* Who could not have it after a yes is not asked: here its attempts are used up, for a day. */
+static void nobody_is_asked_in_vain(void **state UNUSED)
+{
+    struct scene s;
+
+    scene_init(&s, "{" APP "}");
+    assert_int_equal(why(&s, 0, T0), REASON_AWAITING_CONSENT);
+    assert_null(says(&s, 0, CONSENT_CONFIRM, 0, T0));
+    int64_t id = offer(&s, 0, T0);
+    struct device dev = device_of(&s, 0);
+    MUST(update_moved(s.d.w, s.d.catalog, &dev, id, UPDATE_FAILED, -1, "no", T0, &s.d.a));
+    MUST(campaign_abort(s.d.w, s.campaign, false, T0, NULL));
+    s.campaign = declare(&s.d, s.bad, 0, "{" APP "}", NULL);
+    MUST(campaign_start(s.d.w, s.campaign, T0, NULL));
+    assert_int_equal(why(&s, 0, T0 + HOUR), REASON_AWAITING_CONSENT);
+    assert_int_equal(consent(&s, 0).state, CONSENT_NONE);
+    assert_int_equal(why(&s, 1, T0 + HOUR), REASON_AWAITING_CONSENT);
+    assert_int_equal(consent(&s, 1).state, CONSENT_ASKED);
+    assert_int_equal(why(&s, 0, T0 + 2 * DAY), REASON_AWAITING_CONSENT);
+    assert_int_equal(consent(&s, 0).state, CONSENT_ASKED);
+    scene_done(&s);
+}
+
 int test_consent(void)
 {
     const struct CMUnitTest tests[] = {
@@ -610,6 +647,8 @@ int test_consent(void)
         cmocka_unit_test(bytes_without_a_word_are_a_yes),
         cmocka_unit_test(what_is_wrong_is_refused),
         cmocka_unit_test(the_user_reads_it),
+        cmocka_unit_test(after_a_yes_nobody_waits_for_a_turn),
+        cmocka_unit_test(nobody_is_asked_in_vain),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -273,6 +273,54 @@ static void also_who_was_passed_before(void **state UNUSED)
     teardown(&w);
 }
 
+static void who_refused_holds_up_nobody(void **state UNUSED)
+{
+    struct world w;
+
+    setup(&w, "{'targets':{'frozen':true}," APP, NULL);
+    for (int i = 0; i < DEVICES; i++) {
+        assert_int_equal(ask(&w, i).id, 0);
+        answers(&w, i, i % 7 == 5 ? CONSENT_REFUSE : CONSENT_CONFIRM);
+        if (i % 7 != 5)
+            verify(&w, i);
+    }
+    assert_int_equal(after_a_while(&w).state, CAMPAIGN_COMPLETED);
+    teardown(&w);
+}
+
+/* It can't get it by what its firmware says: each of them for a reason of its own. */
+static void whom_the_firmware_leaves_out_holds_up_nobody(void **state UNUSED)
+{
+    static const char *const sources[] = {"1.0"};
+    struct campaign_lists lists = {.targets = {.n = 5}};
+    struct world w;
+
+    setup(&w, "{}", NULL);
+    struct firmware fw = domain_firmware_of(&w.d, "2.0", 1000);
+    fw.campaign_only = true;
+    fw.source_versions = (const char **)(uintptr_t)sources;
+    fw.n_sources = 1;
+    fw.devices = (struct id_list){w.ids, 4};
+    fw.denied = (struct id_list){&w.ids[1], 1};
+    fw.hardware = json_pack("{s:s}", "hw", "A");
+    MUST(firmware_insert(w.d.w, &fw, NULL));
+    for (int i = 0; i < 5; i++) {
+        AUTO(json_free) json_t *said = json_pack("{s:s}", "hw", i == 2 ? "B" : "A");
+
+        MUST(device_attributes_merge(w.d.w, w.ids[i], said));
+    }
+    json_decref(fw.hardware);
+    MUST(device_version_set(w.d.w, w.ids[3], "main", "0.9", T0, NULL));
+    lists.targets.ids = w.ids;
+    w.campaign = declare(&w.d, fw.id, 0, "{'targets':{'devices':['a']}}", &lists);
+    MUST(campaign_start(w.d.w, w.campaign, T0, NULL));
+    assert_int_equal(after_a_while(&w).state, CAMPAIGN_RUNNING);
+    assert_string_equal(waits_for(&w), "d0");
+    verify(&w, 0);
+    assert_int_equal(after_a_while(&w).state, CAMPAIGN_COMPLETED);
+    teardown(&w);
+}
+
 int test_finish(void)
 {
     const struct CMUnitTest tests[] = {
@@ -283,6 +331,8 @@ int test_finish(void)
         cmocka_unit_test(who_is_asked_is_waited_for),
         cmocka_unit_test(who_put_it_off_is_waited_for),
         cmocka_unit_test(also_who_was_passed_before),
+        cmocka_unit_test(who_refused_holds_up_nobody),
+        cmocka_unit_test(whom_the_firmware_leaves_out_holds_up_nobody),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

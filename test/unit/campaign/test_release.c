@@ -75,6 +75,131 @@ static void an_open_firmware_is_governed_too(void **state UNUSED)
     release_done(&r);
 }
 
+static void a_draft_withholds_nothing(void **state UNUSED)
+{
+    struct release r;
+    struct update u;
+
+    release_init(&r);
+    r.bad = domain_firmware(&r.d, "3.0");
+    r.campaign = declare(&r.d, r.bad, 0, "{}", NULL);
+    MUST(update_by_id(r.d.w, asks(&r, 0, T0, NULL), &r.d.a, &u));
+    assert_int_equal(u.firmware_id, r.bad);
+    assert_int_equal(u.campaign_id, 0);
+    release_done(&r);
+}
+
+/* Whichever came first: what is told is what the device is nearest to. */
+static void of_several_the_nearest_is_told(void **state UNUSED)
+{
+    for (int order = 0; order < 2; order++) {
+        struct release r;
+        int64_t paused = 0;
+
+        release_init(&r);
+        for (int i = 0; i < 2; i++) {
+            if (i == order) {
+                paused = declare(&r.d, r.bad, 0, "{}", NULL);
+                MUST(campaign_start(r.d.w, paused, T0, NULL));
+                MUST(campaign_pause(r.d.w, paused, T0, NULL));
+                continue;
+            }
+            started(&r, "{'targets':{'devices':['x']}}",
+                    &(struct campaign_lists){.targets = {&r.devices[1], 1}});
+            MUST(campaign_abort(r.d.w, r.campaign, false, T0, NULL));
+        }
+        assert_int_equal(why(&r, 0, T0), REASON_CAMPAIGN_PAUSED);
+        assert_int_equal(why(&r, 1, T0), REASON_CAMPAIGN_PAUSED);
+        MUST(campaign_abort(r.d.w, paused, false, T0, NULL));
+        assert_int_equal(why(&r, 0, T0), REASON_CAMPAIGN_ENDED);
+        release_done(&r);
+    }
+}
+
+static void only_a_draft_starts(void **state UNUSED)
+{
+    struct release r;
+
+    release_init(&r);
+    started(&r, "{}", NULL);
+    assert_int_equal(campaign_start(r.d.w, r.campaign, T0, NULL), E_CONFLICT);
+    MUST(campaign_pause(r.d.w, r.campaign, T0, NULL));
+    assert_int_equal(campaign_pause(r.d.w, r.campaign, T0, NULL), E_CONFLICT);
+    assert_int_equal(campaign_start(r.d.w, r.campaign, T0, NULL), E_CONFLICT);
+    MUST(campaign_abort(r.d.w, r.campaign, false, T0, NULL));
+    assert_int_equal(campaign_start(r.d.w, r.campaign, T0, NULL), E_CONFLICT);
+    assert_int_equal(status_of(&r.d, r.campaign).state, CAMPAIGN_ABORTED);
+    release_done(&r);
+}
+
+/* A gate that was met by a clock that ran ahead soaks from now on, not for hours. */
+static void a_soak_survives_a_clock_set_back(void **state UNUSED)
+{
+    struct release r;
+
+    release_init(&r);
+    started(&r,
+            "{'phases':[{'devices':['x'],'success_percent':100,'min_sample':2,'soak_s':60},"
+            "{'percent':100}]}",
+            &(struct campaign_lists){.phases = {{r.devices, 3}}});
+    goes(&r, 0, true, T0 + 10 * HOUR);
+    goes(&r, 1, true, T0 + 10 * HOUR);
+    goes(&r, 2, true, T0);
+    MUST(update_campaigns(r.d.w, T0 + 59999, 10));
+    assert_int_equal(status_of(&r.d, r.campaign).phase, 1);
+    MUST(update_campaigns(r.d.w, T0 + 60000, 10));
+    assert_int_equal(status_of(&r.d, r.campaign).phase, 2);
+    release_done(&r);
+}
+
+static int64_t seconds_left(struct release *r, int64_t id, enum update_state to)
+{
+    struct device dev;
+    struct update u;
+
+    MUST(update_by_id(r->d.w, id, &r->d.a, &u));
+    if (u.state != to) {
+        MUST(device_by_id(r->d.w, u.device_id, &r->d.a, &dev));
+        MUST(update_moved(r->d.w, r->d.catalog, &dev, id, to, -1, "", T0, &r->d.a));
+        MUST(update_by_id(r->d.w, id, &r->d.a, &u));
+    }
+    assert_int_equal(u.state, to);
+    return (u.deadline_at - T0) / 1000;
+}
+
+/* Each stage its own: the campaign's, or where that is silent the type's. */
+static void every_stage_has_the_campaigns_deadline(void **state UNUSED)
+{
+    static const struct {
+        enum update_state to;
+        int64_t own, types;
+    } cases[] = {{UPDATE_OFFERED, 61, 71},     {UPDATE_ACCEPTED, 62, 72},
+                 {UPDATE_DOWNLOADING, 62, 72}, {UPDATE_DOWNLOADED, 63 + 64, 73 + 74},
+                 {UPDATE_INSTALLING, 63, 73},  {UPDATE_REBOOTING, 64, 74},
+                 {UPDATE_INSTALLED, 64, 74}};
+    struct release r;
+
+    release_init(&r);
+    r.d.type.accept_timeout_s = 71;
+    r.d.type.download_timeout_s = 72;
+    r.d.type.install_timeout_s = 73;
+    r.d.type.verify_timeout_s = 74;
+    domain_type_changed(&r.d);
+    for (int i = 0; i < 2; i++) {
+        started(&r,
+                i == 0 ? "{'deadlines':{'accept_s':61,'download_s':62,'install_s':63,"
+                         "'verify_s':64}}"
+                       : "{}",
+                NULL);
+        int64_t id = asks(&r, i, T0, NULL);
+        for (size_t k = 0; k < ARRAY_LEN(cases); k++)
+            assert_int_equal(seconds_left(&r, id, cases[k].to),
+                             i == 0 ? cases[k].own : cases[k].types);
+        MUST(campaign_abort(r.d.w, r.campaign, false, T0, NULL));
+    }
+    release_done(&r);
+}
+
 static void phases_open_by_their_gates(void **state UNUSED)
 {
     struct release r;
@@ -84,6 +209,7 @@ static void phases_open_by_their_gates(void **state UNUSED)
             "{'phases':[{'devices':['x'],'success_percent':100,'min_sample':2,'soak_s':60},"
             "{'count':1,'approval':true},{'percent':100}]}",
             &(struct campaign_lists){.phases = {{r.devices, 2}}});
+    assert_int_equal(campaign_approve(r.d.w, r.campaign, false, T0, NULL), E_CONFLICT);
     goes(&r, 0, true, T0);
     assert_int_equal(status_of(&r.d, r.campaign).phase, 1);
     goes(&r, 1, true, T0);
@@ -134,6 +260,26 @@ static void a_success_without_bytes_opens_nothing(void **state UNUSED)
     release_done(&r);
 }
 
+/* Nor does it quicken a rate that grows with what is verified. */
+static void nor_makes_it_a_rate_grow(void **state UNUSED)
+{
+    struct release r;
+
+    release_init(&r);
+    started(&r,
+            "{'pacing':{'offers_per_minute':100,'exponential':{'base_per_minute':1,"
+            "'increment_factor':2,'verified':1}}}",
+            NULL);
+    assert_int_not_equal(asks(&r, 0, T0, NULL), 0);
+    reports(&r, 0, "2.0", T0);
+    assert_int_equal(why(&r, 1, T0), REASON_PACED);
+    clock_fake_steady_ms(T0 + 2 * MIN);
+    goes(&r, 1, true, T0);
+    assert_int_not_equal(asks(&r, 2, T0, NULL), 0); /* this one was a success: two in a minute */
+    assert_int_equal(why(&r, 3, T0), REASON_PACED);
+    release_done(&r);
+}
+
 static void a_threshold_acts_before_the_next_offer(void **state UNUSED)
 {
     struct release r;
@@ -155,6 +301,22 @@ static void a_threshold_acts_before_the_next_offer(void **state UNUSED)
     assert_int_equal(status_of(&r.d, r.campaign).state, CAMPAIGN_RUNNING);
     goes(&r, 10, false, T0);
     assert_int_equal(status_of(&r.d, r.campaign).state, CAMPAIGN_PAUSED);
+    release_done(&r);
+}
+
+/* What a campaign says of attempts goes before what the type says: also when they are over. */
+static void attempts_are_the_campaigns(void **state UNUSED)
+{
+    struct release r;
+
+    release_init(&r);
+    r.d.type.attempts = 3;
+    domain_type_changed(&r.d);
+    started(&r, "{'deadlines':{'attempts':1}}", NULL);
+    goes(&r, 0, false, T0);
+    assert_int_equal(status_of(&r.d, r.campaign).active, 0);
+    assert_int_equal(why(&r, 0, T0 + DAY / 2), REASON_ATTEMPTS_EXHAUSTED);
+    assert_int_not_equal(asks(&r, 0, T0 + 2 * DAY, NULL), 0);
     release_done(&r);
 }
 
@@ -239,6 +401,22 @@ static void back_and_again_only_where_it_is_said(void **state UNUSED)
     release_done(&r);
 }
 
+/* When it is worth asking again, as decide() says. */
+static int64_t not_before(struct release *r, int i, int64_t now, enum reason expected)
+{
+    struct decision why;
+    struct device dev;
+    struct update u;
+    bool repeated;
+
+    MUST(device_by_id(r->d.w, r->devices[i], &r->d.a, &dev));
+    MUST(update_check(r->d.w, r->d.catalog, &dev, "main", now, LIFETIME, &r->d.a, &u, &repeated,
+                      &why));
+    assert_int_equal(u.id, 0);
+    assert_int_equal(why.reason, expected);
+    return why.retry_at;
+}
+
 static void times_come_and_pass(void **state UNUSED)
 {
     struct release r;
@@ -257,9 +435,10 @@ static void times_come_and_pass(void **state UNUSED)
     domain_reload(&r.d);
     MUST(campaign_start(r.d.w, r.campaign, T0, NULL));
     assert_int_equal(status_of(&r.d, r.campaign).state, CAMPAIGN_SCHEDULED);
+    assert_int_equal(not_before(&r, 0, T0, REASON_CAMPAIGN_NOT_STARTED), midnight);
     MUST(update_campaigns(r.d.w, midnight, 10));
     assert_int_equal(status_of(&r.d, r.campaign).state, CAMPAIGN_RUNNING);
-    assert_int_equal(why(&r, 0, midnight), REASON_WINDOW_CLOSED);
+    assert_int_equal(not_before(&r, 0, midnight, REASON_WINDOW_CLOSED), midnight + HOUR);
     int64_t id = asks(&r, 0, midnight + HOUR, NULL);
     assert_int_not_equal(id, 0);
     assert_int_equal(why(&r, 0, midnight + 2 * HOUR), REASON_WINDOW_CLOSED);
@@ -346,10 +525,17 @@ int test_release(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(only_a_running_campaign_releases),
         cmocka_unit_test(an_open_firmware_is_governed_too),
+        cmocka_unit_test(a_draft_withholds_nothing),
+        cmocka_unit_test(of_several_the_nearest_is_told),
+        cmocka_unit_test(only_a_draft_starts),
+        cmocka_unit_test(a_soak_survives_a_clock_set_back),
+        cmocka_unit_test(every_stage_has_the_campaigns_deadline),
         cmocka_unit_test(phases_open_by_their_gates),
         cmocka_unit_test(test_devices_come_first),
         cmocka_unit_test(a_success_without_bytes_opens_nothing),
+        cmocka_unit_test(nor_makes_it_a_rate_grow),
         cmocka_unit_test(a_threshold_acts_before_the_next_offer),
+        cmocka_unit_test(attempts_are_the_campaigns),
         cmocka_unit_test(the_release_is_taken_back),
         cmocka_unit_test(pacing_holds),
         cmocka_unit_test(back_and_again_only_where_it_is_said),

@@ -110,6 +110,19 @@ static void windows_follow_the_clock_on_the_wall(void **state UNUSED)
     }
 }
 
+/* A share is of those below it: so 0 percent is nobody, and phases add up without a gap. */
+static void a_share_ends_before_its_bound(void **state UNUSED)
+{
+    const int64_t offered[CAMPAIGN_PHASES_MAX + 1] = {0}, share = campaign_share_of(1, 5);
+    struct campaign_phase phases[] = {{.kind = PHASE_PERCENT, .share = share},
+                                      {.kind = PHASE_PERCENT, .share = share + 1}};
+    struct campaign c = {.id = 1, .n_phases = 2};
+
+    memcpy(c.phases, phases, sizeof(phases));
+    assert_int_equal(campaign_phase_of(&c, 5, 1, offered), -1);
+    assert_int_equal(campaign_phase_of(&c, 5, 2, offered), 2);
+}
+
 int test_scope(void)
 {
     const struct CMUnitTest tests[] = {
@@ -118,6 +131,7 @@ int test_scope(void)
         cmocka_unit_test(a_list_that_lost_its_devices_is_nobodys),
         cmocka_unit_test(frozen_ones_know_no_newcomers),
         cmocka_unit_test(windows_follow_the_clock_on_the_wall),
+        cmocka_unit_test(a_share_ends_before_its_bound),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
