@@ -319,6 +319,25 @@ static void test_an_attribute_moves_the_update(void **state)
     assert_int_equal(the(id).state, UPDATE_VERIFIED);
 }
 
+/* A word that stood before is news with another text; a percentage is one, or it is nothing. */
+static void test_what_is_news(void **state)
+{
+    (void)state;
+    map_as("{\"attribute\":\"ota\",\"percent_field\":\"ota_pct\",\"text_field\":\"ota_err\","
+           "\"states\":{\"busy\":\"downloading\",\"bad\":\"failed\"}}");
+    report("{\"version\":\"1.0.0\",\"ota\":\"bad\",\"ota_err\":\"of old\"}");
+    int64_t id = offer("D1", "otaCheck", "version");
+    report("{\"ota\":\"bad\",\"ota_err\":\"of old\"}");
+    assert_int_equal(the(id).state, UPDATE_OFFERED);
+    report("{\"ota_pct\":\"12 of 90\"}");
+    assert_int_equal(the(id).state, UPDATE_OFFERED);
+    report("{\"ota_pct\":\"12%\"}");
+    assert_int_equal(the(id).percent, 12);
+    report("{\"ota\":\"bad\",\"ota_err\":\"of today\"}");
+    assert_string_equal(last_word(id),
+                        "planned attempt 1 failed: the device reports bad: of today");
+}
+
 static void test_an_attribute_that_is_an_object(void **state)
 {
     (void)state;
@@ -366,6 +385,7 @@ int run_progress_tests(void)
         T(test_failures_keep_the_text),
         T(test_which_update),
         T(test_an_attribute_moves_the_update),
+        T(test_what_is_news),
         T(test_an_attribute_that_is_an_object),
         T(test_behind_a_gateway),
     };

@@ -163,6 +163,9 @@ static void presence(void **state UNUSED)
         MUST(device_online_set(d.w, g, i, 0, T0 + 1));
         assert_int_equal(db_total_changes(d.w), before);
     }
+    /* It spoke after it was said to be gone: said again, it goes once more. */
+    assert_int_equal(device_online_set(d.w, g, false, T0 + 2, T0 + 3), 1);
+    assert_int_equal(device_online_set(d.w, g, false, T0 + 2, T0 + 4), 0);
     domain_done(&d);
 }
 

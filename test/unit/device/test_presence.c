@@ -24,10 +24,11 @@ static void test_list_and_changes(void **state)
     tell(p, "-b\n+a");
     assert_int_equal(device_presence(p, "a"), 1);
     assert_int_equal(device_presence(p, "b"), 0);
-    tell(p, "=\n"); /* a new list: the one before counts until it is whole */
+    tell(p, "=\n+d\n"); /* a new list: the one before counts until it is whole */
     assert_int_equal(device_presence(p, "c"), 1);
     tell(p, "=\n+b\n.\n");
     assert_int_equal(device_presence(p, "c"), 0);
+    assert_int_equal(device_presence(p, "d"), 0); /* of a list that was broken off */
     assert_int_equal(device_presence(p, "b"), 1);
     tell(p, "\n\nnonsense\n.\n+\n-\n-unknown\n+b\n");
     assert_int_equal(device_presence(p, "b"), 1);

@@ -281,6 +281,8 @@ static void rule_11_attempts(void **state UNUSED)
     run(&d, &c, &dn);
     assert_int_equal(dn.reason, REASON_BACKING_OFF);
     assert_int_equal(dn.retry_at, T0 + 9);
+    own.device_id = 5; /* its gateway waits; that is no reason for it to wait */
+    assert_int_equal(only(&d, &c), REASON_ELIGIBLE);
     domain_done(&d);
 }
 

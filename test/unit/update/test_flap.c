@@ -79,6 +79,38 @@ static void to_and_fro_ends_in_quarantine(void **state UNUSED)
     MUST(event_list(f.d.w, 0, 1000, quarantines, words));
     assert_non_null(strstr(words, "\"cause\":\"flapping\",\"text\":\"main went to and fro"));
     assert_non_null(strstr(words, "\"device\":\"dev\",\"until\":\"2023"));
+    report(&f.d, f.dev, "2.0", T0 + 4); /* it rests: nothing more is counted, or told */
+    report(&f.d, f.dev, "1.0", T0 + 5);
+    assert_int_equal(the_device(&f.d, f.dev).failures, 3);
+    assert_int_equal(rests_until(&f), T0 + 3 + DAY);
+    assert_int_equal(metric_get(M_QUARANTINED), before + 1);
+    domain_done(&f.d);
+}
+
+static int count_quarantines(void *arg, const struct event_row *r)
+{
+    *(int *)arg += strcmp(r->event.type, "device.quarantined") == 0;
+    return 0;
+}
+
+/* One failure too many and one fall too many are the same word: it rests once, for the first. */
+static void two_causes_at_once_are_one_rest(void **state UNUSED)
+{
+    struct flap f;
+    struct device_quarantine why;
+    int told = 0;
+
+    flap_init(&f);
+    f.d.type.attempts_per_day = f.d.type.flaps_per_day = 1;
+    domain_type_changed(&f.d);
+    served(&f.d, f.u.id, 0, 1000, T0 + 1);
+    report(&f.d, f.dev, "2.0", T0 + 1);
+    report(&f.d, f.dev, "1.0", T0 + 2);
+    assert_int_equal(rests_until(&f), T0 + 2 + DAY);
+    MUST(device_quarantine_why(f.d.w, f.dev, &why));
+    assert_string_equal(why.cause, "attempts");
+    MUST(event_list(f.d.w, 0, 1000, count_quarantines, &told));
+    assert_int_equal(told, 1);
     domain_done(&f.d);
 }
 
@@ -247,6 +279,7 @@ int test_flap(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(to_and_fro_ends_in_quarantine),
+        cmocka_unit_test(two_causes_at_once_are_one_rest),
         cmocka_unit_test(explain_says_it),
         cmocka_unit_test(without_an_update_between),
         cmocka_unit_test(while_a_higher_one_waits),
