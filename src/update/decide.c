@@ -80,8 +80,6 @@ int decide_order(const struct decide_context *x, const struct firmware *fw)
         return version_compare(x->type->scheme, fw->version, x->facts->version);
     if (x->current)
         return fw->rank == x->current->rank ? 0 : fw->rank > x->current->rank ? 1 : -1;
-    if (version_compare(x->type->scheme, fw->version, x->facts->version) == 0)
-        return 0;
     return fw->n_sources > 0 && source_matches(x, fw) ? 1 : -1;
 }
 
