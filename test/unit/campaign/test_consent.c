@@ -1,5 +1,6 @@
 /* Consent of users: asked before anything is sent, put off, refused, lifted; at the device; and
  * what it does to places, paces, thresholds and rollbacks. */
+#include "../../../src/update/update_priv.h"
 #include "event.h"
 #include "tests.h"
 
@@ -529,6 +530,7 @@ static void bytes_without_a_word_are_a_yes(void **state UNUSED)
     MUST(said(&s, 1, late, UPDATE_DEFERRED, T0));
     fetched(&s, late, 10, T0 + 1);
     assert_int_equal(consent(&s, 1).state, CONSENT_CONFIRMED);
+    assert_history_has(&s, late, "counts as consent");
     assert_int_equal(said(&s, 1, late, UPDATE_DEFERRED, T0 + 2), E_CONFLICT); /* too late */
     assert_int_equal(update(&s, late).state, UPDATE_DOWNLOADING);
     fetched(&s, whole, 1000, T0);
@@ -592,6 +594,53 @@ static void the_user_reads_it(void **state UNUSED)
     assert_string_equal(language(&c, "fr", NULL), "none");
 }
 
+/* A lifted refusal begins anew, with all the postponements that are allowed. */
+static void a_lifted_refusal_may_be_put_off_again(void **state UNUSED)
+{
+    struct scene s;
+
+    scene_init(&s, "{" APP "}");
+    assert_int_equal(why(&s, 0, T0), REASON_AWAITING_CONSENT);
+    for (int i = 0; i < 2; i++)
+        assert_null(says(&s, 0, CONSENT_POSTPONE, 3600, T0 + i * DAY));
+    assert_string_equal(says(&s, 0, CONSENT_POSTPONE, 3600, T0 + 2 * DAY), "postponements_used_up");
+    assert_null(says(&s, 0, CONSENT_REFUSE, 0, T0 + 2 * DAY));
+    assert_null(lift(&s, 0, T0 + 2 * DAY));
+    for (int i = 3; i < 5; i++)
+        assert_null(says(&s, 0, CONSENT_POSTPONE, 3600, T0 + i * DAY));
+    assert_non_null(says(&s, 0, CONSENT_POSTPONE, 3600, T0 + 5 * DAY));
+    scene_done(&s);
+}
+
+/* A dry run asks nobody, and says who has yet to be asked. */
+static void a_dry_run_knows_of_users(void **state UNUSED)
+{
+    static const int64_t offered[CAMPAIGN_PHASES_MAX + 1];
+    static const enum reason expected[] = {REASON_AWAITING_CONSENT, REASON_CONSENT_REFUSED,
+                                           REASON_ELIGIBLE};
+    struct campaign_status st;
+    struct campaign c;
+    struct scene s;
+    int phase;
+
+    scene_init(&s, "{" APP "}");
+    for (int i = 1; i < 3; i++) {
+        assert_int_equal(why(&s, i, T0), REASON_AWAITING_CONSENT);
+        assert_null(says(&s, i, i == 1 ? CONSENT_REFUSE : CONSENT_CONFIRM, 0, T0));
+    }
+    MUST(campaign_by_id(s.d.w, 0, s.campaign, &s.d.a, &c, &st));
+    for (int i = 0; i < 3; i++) {
+        struct device dev = device_of(&s, i);
+        struct facts_load l;
+
+        MUST(facts_load(s.d.w, &dev, "main", T0, &s.d.a, &l));
+        assert_int_equal(decide_dry(s.d.catalog, &l.facts, &c, offered, T0, &phase), expected[i]);
+        facts_done(&l);
+    }
+    assert_int_equal(consent(&s, 0).state, CONSENT_NONE);
+    scene_done(&s);
+}
+
 /* Users who say yes spread the offers themselves: none of them waits for its turn. */
 static void after_a_yes_nobody_waits_for_a_turn(void **state UNUSED)
 {
@@ -647,6 +696,8 @@ int test_consent(void)
         cmocka_unit_test(bytes_without_a_word_are_a_yes),
         cmocka_unit_test(what_is_wrong_is_refused),
         cmocka_unit_test(the_user_reads_it),
+        cmocka_unit_test(a_lifted_refusal_may_be_put_off_again),
+        cmocka_unit_test(a_dry_run_knows_of_users),
         cmocka_unit_test(after_a_yes_nobody_waits_for_a_turn),
         cmocka_unit_test(nobody_is_asked_in_vain),
     };

@@ -16,6 +16,9 @@ static void they_match(void **state UNUSED)
         {"battery=gt=80", false},
         {"battery=ge=80", true},
         {"battery=lt=80.5", true},
+        {"battery=lt=80", false},
+        {"battery=le=80", true},
+        {"battery=le=79", false},
         {"hw==B", true},
         {"hw!=B", false},
         {"hw==b", false},
@@ -57,6 +60,34 @@ static void they_match(void **state UNUSED)
     arena_done(&a);
 }
 
+static int parses(const char *name, int comparisons)
+{
+    struct campaign_query *q;
+    struct fail f = {.rc = 0};
+    struct sbuf b = {.p = NULL};
+    struct arena a;
+
+    arena_init(&a);
+    for (int i = 0; i < comparisons; i++)
+        sbuf_fmt(&b, "%s%s==1", i ? ";" : "", name);
+    int rc = campaign_query_parse(b.p, &a, &q, &f);
+    arena_done(&a);
+    sbuf_done(&b);
+    return rc;
+}
+
+static void names_and_comparisons_are_bounded(void **state UNUSED)
+{
+    char name[66] = {0};
+
+    memset(name, 'n', 64);
+    assert_int_equal(parses(name, 1), 0);
+    name[64] = 'n';
+    assert_int_equal(parses(name, 1), E_PROTO);
+    assert_int_equal(parses("a", 64), 0);
+    assert_int_equal(parses("a", 65), E_PROTO);
+}
+
 static void what_is_wrong_is_told_with_its_place(void **state UNUSED)
 {
     static const struct {
@@ -91,6 +122,7 @@ int test_query(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(they_match),
+        cmocka_unit_test(names_and_comparisons_are_bounded),
         cmocka_unit_test(what_is_wrong_is_told_with_its_place),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

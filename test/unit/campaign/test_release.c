@@ -1,5 +1,6 @@
 /* What devices get from a campaign: phases, gates, thresholds, pacing, rollback; and what decide()
  * says to those that get nothing. */
+#include "../../../src/update/update_priv.h"
 #include "event.h"
 #include "release.h"
 
@@ -244,6 +245,115 @@ static void test_devices_come_first(void **state UNUSED)
     assert_int_equal(status_of(&r.d, r.campaign).phase, 1);
     goes(&r, 5, true, T0);
     assert_told(&r, "started running 0 operator|phase_opened running 1 gate|");
+    release_done(&r);
+}
+
+/* Verified is each of them: one that failed closes the phase, however many came to an end. */
+static void each_test_device_must_be_verified(void **state UNUSED)
+{
+    struct release r;
+
+    release_init(&r);
+    started(&r, "{'verification':{'devices':['x']}}",
+            &(struct campaign_lists){.verify = {r.devices, 2}});
+    goes(&r, 0, false, T0);
+    goes(&r, 1, true, T0);
+    assert_int_equal(status_of(&r.d, r.campaign).phase, 0);
+    assert_int_equal(why(&r, 5, T0), REASON_PHASE_NOT_OPEN);
+    release_done(&r);
+}
+
+/* An offer that was taken back says nothing of the firmware: it is no sample. */
+static void what_is_canceled_is_no_sample(void **state UNUSED)
+{
+    struct release r;
+    struct fail f;
+
+    release_init(&r);
+    started(&r, "{'thresholds':{'failed':{'percent':10,'min_sample':5,'action':'pause'}}}", NULL);
+    for (int i = 0; i < 4; i++)
+        MUST(update_cancel(r.d.w, asks(&r, i, T0, NULL), "operator", "", T0, &f));
+    goes(&r, 4, false, T0);
+    assert_int_equal(status_of(&r.d, r.campaign).state, CAMPAIGN_RUNNING);
+    for (int i = 5; i < 9; i++)
+        goes(&r, i, true, T0);
+    assert_int_equal(status_of(&r.d, r.campaign).state, CAMPAIGN_PAUSED);
+    release_done(&r);
+}
+
+/* A gate that has soaked while the campaign was paused opens as soon as it goes on. */
+static void who_resumes_waits_for_no_clock(void **state UNUSED)
+{
+    struct release r;
+
+    release_init(&r);
+    started(&r,
+            "{'phases':[{'devices':['x'],'success_percent':100,'min_sample':1,'soak_s':60},"
+            "{'percent':100}]}",
+            &(struct campaign_lists){.phases = {{r.devices, 1}}});
+    goes(&r, 0, true, T0);
+    MUST(campaign_pause(r.d.w, r.campaign, T0 + 1, NULL));
+    MUST(update_campaigns(r.d.w, T0 + HOUR, 10));
+    assert_int_equal(status_of(&r.d, r.campaign).phase, 1);
+    MUST(campaign_resume(r.d.w, r.campaign, T0 + HOUR, NULL));
+    MUST(update_campaigns(r.d.w, T0 + HOUR, 10));
+    assert_int_equal(status_of(&r.d, r.campaign).phase, 2);
+    release_done(&r);
+}
+
+/* Windows by the device's clock: its own zone, and without one its type's. */
+static void a_device_has_its_own_night(void **state UNUSED)
+{
+    static const char *const zones[] = {"Asia/Shanghai", "America/New_York", NULL};
+    const int64_t midnight = T0 / DAY * DAY + DAY;
+    struct release r;
+    struct device dev;
+
+    release_init(&r);
+    r.d.type.timezone = "America/New_York";
+    domain_type_changed(&r.d);
+    for (int i = 0; i < 3; i++) {
+        MUST(device_by_id(r.d.w, r.devices[i], &r.d.a, &dev));
+        dev.timezone = zones[i];
+        MUST(device_update(r.d.w, &dev, NULL));
+    }
+    started(&r, "{'windows':{'timezone':'device','slots':[{'from':'01:00','to':'02:00'}]}}", NULL);
+    for (int i = 0; i < 3; i++) { /* 17:00 of the day before in UTC, and 06:00 */
+        int64_t east = midnight - 7 * HOUR, west = midnight + 6 * HOUR;
+
+        assert_int_equal(why(&r, i, i == 0 ? west : east), REASON_WINDOW_CLOSED);
+        assert_int_not_equal(asks(&r, i, i == 0 ? east : west, NULL), 0);
+    }
+    release_done(&r);
+}
+
+/* A campaign that pushes leaves alone what is not its own. */
+static void what_another_has_planned_is_not_pushed(void **state UNUSED)
+{
+    struct release r;
+    struct update_answer got;
+    struct device dev;
+    struct update u;
+
+    release_init(&r);
+    r.d.type.attempts = 3;
+    domain_type_changed(&r.d);
+    started(&r, "{}", NULL);
+    goes(&r, 0, false, T0);
+    MUST(device_by_id(r.d.w, r.devices[0], &r.d.a, &dev));
+    MUST(update_active_of(r.d.w, dev.id, "main", &r.d.a, &u));
+    assert_int_equal(u.state, UPDATE_PLANNED);
+    struct update_ask q = {.module = "main",
+                           .cause = "campaign",
+                           .campaign_id = r.campaign + 1,
+                           .now = T0 + HOUR,
+                           .link_lifetime_ms = LIFETIME};
+    MUST(update_ask(r.d.w, r.d.catalog, &dev, &q, &r.d.a, &got));
+    assert_int_equal(got.update.id, 0);
+    assert_int_equal(got.why.reason, REASON_UPDATE_IN_PROGRESS);
+    q.campaign_id = r.campaign;
+    MUST(update_ask(r.d.w, r.d.catalog, &dev, &q, &r.d.a, &got));
+    assert_int_equal(got.update.id, u.id);
     release_done(&r);
 }
 
@@ -532,6 +642,11 @@ int test_release(void)
         cmocka_unit_test(every_stage_has_the_campaigns_deadline),
         cmocka_unit_test(phases_open_by_their_gates),
         cmocka_unit_test(test_devices_come_first),
+        cmocka_unit_test(each_test_device_must_be_verified),
+        cmocka_unit_test(what_is_canceled_is_no_sample),
+        cmocka_unit_test(who_resumes_waits_for_no_clock),
+        cmocka_unit_test(a_device_has_its_own_night),
+        cmocka_unit_test(what_another_has_planned_is_not_pushed),
         cmocka_unit_test(a_success_without_bytes_opens_nothing),
         cmocka_unit_test(nor_makes_it_a_rate_grow),
         cmocka_unit_test(a_threshold_acts_before_the_next_offer),

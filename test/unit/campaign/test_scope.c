@@ -123,6 +123,45 @@ static void a_share_ends_before_its_bound(void **state UNUSED)
     assert_int_equal(campaign_phase_of(&c, 5, 2, offered), 2);
 }
 
+static const json_t *attribute(void *arg, const char *name)
+{
+    return json_object_get(arg, name);
+}
+
+static void a_query_chooses_targets(void **state UNUSED)
+{
+    AUTO(json_free) json_t *all = json_pack("{s:s}", "hw", "B");
+    struct campaign c = {.id = 1};
+    struct campaign_query *q;
+    struct arena a;
+
+    arena_init(&a);
+    MUST(campaign_query_parse("hw==B", &a, &q, NULL));
+    c.query = q;
+    struct campaign_device d = {.id = 5, .tags = "[]", .attribute = attribute, .arg = all};
+    assert_int_equal(campaign_targets(&c, &d, 0), CAMPAIGN_TARGET);
+    MUST(campaign_query_parse("hw==A", &a, &q, NULL));
+    c.query = q;
+    assert_int_equal(campaign_targets(&c, &d, 0), CAMPAIGN_NO_TARGET);
+    arena_done(&a);
+}
+
+/* Test devices that are listed as well come once. */
+static void two_lists_are_gone_through_as_one(void **state UNUSED)
+{
+    const struct campaign_now now = {.phase = 1};
+    struct campaign c = {.id = 1, .listed = true, .verification = true};
+    int64_t got[8];
+
+    c.devices = (struct id_list){(int64_t[]){1, 3, 4}, 3};
+    c.verify.devices = (struct id_list){(int64_t[]){2, 3, 5}, 3};
+    assert_int_equal(campaign_walk_next(NULL, &c, &now, 0, got, 8), 5);
+    for (int i = 0; i < 5; i++)
+        assert_int_equal(got[i], i + 1);
+    assert_int_equal(campaign_walk_next(NULL, &c, &now, 3, got, 8), 2);
+    assert_int_equal(got[0], 4);
+}
+
 int test_scope(void)
 {
     const struct CMUnitTest tests[] = {
@@ -132,6 +171,8 @@ int test_scope(void)
         cmocka_unit_test(frozen_ones_know_no_newcomers),
         cmocka_unit_test(windows_follow_the_clock_on_the_wall),
         cmocka_unit_test(a_share_ends_before_its_bound),
+        cmocka_unit_test(a_query_chooses_targets),
+        cmocka_unit_test(two_lists_are_gone_through_as_one),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
