@@ -336,6 +336,10 @@ static void test_what_is_news(void **state)
     report("{\"ota\":\"bad\",\"ota_err\":\"of today\"}");
     assert_string_equal(last_word(id),
                         "planned attempt 1 failed: the device reports bad: of today");
+    int64_t illegal = metric_get(M_UPDATE_ILLEGAL);
+    report("{\"ota_pct\":50}"); /* the attempt is over: it is of nothing */
+    assert_int_equal(the(id).state, UPDATE_PLANNED);
+    assert_int_equal(metric_get(M_UPDATE_ILLEGAL), illegal);
 }
 
 static void test_an_attribute_that_is_an_object(void **state)

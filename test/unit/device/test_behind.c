@@ -163,6 +163,9 @@ static void presence(void **state UNUSED)
         MUST(device_online_set(d.w, g, i, 0, T0 + 1));
         assert_int_equal(db_total_changes(d.w), before);
     }
+    assert_int_equal(device_online_set(d.w, g, true, 0, T0 + 2), 1);
+    assert_int_equal(device_online_set(d.w, g, true, T0 + 3, T0 + 4), 0); /* it is there still */
+    MUST(device_online_set(d.w, g, false, 0, T0 + 1));
     /* It spoke after it was said to be gone: said again, it goes once more. */
     assert_int_equal(device_online_set(d.w, g, false, T0 + 2, T0 + 3), 1);
     assert_int_equal(device_online_set(d.w, g, false, T0 + 2, T0 + 4), 0);

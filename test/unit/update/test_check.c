@@ -173,6 +173,37 @@ static void a_low_battery_withholds(void **state UNUSED)
     domain_done(&d);
 }
 
+/* Disabled, or resting after too many failures: it gets nothing, and keeps what it was offered. */
+static void what_passes_by_ends_nothing(void **state UNUSED)
+{
+    struct domain d;
+    struct decision dn;
+
+    domain_init(&d);
+    int64_t dev = ready_device(&d, "dev");
+    domain_firmware(&d, "2.0");
+    struct update u = check(&d, dev, T0, NULL);
+    struct device device = the_device(&d, dev);
+    device.enabled = false;
+    MUST(device_update(d.w, &device, NULL));
+    assert_int_equal(check(&d, dev, T0 + 1, &dn).id, 0);
+    assert_int_equal(dn.reason, REASON_DEVICE_DISABLED);
+    assert_int_equal(the_update(&d, u.id).state, UPDATE_OFFERED);
+    device.enabled = true;
+    MUST(device_update(d.w, &device, NULL));
+    assert_int_equal(check(&d, dev, T0 + 2, NULL).id, u.id);
+    bool quarantined;
+    MUST(device_failed(d.w, dev, 1, T0 + 2, &quarantined));
+    assert_true(quarantined);
+    assert_int_equal(check(&d, dev, T0 + 3, &dn).id, 0);
+    assert_int_equal(dn.reason, REASON_QUARANTINED);
+    assert_int_equal(dn.retry_at, T0 + 2 + DAY);
+    assert_int_equal(the_update(&d, u.id).state, UPDATE_OFFERED);
+    MUST(device_release(d.w, dev, T0 + 4));
+    assert_int_equal(check(&d, dev, T0 + 5, NULL).id, u.id);
+    domain_done(&d);
+}
+
 static void stand_behind(struct domain *d, int64_t device, int64_t gateway)
 {
     struct device dev = the_device(d, device);
@@ -405,6 +436,7 @@ int test_check(void)
         cmocka_unit_test(nothing_newer_nothing_written),
         cmocka_unit_test(a_withdrawn_firmware_cancels),
         cmocka_unit_test(a_low_battery_withholds),
+        cmocka_unit_test(what_passes_by_ends_nothing),
         cmocka_unit_test(a_busy_gateway_holds_its_children),
         cmocka_unit_test(a_busy_child_holds_its_gateway),
         cmocka_unit_test(one_at_a_time_behind_a_gateway),

@@ -198,6 +198,8 @@ static void rule_9_minimums(void **state UNUSED)
         {"{\"bat\":29.9,\"signal\":-80,\"free_space\":1000}", REASON_BATTERY_LOW},
         {"{\"bat\":\"29\",\"signal\":-80,\"free_space\":1000}", REASON_BATTERY_LOW},
         {"{\"bat\":\"full\",\"signal\":-80,\"free_space\":1000}", REASON_BATTERY_LOW},
+        {"{\"bat\":\"40.5V\",\"signal\":-80,\"free_space\":1000}", REASON_BATTERY_LOW},
+        {"{\"bat\":\"inf\",\"signal\":-80,\"free_space\":1000}", REASON_BATTERY_LOW},
         {"{\"bat\":true,\"signal\":-80,\"free_space\":1000}", REASON_BATTERY_LOW},
         {"{\"bat\":30,\"signal\":-101,\"free_space\":1000}", REASON_SIGNAL_LOW},
         {"{\"bat\":30,\"free_space\":1000}", REASON_SIGNAL_LOW},
@@ -266,6 +268,11 @@ static void rule_11_attempts(void **state UNUSED)
     assert_int_equal(dn.retry_at, T0 + 1);
     past.last_ended_at = T0 - 20 * MIN;
     assert_int_equal(only(&d, &c), REASON_ELIGIBLE);
+    d.type.attempts = 100;
+    domain_type_changed(&d);
+    past.attempts = 90; /* it doubles twenty times, and no more */
+    run(&d, &c, &dn);
+    assert_int_equal(dn.retry_at, past.last_ended_at + 10 * MIN * (1 << 20));
     past.attempts = 0;
     past.canceled = true; /* an operator's no lasts a day */
     assert_int_equal(only(&d, &c), REASON_ATTEMPTS_EXHAUSTED);
@@ -400,13 +407,29 @@ static void of_equal_ones_delta_then_newest(void **state UNUSED)
     delta.source_versions = sources;
     delta.n_sources = 1;
     store(&d, &delta);
-    int64_t newest = domain_firmware(&d, "v2.0");
+    struct firmware other = domain_firmware_of(&d, "1.5", 10);
+    other.source_versions = sources;
+    other.n_sources = 1;
+    store(&d, &other);
+    int64_t low = domain_firmware(&d, "1.4"), newest = domain_firmware(&d, "v2.0");
     facts_init(&c, &d, "1.0");
     run(&d, &c, &dn);
     assert_int_equal(dn.firmware->id, delta.id);
     struct past_attempt past = {delta.id, 1, T0 - HOUR, false};
     c.facts.past = &past;
     c.facts.n_past = 1;
+    run(&d, &c, &dn);
+    assert_int_equal(dn.firmware->id, newest);
+    past.attempts = 0; /* none was made */
+    past.firmware_id = other.id;
+    past.canceled = true;
+    run(&d, &c, &dn);
+    assert_int_equal(dn.firmware->id, delta.id);
+    past =
+        (struct past_attempt){low, 1, T0 - HOUR, false}; /* a full image says nothing of deltas */
+    run(&d, &c, &dn);
+    assert_int_equal(dn.firmware->id, delta.id);
+    past.firmware_id = other.id; /* a delta of another version does */
     run(&d, &c, &dn);
     assert_int_equal(dn.firmware->id, newest);
     c.facts.n_past = 0;

@@ -48,6 +48,7 @@ static void to_and_fro_ends_in_quarantine(void **state UNUSED)
     struct decision dn;
     struct device_quarantine why;
     char words[400];
+    int64_t last = 0;
 
     flap_init(&f);
     int64_t before = metric_get(M_QUARANTINED);
@@ -66,24 +67,28 @@ static void to_and_fro_ends_in_quarantine(void **state UNUSED)
                       i);
         assert_string_equal(words, words + 200);
         assert_int_equal(the_device(&f.d, f.dev).failures, i);
+        last = f.u.id;
         f.u = check(&f.d, f.dev, T0 + i, &dn);
         assert_int_equal(f.u.id != 0, i < 3);
     }
     assert_int_equal(dn.reason, REASON_QUARANTINED);
     assert_int_equal(rests_until(&f), T0 + 3 + DAY);
     assert_int_equal(metric_get(M_QUARANTINED), before + 1);
+    char told[400];
     MUST(device_quarantine_why(f.d.w, f.dev, &why));
     assert_string_equal(why.cause, "flapping");
     assert_string_equal(why.text, "main went to and fro between 2.0 and 1.0, and fell back 3 times "
                                   "within a day");
-    MUST(event_list(f.d.w, 0, 1000, quarantines, words));
-    assert_non_null(strstr(words, "\"cause\":\"flapping\",\"text\":\"main went to and fro"));
-    assert_non_null(strstr(words, "\"device\":\"dev\",\"until\":\"2023"));
+    MUST(event_list(f.d.w, 0, 1000, quarantines, told));
+    assert_non_null(strstr(told, "\"cause\":\"flapping\",\"text\":\"main went to and fro"));
+    assert_non_null(strstr(told, "\"device\":\"dev\",\"until\":\"2023"));
     report(&f.d, f.dev, "2.0", T0 + 4); /* it rests: nothing more is counted, or told */
     report(&f.d, f.dev, "1.0", T0 + 5);
     assert_int_equal(the_device(&f.d, f.dev).failures, 3);
     assert_int_equal(rests_until(&f), T0 + 3 + DAY);
     assert_int_equal(metric_get(M_QUARANTINED), before + 1);
+    MUST(update_history(f.d.w, last, last_row, words));
+    assert_string_equal(words, words + 200);
     domain_done(&f.d);
 }
 
@@ -168,8 +173,27 @@ static void while_a_higher_one_waits(void **state UNUSED)
     f.u = check(&f.d, f.dev, T0 + 2, NULL);
     for (int i = 1; i <= 3; i++) {
         report(&f.d, f.dev, "1.0", T0 + 2 * i);
+        report(&f.d, f.dev, "1.0", T0 + 2 * i); /* said again, it is no news */
         report(&f.d, f.dev, "2.0", T0 + 2 * i + 1);
         assert_int_equal(rests_until(&f) > 0, i == 3);
+    }
+    domain_done(&f.d);
+}
+
+/* Whoever lifts a rest, or forestalls it, begins the count anew. */
+static void a_release_counts_anew(void **state UNUSED)
+{
+    struct flap f;
+
+    flap_init(&f);
+    served(&f.d, f.u.id, 0, 1000, T0 + 1);
+    report(&f.d, f.dev, "2.0", T0 + 1);
+    for (int i = 1; i <= 4; i++) {
+        report(&f.d, f.dev, "1.0", T0 + 2 * i);
+        report(&f.d, f.dev, "2.0", T0 + 2 * i + 1);
+        if (i == 2)
+            MUST(device_release(f.d.w, f.dev, T0 + 2 * i + 1));
+        assert_int_equal(rests_until(&f), 0);
     }
     domain_done(&f.d);
 }
@@ -283,6 +307,7 @@ int test_flap(void)
         cmocka_unit_test(explain_says_it),
         cmocka_unit_test(without_an_update_between),
         cmocka_unit_test(while_a_higher_one_waits),
+        cmocka_unit_test(a_release_counts_anew),
         cmocka_unit_test(what_is_none),
         cmocka_unit_test(failures_say_their_cause),
         cmocka_unit_test(fetched_without_end),

@@ -213,6 +213,90 @@ static void no_dead_end(void **state UNUSED)
     domain_done(&d);
 }
 
+static int64_t add_not_released(struct domain *d, const char *version, const char *from)
+{
+    struct firmware fw = domain_firmware_of(d, version, 1000);
+
+    fw.source_versions = arena_alloc(&d->a, sizeof(char *));
+    fw.source_versions[0] = from;
+    fw.n_sources = 1;
+    fw.campaign_only = true;
+    MUST(firmware_insert(d->w, &fw, NULL));
+    domain_reload(d);
+    return fw.id;
+}
+
+/* A delta that no campaign has released yet is no reason to stop below the highest. */
+static void what_is_not_released_leads_nowhere(void **state UNUSED)
+{
+    struct domain d;
+    struct decision dn;
+    int64_t dev = begin(&d, "1.0");
+
+    add(&d, "2.0", NULL);
+    int64_t end = add(&d, "2.5", NULL);
+    add_not_released(&d, "3.0", "2.0");
+    explain(&d, dev, &dn);
+    assert_int_equal(dn.firmware->id, end);
+    domain_done(&d);
+}
+
+/* 2.0 leads to 4.0 by its delta, but 3.0 must not be passed by. */
+static void no_way_leads_around_a_floor(void **state UNUSED)
+{
+    struct domain d;
+    struct decision dn;
+    int64_t dev = begin(&d, "1.0");
+
+    add(&d, "2.0", NULL);
+    int64_t end = add(&d, "2.5", NULL);
+    struct firmware floor = domain_firmware_of(&d, "3.0", 1000);
+    floor.must_pass = true;
+    floor.source_versions = (const char *[]){"2.7"};
+    floor.n_sources = 1;
+    MUST(firmware_insert(d.w, &floor, NULL));
+    add(&d, "4.0", "2.0");
+    explain(&d, dev, &dn);
+    assert_int_equal(dn.firmware->id, end);
+    domain_done(&d);
+}
+
+/* What is made for a version that nothing leads to is on no way. */
+static void only_what_is_reached_leads_on(void **state UNUSED)
+{
+    struct domain d;
+    struct decision dn;
+    int64_t dev = begin(&d, "1.0"), step = add(&d, "2.0", "1.0");
+
+    add(&d, "2.5", "2.4");
+    add(&d, "3.0", "2.5");
+    explain(&d, dev, &dn);
+    assert_int_equal(dn.firmware->id, step);
+    for (int i = 0; i < 2; i++)
+        assert_string_equal(dn.rows[i].params, "{\"current\":\"1.0\"}");
+    domain_done(&d);
+}
+
+/* Another delta failed here today; but this one is on the device, and it is being installed. */
+static void a_first_attempt_gives_way_to_nothing(void **state UNUSED)
+{
+    struct domain d;
+    int64_t dev = begin(&d, "1.0"), low = add(&d, "1.5", "1.0");
+
+    d.type.attempts = 1;
+    domain_type_changed(&d);
+    struct update u = check(&d, dev, T0, NULL);
+    assert_int_equal(u.firmware_id, low);
+    MUST(moved(&d, u.id, UPDATE_FAILED, T0));
+    add(&d, "2.0", "1.0");
+    u = check(&d, dev, T0 + 1, NULL);
+    served(&d, u.id, 0, 1000, T0 + 2);
+    add(&d, "2.0", NULL);
+    assert_int_equal(check(&d, dev, T0 + 3, NULL).id, u.id);
+    assert_int_equal(the_update(&d, u.id).state, UPDATE_DOWNLOADED);
+    domain_done(&d);
+}
+
 int test_hop(void)
 {
     const struct CMUnitTest tests[] = {
@@ -224,6 +308,10 @@ int test_hop(void)
         cmocka_unit_test(opaque_versions_have_deltas_too),
         cmocka_unit_test(a_chain_of_deltas),
         cmocka_unit_test(no_dead_end),
+        cmocka_unit_test(what_is_not_released_leads_nowhere),
+        cmocka_unit_test(no_way_leads_around_a_floor),
+        cmocka_unit_test(only_what_is_reached_leads_on),
+        cmocka_unit_test(a_first_attempt_gives_way_to_nothing),
     };
 
     return cmocka_run_group_tests_name("hop", tests, NULL, NULL);

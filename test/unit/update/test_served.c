@@ -154,6 +154,41 @@ static void bytes_clear_a_suspicion(void **state UNUSED)
     domain_done(&d);
 }
 
+/* Each sign that all of it is there is a success without bytes; bytes that come later clear it. */
+static void without_bytes_it_is_suspect_at_once(void **state UNUSED)
+{
+    static const enum update_state words[] = {UPDATE_DOWNLOADED, UPDATE_INSTALLING,
+                                              UPDATE_REBOOTING, UPDATE_INSTALLED};
+
+    for (size_t i = 0; i < ARRAY_LEN(words); i++) {
+        struct domain d;
+        struct update u = offered(&d, 1000);
+
+        MUST(moved(&d, u.id, words[i], T0 + 1));
+        u = the_update(&d, u.id);
+        assert_true(u.suspect);
+        assert_int_equal(u.percent, 100);
+        served(&d, u.id, 0, 1, T0 + 2);
+        assert_false(the_update(&d, u.id).suspect);
+        domain_done(&d);
+    }
+}
+
+/* Fetched once more than is no failure, by a device that may fail once a day: it rests. */
+static void who_fails_too_often_begins_no_other_attempt(void **state UNUSED)
+{
+    struct domain d;
+    struct update u = offered(&d, 1000);
+
+    d.type.attempts_per_day = 1;
+    domain_type_changed(&d);
+    for (int i = 1; i <= 3; i++)
+        served(&d, u.id, 0, 1000, T0 + i);
+    assert_int_equal(the_update(&d, u.id).state, UPDATE_FAILED);
+    assert_int_equal(the_device(&d, u.device_id).quarantined_until, T0 + 3 + DAY);
+    domain_done(&d);
+}
+
 int test_served(void)
 {
     const struct CMUnitTest tests[] = {
@@ -164,6 +199,8 @@ int test_served(void)
         cmocka_unit_test(again_from_the_start_is_an_attempt),
         cmocka_unit_test(late_bytes_are_ignored),
         cmocka_unit_test(bytes_clear_a_suspicion),
+        cmocka_unit_test(without_bytes_it_is_suspect_at_once),
+        cmocka_unit_test(who_fails_too_often_begins_no_other_attempt),
     };
 
     return cmocka_run_group_tests_name("served", tests, NULL, NULL);
