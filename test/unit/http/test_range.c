@@ -32,6 +32,7 @@ static void test_out_of_the_file(void **state)
     check("bytes=-0", 10, RANGE_UNSATISFIABLE, 0, 0);
     check("bytes=0-", 0, RANGE_UNSATISFIABLE, 0, 0);
     check("bytes=99999999999999999999999-", 10, RANGE_UNSATISFIABLE, 0, 0);
+    check("bytes=18446744073709551621-", 10, RANGE_UNSATISFIABLE, 0, 0); /* 5, were it to wrap */
 }
 
 static void test_ignored(void **state)
