@@ -147,6 +147,24 @@ static void only_what_came_by_it_is_taken_back(void **state UNUSED)
     release_done(&r);
 }
 
+/* A rollback is the installation's affair: the deadlines of the campaign that failed are not. */
+static void a_rollback_has_the_types_deadlines(void **state UNUSED)
+{
+    struct release r;
+    struct update u;
+
+    release_init(&r);
+    r.d.type.accept_timeout_s = 3600;
+    domain_type_changed(&r.d);
+    started(&r, "{'deadlines':{'accept_s':60}}", NULL);
+    goes(&r, 0, true, T0);
+    MUST(campaign_abort(r.d.w, r.campaign, true, T0, NULL));
+    MUST(update_by_id(r.d.w, asks(&r, 0, T0, NULL), &r.d.a, &u));
+    assert_int_equal(u.phase, CAMPAIGN_ROLLBACK);
+    assert_int_equal(u.deadline_at, T0 + HOUR);
+    release_done(&r);
+}
+
 /* ---- falling back from what went back ---- */
 static int64_t failures(struct release *r, int i)
 {
@@ -196,6 +214,7 @@ int test_back(void)
         cmocka_unit_test(what_is_begun_goes_on_after_the_end),
         cmocka_unit_test(another_release_of_it_is_not_taken_back),
         cmocka_unit_test(only_what_came_by_it_is_taken_back),
+        cmocka_unit_test(a_rollback_has_the_types_deadlines),
         cmocka_unit_test(what_went_back_may_fall_back_upwards),
         cmocka_unit_test(a_reinstall_in_other_words_is_no_fall),
     };

@@ -288,6 +288,18 @@ static void who_refused_holds_up_nobody(void **state UNUSED)
     teardown(&w);
 }
 
+static void nothing_ends_but_what_runs(void **state UNUSED)
+{
+    struct world w;
+
+    setup(&w, "{'targets':{'frozen':true}}", NULL);
+    const struct campaign *c = catalog_campaign(w.d.catalog, w.campaign);
+    MUST(campaign_pause(w.d.w, w.campaign, T0, NULL));
+    MUST(campaign_finish(w.d.w, c, T0));
+    assert_int_equal(status_of(&w.d, w.campaign).state, CAMPAIGN_PAUSED);
+    teardown(&w);
+}
+
 /* It can't get it by what its firmware says: each of them for a reason of its own. */
 static void whom_the_firmware_leaves_out_holds_up_nobody(void **state UNUSED)
 {
@@ -332,6 +344,7 @@ int test_finish(void)
         cmocka_unit_test(who_put_it_off_is_waited_for),
         cmocka_unit_test(also_who_was_passed_before),
         cmocka_unit_test(who_refused_holds_up_nobody),
+        cmocka_unit_test(nothing_ends_but_what_runs),
         cmocka_unit_test(whom_the_firmware_leaves_out_holds_up_nobody),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -278,6 +278,47 @@ static void open_deltas_are_governed_with_it(void **state UNUSED)
     line_done(&l);
 }
 
+/* Between is above the lower and below the higher; on the way back the higher counts as well, for
+ * who goes back from it goes behind it. */
+static void between_two_versions(void **state UNUSED)
+{
+    struct line l;
+
+    line_init(&l);
+    int64_t low = add(&l.d, "1.0", NULL, false);
+    const struct firmware *lo = catalog_firmware(l.d.catalog, low);
+    const struct firmware *floor = catalog_firmware(l.d.catalog, l.floor);
+    const struct firmware *hi = catalog_firmware(l.d.catalog, l.high);
+
+    for (int back = 0; back < 2; back++) {
+        assert_ptr_equal(update_floor_between(l.d.catalog, lo, hi, back), floor);
+        assert_null(update_floor_between(l.d.catalog, floor, hi, back));
+        assert_ptr_equal(update_floor_between(l.d.catalog, lo, floor, back), back ? floor : NULL);
+    }
+    line_done(&l);
+}
+
+/* A floor above both the bad version and the good one is no reason not to go back. */
+static void a_floor_above_both_lets_it_back(void **state UNUSED)
+{
+    struct line l;
+    struct update u;
+
+    line_init(&l);
+    int64_t good = add(&l.d, "1.0", NULL, false), bad = add(&l.d, "1.2", NULL, true);
+    int64_t id = started(&l, bad, good, "{}");
+    u = asks(&l, T0, NULL);
+    assert_int_equal(u.firmware_id, bad);
+    MUST(update_served(l.d.w, l.d.catalog, u.id, 1, 0, 1000, 1000, true, T0, &l.d.a));
+    reports(&l.d, l.dev, "1.2", T0);
+    MUST(campaign_abort(l.d.w, id, true, T0, NULL));
+    domain_reload(&l.d);
+    u = asks(&l, T0 + 1, NULL);
+    assert_int_equal(u.firmware_id, good);
+    assert_int_equal(u.phase, CAMPAIGN_ROLLBACK);
+    line_done(&l);
+}
+
 int test_floors(void)
 {
     const struct CMUnitTest tests[] = {
@@ -288,6 +329,8 @@ int test_floors(void)
         cmocka_unit_test(it_uses_deltas_of_its_version),
         cmocka_unit_test(of_a_delta_no_more_than_that),
         cmocka_unit_test(open_deltas_are_governed_with_it),
+        cmocka_unit_test(between_two_versions),
+        cmocka_unit_test(a_floor_above_both_lets_it_back),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -90,6 +90,69 @@ static void a_draft_withholds_nothing(void **state UNUSED)
     release_done(&r);
 }
 
+/* Nor does one that is for others. */
+static void a_campaign_for_others_withholds_nothing(void **state UNUSED)
+{
+    struct release r;
+    struct update u;
+
+    release_init(&r);
+    r.bad = domain_firmware(&r.d, "3.0");
+    started(&r, "{'targets':{'devices':['x']}}",
+            &(struct campaign_lists){.targets = {&r.devices[1], 1}});
+    MUST(update_by_id(r.d.w, asks(&r, 0, T0, NULL), &r.d.a, &u));
+    assert_int_equal(u.campaign_id, 0);
+    MUST(update_by_id(r.d.w, asks(&r, 1, T0, NULL), &r.d.a, &u));
+    assert_int_equal(u.campaign_id, r.campaign);
+    release_done(&r);
+}
+
+/* Met, no longer met, met again: it soaks from the start, and an approval asked for is void. */
+static void a_gate_that_falls_begins_anew(void **state UNUSED)
+{
+    for (int approval = 0; approval < 2; approval++) {
+        struct release r;
+
+        release_init(&r);
+        started(&r,
+                approval ? "{'phases':[{'devices':['x'],'success_percent':70,'min_sample':2,"
+                           "'approval':true},{'percent':100}]}"
+                         : "{'phases':[{'devices':['x'],'success_percent':70,'min_sample':2,"
+                           "'soak_s':60},{'percent':100}]}",
+                &(struct campaign_lists){.phases = {{r.devices, 4}}});
+        goes(&r, 0, true, T0);
+        goes(&r, 1, true, T0);
+        assert_int_equal(status_of(&r.d, r.campaign).approval, approval);
+        goes(&r, 2, false, T0 + 1000); /* two of three are too few */
+        assert_false(status_of(&r.d, r.campaign).approval);
+        MUST(update_campaigns(r.d.w, T0 + 60000, 10));
+        assert_int_equal(status_of(&r.d, r.campaign).phase, 1);
+        goes(&r, 3, true, T0 + 60000); /* three of four are enough */
+        assert_int_equal(status_of(&r.d, r.campaign).approval, approval);
+        MUST(update_campaigns(r.d.w, T0 + 119999, 10));
+        assert_int_equal(status_of(&r.d, r.campaign).phase, 1);
+        MUST(update_campaigns(r.d.w, T0 + 120000, 10));
+        assert_int_equal(status_of(&r.d, r.campaign).phase, approval ? 1 : 2);
+        release_done(&r);
+    }
+}
+
+/* A minute is a minute, however the offers lie in it. */
+static void an_offer_forgets_none_of_its_minute(void **state UNUSED)
+{
+    struct release r;
+
+    release_init(&r);
+    started(&r, "{'pacing':{'offers_per_minute':3}}", NULL);
+    assert_int_not_equal(asks(&r, 0, T0, NULL), 0);
+    assert_int_not_equal(asks(&r, 1, T0, NULL), 0);
+    clock_fake_steady_ms(T0 + 40 * 1000);
+    assert_int_not_equal(asks(&r, 2, T0, NULL), 0);
+    clock_fake_steady_ms(T0 + 41 * 1000);
+    assert_int_equal(why(&r, 3, T0), REASON_PACED);
+    release_done(&r);
+}
+
 /* Whichever came first: what is told is what the device is nearest to. */
 static void of_several_the_nearest_is_told(void **state UNUSED)
 {
@@ -129,7 +192,9 @@ static void only_a_draft_starts(void **state UNUSED)
     assert_int_equal(campaign_start(r.d.w, r.campaign, T0, NULL), E_CONFLICT);
     MUST(campaign_abort(r.d.w, r.campaign, false, T0, NULL));
     assert_int_equal(campaign_start(r.d.w, r.campaign, T0, NULL), E_CONFLICT);
+    assert_int_equal(campaign_abort(r.d.w, r.campaign, true, T0, NULL), E_CONFLICT);
     assert_int_equal(status_of(&r.d, r.campaign).state, CAMPAIGN_ABORTED);
+    assert_false(status_of(&r.d, r.campaign).rolling_back);
     release_done(&r);
 }
 
@@ -636,6 +701,9 @@ int test_release(void)
         cmocka_unit_test(only_a_running_campaign_releases),
         cmocka_unit_test(an_open_firmware_is_governed_too),
         cmocka_unit_test(a_draft_withholds_nothing),
+        cmocka_unit_test(a_campaign_for_others_withholds_nothing),
+        cmocka_unit_test(a_gate_that_falls_begins_anew),
+        cmocka_unit_test(an_offer_forgets_none_of_its_minute),
         cmocka_unit_test(of_several_the_nearest_is_told),
         cmocka_unit_test(only_a_draft_starts),
         cmocka_unit_test(a_soak_survives_a_clock_set_back),

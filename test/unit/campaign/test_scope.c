@@ -46,6 +46,8 @@ static void frozen_ones_know_no_newcomers(void **state UNUSED)
 
     assert_int_equal(campaign_targets(&c, &d, 5), CAMPAIGN_TARGET);
     assert_int_equal(campaign_targets(&c, &d, 4), CAMPAIGN_NO_TARGET);
+    c.frozen = false; /* continuous: they join */
+    assert_int_equal(campaign_targets(&c, &d, 4), CAMPAIGN_TARGET);
 }
 
 static int64_t ms(const char *text)
