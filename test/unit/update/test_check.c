@@ -173,6 +173,36 @@ static void a_low_battery_withholds(void **state UNUSED)
     domain_done(&d);
 }
 
+/* So do the others of what a firmware asks of the moment. */
+static void low_signal_or_space_withholds(void **state UNUSED)
+{
+    static const char *const names[] = {"signal", "free_space"};
+
+    for (int i = 0; i < 2; i++) {
+        struct domain d;
+        struct decision dn;
+
+        domain_init(&d);
+        int64_t dev = ready_device(&d, "dev");
+        struct firmware fw = domain_firmware_of(&d, "2.0", 10);
+        fw.has_min_signal = i == 0;
+        fw.has_min_free_space = i == 1;
+        fw.min_signal = fw.min_free_space = 50;
+        MUST(firmware_insert(d.w, &fw, NULL));
+        domain_reload(&d);
+        AUTO(json_free) json_t *high = json_pack("{s:i}", names[i], 90);
+        AUTO(json_free) json_t *low = json_pack("{s:i}", names[i], 10);
+        MUST(device_attributes_merge(d.w, dev, high));
+        struct update u = check(&d, dev, T0, NULL);
+        assert_int_not_equal(u.id, 0);
+        MUST(device_attributes_merge(d.w, dev, low));
+        assert_int_equal(check(&d, dev, T0 + 1, &dn).id, 0);
+        assert_int_equal(dn.reason, i == 0 ? REASON_SIGNAL_LOW : REASON_NO_SPACE);
+        assert_int_equal(the_update(&d, u.id).state, UPDATE_OFFERED);
+        domain_done(&d);
+    }
+}
+
 /* Disabled, or resting after too many failures: it gets nothing, and keeps what it was offered. */
 static void what_passes_by_ends_nothing(void **state UNUSED)
 {
@@ -436,6 +466,7 @@ int test_check(void)
         cmocka_unit_test(nothing_newer_nothing_written),
         cmocka_unit_test(a_withdrawn_firmware_cancels),
         cmocka_unit_test(a_low_battery_withholds),
+        cmocka_unit_test(low_signal_or_space_withholds),
         cmocka_unit_test(what_passes_by_ends_nothing),
         cmocka_unit_test(a_busy_gateway_holds_its_children),
         cmocka_unit_test(a_busy_child_holds_its_gateway),

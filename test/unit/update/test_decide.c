@@ -494,6 +494,35 @@ static void long_words_stay_valid(void **state UNUSED)
     domain_done(&d);
 }
 
+/* What a delta of another module did says nothing of this one's. */
+static void deltas_fail_by_module(void **state UNUSED)
+{
+    struct domain d;
+    struct case_facts c;
+    struct decision dn;
+    const char *sources[] = {"1.0"};
+    int64_t ids[2];
+
+    domain_init(&d);
+    domain_firmware(&d, "2.0");
+    for (int i = 0; i < 2; i++) {
+        struct firmware delta = domain_firmware_of(&d, "2.0", 10);
+
+        delta.module = i ? "mcu" : "main";
+        delta.source_versions = sources;
+        delta.n_sources = 1;
+        store(&d, &delta);
+        ids[i] = delta.id;
+    }
+    facts_init(&c, &d, "1.0");
+    struct past_attempt past = {ids[1], 1, T0 - HOUR, false};
+    c.facts.past = &past;
+    c.facts.n_past = 1;
+    run(&d, &c, &dn);
+    assert_int_equal(dn.firmware->id, ids[0]);
+    domain_done(&d);
+}
+
 int test_decide(void)
 {
     const struct CMUnitTest tests[] = {
@@ -511,6 +540,7 @@ int test_decide(void)
         cmocka_unit_test(of_equal_ones_delta_then_newest),
         cmocka_unit_test(opaque_goes_by_upload),
         cmocka_unit_test(long_words_stay_valid),
+        cmocka_unit_test(deltas_fail_by_module),
     };
 
     return cmocka_run_group_tests_name("decide", tests, NULL, NULL);

@@ -213,32 +213,30 @@ static void no_dead_end(void **state UNUSED)
     domain_done(&d);
 }
 
-static int64_t add_not_released(struct domain *d, const char *version, const char *from)
+/* A delta that the device could not have from there is no reason to stop below the highest: it is
+ * not released, for other devices, or asks for more than the device has. */
+static void what_it_could_not_have_leads_nowhere(void **state UNUSED)
 {
-    struct firmware fw = domain_firmware_of(d, version, 1000);
+    for (int i = 0; i < 4; i++) {
+        struct domain d;
+        struct decision dn;
+        int64_t dev = begin(&d, "1.0"), step = add(&d, "2.0", NULL), end = add(&d, "2.5", NULL);
+        int64_t other = domain_device(&d, "other");
+        struct firmware fw = domain_firmware_of(&d, "3.0", 1000);
 
-    fw.source_versions = arena_alloc(&d->a, sizeof(char *));
-    fw.source_versions[0] = from;
-    fw.n_sources = 1;
-    fw.campaign_only = true;
-    MUST(firmware_insert(d->w, &fw, NULL));
-    domain_reload(d);
-    return fw.id;
-}
-
-/* A delta that no campaign has released yet is no reason to stop below the highest. */
-static void what_is_not_released_leads_nowhere(void **state UNUSED)
-{
-    struct domain d;
-    struct decision dn;
-    int64_t dev = begin(&d, "1.0");
-
-    add(&d, "2.0", NULL);
-    int64_t end = add(&d, "2.5", NULL);
-    add_not_released(&d, "3.0", "2.0");
-    explain(&d, dev, &dn);
-    assert_int_equal(dn.firmware->id, end);
-    domain_done(&d);
+        fw.source_versions = (const char *[]){"2.0"};
+        fw.n_sources = 1;
+        fw.campaign_only = i == 1;
+        if (i == 2)
+            fw.devices = (struct id_list){&other, 1};
+        fw.has_min_battery = i == 3;
+        fw.min_battery = 50;
+        MUST(firmware_insert(d.w, &fw, NULL));
+        domain_reload(&d);
+        explain(&d, dev, &dn);
+        assert_int_equal(dn.firmware->id, i == 0 ? step : end);
+        domain_done(&d);
+    }
 }
 
 /* 2.0 leads to 4.0 by its delta, but 3.0 must not be passed by. */
@@ -308,7 +306,7 @@ int test_hop(void)
         cmocka_unit_test(opaque_versions_have_deltas_too),
         cmocka_unit_test(a_chain_of_deltas),
         cmocka_unit_test(no_dead_end),
-        cmocka_unit_test(what_is_not_released_leads_nowhere),
+        cmocka_unit_test(what_it_could_not_have_leads_nowhere),
         cmocka_unit_test(no_way_leads_around_a_floor),
         cmocka_unit_test(only_what_is_reached_leads_on),
         cmocka_unit_test(a_first_attempt_gives_way_to_nothing),

@@ -189,6 +189,24 @@ static void who_fails_too_often_begins_no_other_attempt(void **state UNUSED)
     domain_done(&d);
 }
 
+/* The next attempt shows its own progress; what was ever served is kept, for the zero-bytes rule.
+ */
+static void the_next_attempt_begins_at_zero(void **state UNUSED)
+{
+    struct domain d;
+    struct update u = offered(&d, 1000);
+
+    served(&d, u.id, 0, 400, T0 + 1);
+    assert_int_equal(the_update(&d, u.id).percent, 40);
+    MUST(moved(&d, u.id, UPDATE_FAILED, T0 + 2));
+    u = the_update(&d, u.id);
+    assert_int_equal(u.state, UPDATE_PLANNED);
+    assert_int_equal(u.percent, 0);
+    assert_string_equal(u.coverage, "");
+    assert_int_equal(u.bytes_served, 400);
+    domain_done(&d);
+}
+
 int test_served(void)
 {
     const struct CMUnitTest tests[] = {
@@ -201,6 +219,7 @@ int test_served(void)
         cmocka_unit_test(bytes_clear_a_suspicion),
         cmocka_unit_test(without_bytes_it_is_suspect_at_once),
         cmocka_unit_test(who_fails_too_often_begins_no_other_attempt),
+        cmocka_unit_test(the_next_attempt_begins_at_zero),
     };
 
     return cmocka_run_group_tests_name("served", tests, NULL, NULL);
