@@ -462,6 +462,26 @@ static void it_is_taken_back_where_it_went(void **state UNUSED)
     teardown(&w);
 }
 
+/* Who was away while it was taken back has it taken back at its next contact. */
+static void also_from_who_was_away(void **state UNUSED)
+{
+    struct world w;
+
+    setup(&w, "{'delivery':'push'}", NULL);
+    start(&w);
+    (void)go(&w);
+    report(&w, 2, "2.0");
+    w.there[2] = false;
+    MUST(campaign_abort(w.d.w, w.campaign, true, w.now, NULL));
+    while (update_campaigns(w.d.w, w.now, 50) == 1)
+        ;
+    domain_reload(&w.d);
+    assert_int_equal(go(&w), 0);
+    w.there[2] = true;
+    assert_int_equal(seen(&w, 2), 1);
+    teardown(&w);
+}
+
 int test_push(void)
 {
     const struct CMUnitTest tests[] = {
@@ -477,6 +497,7 @@ int test_push(void)
         cmocka_unit_test(a_full_pace_holds_no_attempt_up),
         cmocka_unit_test(an_attempt_waits_with_its_campaign),
         cmocka_unit_test(it_is_taken_back_where_it_went),
+        cmocka_unit_test(also_from_who_was_away),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -173,6 +173,27 @@ static void a_low_battery_withholds(void **state UNUSED)
     domain_done(&d);
 }
 
+/* An offer that is sent once more, after a crash: while its link is good, and it still holds. */
+static void what_may_be_sent_once_more(void **state UNUSED)
+{
+    struct domain d;
+
+    domain_init(&d);
+    int64_t dev = ready_device(&d, "dev");
+    domain_firmware(&d, "2.0");
+    struct update u = check(&d, dev, T0, NULL);
+    struct device device = the_device(&d, dev);
+    assert_int_equal(update_still(d.w, d.catalog, &device, &u, T0 + LIFETIME - 1, &d.a), 1);
+    assert_int_equal(update_still(d.w, d.catalog, &device, &u, T0 + LIFETIME, &d.a), E_GONE);
+    device.enabled = false;
+    assert_int_equal(update_still(d.w, d.catalog, &device, &u, T0 + 1, &d.a), 0);
+    device.enabled = true;
+    MUST(moved(&d, u.id, UPDATE_ACCEPTED, T0 + 1));
+    u = the_update(&d, u.id);
+    assert_int_equal(update_still(d.w, d.catalog, &device, &u, T0 + 1, &d.a), E_GONE);
+    domain_done(&d);
+}
+
 /* So do the others of what a firmware asks of the moment. */
 static void low_signal_or_space_withholds(void **state UNUSED)
 {
@@ -467,6 +488,7 @@ int test_check(void)
         cmocka_unit_test(a_withdrawn_firmware_cancels),
         cmocka_unit_test(a_low_battery_withholds),
         cmocka_unit_test(low_signal_or_space_withholds),
+        cmocka_unit_test(what_may_be_sent_once_more),
         cmocka_unit_test(what_passes_by_ends_nothing),
         cmocka_unit_test(a_busy_gateway_holds_its_children),
         cmocka_unit_test(a_busy_child_holds_its_gateway),
