@@ -11,6 +11,16 @@
 
 #include <stdio.h>
 
+/* An address or a network; IPv4 as ::ffff:a.b.c.d, with 96 bits more. */
+struct conf_net {
+    uint8_t start[16];
+    unsigned bits;
+};
+struct conf_nets {
+    const struct conf_net *list;
+    size_t count;
+};
+
 struct conf {
     const char *data_dir;
 
@@ -19,6 +29,7 @@ struct conf {
     const char *http_public_https_url;                            /* "" = none */
     const char *http_https_listen, *http_tls_cert, *http_tls_key; /* "" = no TLS listener */
     const char *http_metrics_listen;          /* "" = /metrics is on the main listener */
+    struct conf_nets http_trusted_proxies;    /* whose X-Forwarded-For is believed */
     int64_t http_threads;                     /* 0 = number of processors, at most 8 */
     int64_t http_max_connections;             /* over all threads */
     int64_t http_max_connections_per_address; /* 0 = no bound */
@@ -74,6 +85,9 @@ int conf_listen(const char *text, char host[64], int *ret_port, struct fail *f) 
 /* mqtt://host[:port] or mqtts://…; default ports 1883 and 8883. */
 int conf_mqtt_url(const char *text, char host[256], int *ret_port, bool *ret_tls,
                   struct fail *f) MUST_USE;
+/* A numeric address, IPv4 or IPv6, as conf_net has it. False: text is none. */
+bool conf_address(const char *text, uint8_t ret[16]);
+bool conf_nets_have(const struct conf_nets *nets, const uint8_t address[16]);
 
 /* The sample file with every item, its default and help, and the table of otad.toml(5). */
 void conf_print_sample(FILE *out);

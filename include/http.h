@@ -75,8 +75,9 @@ int http_query_each(const struct http_request *r,
 const char *http_header(const struct http_request *r, const char *name); /* NULL when absent */
 struct str http_body(const struct http_request *r);                      /* WHOLE */
 int64_t http_content_length(const struct http_request *r); /* -1 = not said (chunked) */
-const char *http_address(const struct http_request *r);    /* numeric address of the peer */
-bool http_is_10(const struct http_request *r);             /* HTTP/1.0 */
+/* Numeric address of the client: of the peer, or of whom a trusted proxy names. */
+const char *http_address(const struct http_request *r);
+bool http_is_10(const struct http_request *r); /* HTTP/1.0 */
 bool http_is_head(const struct http_request *r);
 bool http_is_tls(const struct http_request *r);
 const char *http_request_id(const struct http_request *r); /* X-Request-Id taken or made */

@@ -3,7 +3,8 @@
 
 #include "conf.h"
 
-enum item_kind { ITEM_STRING, ITEM_INT, ITEM_LEVEL, ITEM_FORMAT };
+enum item_kind { ITEM_STRING, ITEM_INT, ITEM_LEVEL, ITEM_FORMAT, ITEM_NETS };
+enum { ITEM_NETS_MAX = 256 };
 
 /* What a string must look like. */
 enum item_rule {
@@ -42,3 +43,9 @@ void item_env_name(const struct item *item, char ret[64]);
  * keep goes to *ret; it may be a copy in the arena. 0 or E_PROTO. */
 int item_check_string(const struct item *item, struct arena *a, const char *where, const char *text,
                       const char **ret, struct fail *f) MUST_USE;
+/* The same for an item that names networks: as a list, or parted by commas. */
+int item_check_nets(const struct item *item, struct arena *a, const char *where,
+                    const char *const *list, size_t count, struct conf_nets *ret,
+                    struct fail *f) MUST_USE;
+int item_split_nets(const struct item *item, struct arena *a, const char *where, const char *text,
+                    struct conf_nets *ret, struct fail *f) MUST_USE;

@@ -37,6 +37,11 @@ const struct item conf_items[] = {
            "File with the private key (PEM) of the TLS listener."),
     STRING("http", "metrics_listen", http_metrics_listen, RULE_LISTEN_OPT, "", 0,
            "Address and port of a listener for /metrics alone. Empty: /metrics is on listen."),
+    {"http", "trusted_proxies", ITEM_NETS, RULE_ANY, AT(http_trusted_proxies), "", 0, 0, false,
+     "Addresses and networks of the proxies in front, such as [\"127.0.0.1\", \"fd00::/8\"]: what "
+     "comes through them counts for the last address in X-Forwarded-For that is none of them, and "
+     "max_connections_per_address is not for them. A proxy must set or extend that header. Empty: "
+     "the header is ignored."},
     INT("http", "threads", http_threads, "0", 0, 64,
         "Threads that serve HTTP. 0: one per processor, at most 8."),
     INT("http", "max_connections", http_max_connections, "20000", 16, 1000000,
@@ -145,6 +150,7 @@ const char *item_words(const struct item *item)
         return "logfmt|json";
     case ITEM_STRING:
     case ITEM_INT:
+    case ITEM_NETS:
         break;
     }
     return NULL;

@@ -81,6 +81,8 @@ static int set_text(struct loader *l, const struct item *item, const char *where
     case ITEM_LEVEL:
     case ITEM_FORMAT:
         return set_word(l, item, where, text, f);
+    case ITEM_NETS:
+        return item_split_nets(item, &l->a, where, text, member(l, item), f);
     }
     abort();
 }
@@ -178,6 +180,11 @@ static int set_entry(struct loader *l, const struct item *item, const char *wher
 {
     if (e->kind == TOML_INT && item->kind == ITEM_INT)
         return set_int(l, item, where, e->number, f);
+    if (e->kind == TOML_STRINGS && item->kind == ITEM_NETS)
+        return item_check_nets(item, &l->a, where, e->list, e->count, member(l, item), f);
+    if (item->kind == ITEM_NETS)
+        return fail(f, E_PROTO, "%s: %s must be a list, such as %s = [\"127.0.0.1\", \"fd00::/8\"]",
+                    where, item->key, item->key);
     if (e->kind == TOML_STRING && item->kind != ITEM_INT)
         return set_text(l, item, where, e->text, f);
     if (item->kind == ITEM_INT)

@@ -60,6 +60,10 @@ void conf_print_sample(FILE *out)
         }
         print_comment(out, item->help);
         print_range(out, item);
+        if (item->kind == ITEM_NETS) {
+            (void)fprintf(out, "%s = [%s]\n", item->key, item->initial);
+            continue;
+        }
         const char *quote = item->kind == ITEM_INT ? "" : "\"";
         (void)fprintf(out, "%s = %s%s%s\n", item->key, quote, item->initial, quote);
     }
@@ -102,6 +106,8 @@ static void print_man_kind(FILE *out, const struct item *item)
     }
     if (item->kind == ITEM_STRING)
         (void)fputs("text", out);
+    if (item->kind == ITEM_NETS)
+        (void)fputs("list of text; with commas in the environment", out);
 }
 
 void conf_print_man_items(FILE *out)

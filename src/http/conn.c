@@ -46,6 +46,8 @@ enum MHD_Result conn_may_enter(void *cls, const struct sockaddr *addr, socklen_t
         return MHD_YES;
     char text[INET6_ADDRSTRLEN];
     address_text(addr, text, sizeof(text));
+    if (client_is_proxy(&c->http_trusted_proxies, text))
+        return MHD_YES;
     pthread_mutex_lock(&s->lock);
     intptr_t n = count_of(map_get(&s->per_address, text, strlen(text)));
     pthread_mutex_unlock(&s->lock);
@@ -54,7 +56,8 @@ enum MHD_Result conn_may_enter(void *cls, const struct sockaddr *addr, socklen_t
 
 static void count_address(struct http_server *s, const char *address, int delta)
 {
-    if (s->o.conf->http_max_connections_per_address <= 0)
+    if (s->o.conf->http_max_connections_per_address <= 0 ||
+        client_is_proxy(&s->o.conf->http_trusted_proxies, address))
         return;
     size_t len = strlen(address);
     pthread_mutex_lock(&s->lock);
@@ -92,6 +95,7 @@ static struct conn *conn_new(struct listener *l, struct MHD_Connection *mhd)
     int on = 1;
     setsockopt(c->fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
     address_text(who ? who->client_addr : NULL, c->address, sizeof(c->address));
+    c->is_proxy = client_is_proxy(&l->thread->server->o.conf->http_trusted_proxies, c->address);
     conn_phase(c, CONN_REQUEST); /* a silent newcomer has no more time than a slow one */
 
     c->next = l->thread->conns;

@@ -49,6 +49,12 @@ enum range_kind range_parse(const char *text, uint64_t size, uint64_t *ret_first
 bool etag_listed(const char *list, const char *etag);
 bool etag_same(const char *text, const char *etag);
 
+/* ---- client.c: pure ---- */
+bool client_is_proxy(const struct conf_nets *trusted, const char *address);
+/* The lines of X-Forwarded-For in their order, of any length: each moves *io_text to what is known
+ * then of who asked; it is "" before the first, and whenever nobody can be told. */
+void client_line(const struct conf_nets *trusted, const char *line, char io_text[INET6_ADDRSTRLEN]);
+
 /* ---- the moving parts ---- */
 enum listener_kind { LISTEN_MAIN, LISTEN_TLS, LISTEN_METRICS, LISTEN__COUNT };
 
@@ -83,6 +89,7 @@ struct conn {
     int fd;
     int linger_fd; /* a second descriptor that keeps the socket until its rest is read; or -1 */
     bool cut, corked;
+    bool is_proxy;       /* one that is trusted: its requests are others' */
     struct tails *tails; /* of files whose end is not acknowledged yet; NULL */
     char address[INET6_ADDRSTRLEN];
 };
@@ -161,6 +168,7 @@ struct http_request {
     enum listener_kind listener;
     enum step step;
     const char *method, *path, *id;
+    const char *client; /* address of who asked a proxy; NULL until somebody wants to know */
     const char *target; /* as sent, until the headers are here */
     bool is_10, is_head, bad_target, expects, has_body;
     bool in_handler;       /* MHD is calling us: answers are possible */

@@ -369,9 +369,38 @@ int64_t http_content_length(const struct http_request *r)
     return r->content_length;
 }
 
+struct lines {
+    const struct conf_nets *trusted;
+    char client[INET6_ADDRSTRLEN];
+};
+
+/* A NUL would hide what a proxy wrote behind it. */
+static enum MHD_Result on_line(void *cls, enum MHD_ValueKind kind UNUSED, const char *name,
+                               size_t name_n UNUSED, const char *value, size_t n)
+{
+    struct lines *l = (struct lines *)cls;
+    if (strcasecmp(name, "X-Forwarded-For") != 0)
+        return MHD_YES;
+    if (value && strlen(value) == n)
+        client_line(l->trusted, value, l->client);
+    else
+        l->client[0] = '\0';
+    return MHD_YES;
+}
+
 const char *http_address(const struct http_request *r)
 {
-    return r->conn ? r->conn->address : "";
+    struct http_request *w = (struct http_request *)(uintptr_t)r;
+    struct lines l = {.client = ""};
+
+    if (r->client || !r->conn)
+        return r->client ? r->client : "";
+    if (!r->conn->is_proxy)
+        return r->conn->address;
+    l.trusted = &r->thread->server->o.conf->http_trusted_proxies;
+    MHD_get_connection_values_n(r->conn->mhd, MHD_HEADER_KIND, on_line, &l);
+    w->client = arena_strdup(&w->arena, l.client[0] ? l.client : r->conn->address);
+    return w->client;
 }
 
 bool http_is_10(const struct http_request *r)

@@ -1,4 +1,5 @@
 """Tokens and scopes, failures that are limited, logins at the broker."""
+import json
 import os
 import stat
 import subprocess
@@ -87,6 +88,40 @@ def test_one_bad_client_locks_nobody_out(make_site):
     for wrong in (gone["token"], fresh[:-1], fresh + "x", "x"):
         assert site.otad.rest("GET", "/device-types", token=wrong).status == 429, wrong
     assert request(site.otad.port, "GET", "/api/v1/device-types").status == 429, "no token at all"
+
+
+def test_behind_a_trusted_proxy_each_client_counts_for_itself(make_site):
+    site = make_site({"http.auth_failures_per_minute": 5, "http.trusted_proxies": ["127.0.0.0/8"]})
+
+    def ask(client, secret="wrong", method="GET", body=None):
+        headers = {"X-Forwarded-For": client, "Authorization": f"Bearer {secret}"}
+        return request(site.otad.port, method, "/api/v1/device-types", body, headers).status
+
+    seen = [ask(f"198.51.100.{i}, 192.0.2.1, 127.0.0.2") for i in range(8)]
+    assert seen[:5] == [401] * 5 and seen[-1] == 429, "what the client made up in front counts for nothing"
+    assert ask("192.0.2.2") == 401
+    assert ask("unknown") == 401, "the proxy's own address"
+    kind = site.name("kind")
+    body = json.dumps({"key": kind, "name": "A kind"})
+    assert ask("192.0.2.7, 127.0.0.2", site.otad.admin, "POST", body) == 201
+    rows = site.otad.ok("GET", "/audit?limit=20")["items"]
+    assert "192.0.2.7" in [row["address"] for row in rows if kind in json.dumps(row)]
+
+
+def test_nobody_is_believed_who_is_no_proxy(make_site):
+    site = make_site({"http.auth_failures_per_minute": 5, "http.trusted_proxies": ["127.0.0.2"]})
+    seen = [request(site.otad.port, "GET", "/api/v1/device-types", headers={
+        "X-Forwarded-For": f"192.0.2.{i}", "Authorization": "Bearer wrong"}).status for i in range(8)]  # fmt: skip
+    assert seen[:5] == [401] * 5 and seen[-1] == 429, seen
+
+
+def test_a_wrong_proxy_is_told(make_site):
+    site = make_site()
+    text = site.otad.conf.read_text().replace("[http]", '[http]\ntrusted_proxies = ["nginx"]', 1)
+    (site.otad.dir / "wrong.toml").write_text(text)
+    done = subprocess.run([OTAD, "-t", "-c", site.otad.dir / "wrong.toml"], capture_output=True, text=True)
+    assert done.returncode == 1, done
+    assert "wrong.toml:3: trusted_proxies: 'nginx' is no numeric address or network" in done.stderr
 
 
 def test_a_short_admin_token_waits(make_site):

@@ -26,6 +26,7 @@ static void assert_defaults(const struct conf *c)
     assert_string_equal(c->http_tls_cert, "");
     assert_string_equal(c->http_tls_key, "");
     assert_string_equal(c->http_metrics_listen, "");
+    assert_int_equal(c->http_trusted_proxies.count, 0);
     assert_int_equal(c->http_threads, 0);
     assert_int_equal(c->http_max_connections, 20000);
     assert_int_equal(c->http_max_connections_per_address, 0);
@@ -211,15 +212,84 @@ static void the_environment_wins(void **state)
     conf_free(c);
 }
 
+static bool trusted(const struct conf *c, const char *address)
+{
+    uint8_t a[16];
+    assert_true(conf_address(address, a));
+    return conf_nets_have(&c->http_trusted_proxies, a);
+}
+
+static void lists_of_networks(void **state)
+{
+    (void)state;
+    struct conf *c;
+    struct fail f;
+    assert_int_equal(load_text("[http]\ntrusted_proxies = [\"10.0.0.0/9\", \"192.0.2.7\",\n"
+                               "  'fd00:1::/33', \"::1\"]\n",
+                               &c, &f),
+                     0);
+    assert_int_equal(c->http_trusted_proxies.count, 4);
+    static const char *const in[] = {"10.0.0.0",  "10.127.255.255",    "::ffff:10.1.2.3",
+                                     "192.0.2.7", "fd00:1:7fff::ffff", "::1"};
+    static const char *const out[] = {"10.128.0.0", "9.255.255.255", "192.0.2.6", "fd00:1:8000::",
+                                      "fd00:0::1",  "::2",           "::10.0.0.1"};
+    for (size_t i = 0; i < ARRAY_LEN(in); i++)
+        assert_true(trusted(c, in[i]));
+    for (size_t i = 0; i < ARRAY_LEN(out); i++)
+        assert_false(trusted(c, out[i]));
+    conf_free(c);
+
+    setenv("OTAD_HTTP_TRUSTED_PROXIES", " 0.0.0.0/0 ,\t::2,", 1); /* all of IPv4, not of IPv6 */
+    assert_int_equal(load_text("[http]\ntrusted_proxies = [\"::1\"]\n", &c, &f), 0);
+    assert_true(trusted(c, "203.0.113.9") && trusted(c, "::2"));
+    assert_false(trusted(c, "::1") || trusted(c, "2001:db8::1"));
+    conf_free(c);
+    setenv("OTAD_HTTP_TRUSTED_PROXIES", "", 1);
+    assert_int_equal(load_text("[http]\ntrusted_proxies = [\"::1\"]\n", &c, &f), 0);
+    assert_int_equal(c->http_trusted_proxies.count, 0);
+    conf_free(c);
+}
+
+static void wrong_networks(void **state)
+{
+    (void)state;
+    static const char *const none[] = {"",           "nginx",    "10.0.0",   "10.0.0.0.0",
+                                       "1.2.3.4:80", "[::1]",    "::1%lo",   "10.0.0.0 ",
+                                       "/8",         "01.2.3.4", "\\u0007 a"};
+    char text[128];
+    for (size_t i = 0; i < ARRAY_LEN(none); i++) {
+        (void)str_fmt(text, sizeof(text), "[http]\ntrusted_proxies = [\"::1\", \"%s\"]", none[i]);
+        assert_refused(text, 2, "trusted_proxies: '");
+        assert_refused(text, 2, "is no numeric address or network, such as");
+    }
+    static const char *const bits[] = {"10.0.0.0/33", "10.0.0.0/", "10.0.0.0/-0", "10.0.0.0/8x"};
+    for (size_t i = 0; i < ARRAY_LEN(bits); i++) {
+        (void)str_fmt(text, sizeof(text), "[http]\ntrusted_proxies = [\"%s\"]", bits[i]);
+        assert_refused(text, 2, "a number from 0 to 32");
+    }
+    assert_refused("[http]\ntrusted_proxies = [\"fd00::/129\"]", 2, "a number from 0 to 128");
+    assert_refused("[http]\ntrusted_proxies = [\"10.1.2.3/12\"]", 2, "write 10.0.0.0/12");
+    assert_refused("[http]\ntrusted_proxies = [\"fd00::1/64\"]", 2, "write fd00::/64");
+    assert_refused("[http]\ntrusted_proxies = \"::1\"", 2, "a list, such as trusted_proxies = [");
+    assert_refused("[http]\ntrusted_proxies = 1", 2, "a list, such as");
+    assert_refused("[http]\nlisten = [\"0.0.0.0:1\"]", 2, "text in quotes");
+}
+
 static void wrong_variables_are_named(void **state)
 {
     (void)state;
     static const struct {
         const char *name, *value;
     } bad[] = {
-        {"OTAD_HTTP_THREADS", "x"}, {"OTAD_HTTP_THREADS", ""},      {"OTAD_HTTP_THREADS", "65"},
-        {"OTAD_DATA_DIR", ""},      {"OTAD_HTTP_LISTEN", ":80"},    {"OTAD_LOG_LEVEL", "INFO"},
-        {"OTAD_MQTT_URL", "x"},     {"OTAD_MQTT_PASSWORD", "\xff"},
+        {"OTAD_HTTP_THREADS", "x"},
+        {"OTAD_HTTP_THREADS", ""},
+        {"OTAD_HTTP_THREADS", "65"},
+        {"OTAD_DATA_DIR", ""},
+        {"OTAD_HTTP_LISTEN", ":80"},
+        {"OTAD_LOG_LEVEL", "INFO"},
+        {"OTAD_MQTT_URL", "x"},
+        {"OTAD_MQTT_PASSWORD", "\xff"},
+        {"OTAD_HTTP_TRUSTED_PROXIES", "::1,,::2"},
     };
     for (size_t i = 0; i < ARRAY_LEN(bad); i++) {
         struct conf *c = NULL;
@@ -343,6 +413,8 @@ int test_load(void)
         CLEAN(what_belongs_together),
         CLEAN(files_that_cannot_be_read),
         CLEAN(the_environment_wins),
+        CLEAN(lists_of_networks),
+        CLEAN(wrong_networks),
         CLEAN(wrong_variables_are_named),
         CLEAN(secrets_come_from_files),
         CLEAN(warnings),

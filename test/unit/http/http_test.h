@@ -43,7 +43,8 @@ void ask(int port, const char *request, struct answer *ret);
 void read_all(int fd, struct sbuf *ret);
 
 extern const struct CMUnitTest range_tests[], route_tests[], server_tests[], body_tests[],
-    file_tests[], budget_tests[], hold_tests[], deadline_tests[], tls_tests[], stream_tests[];
+    client_tests[], file_tests[], budget_tests[], hold_tests[], deadline_tests[], tls_tests[],
+    stream_tests[];
 extern const size_t range_test_count, route_test_count, server_test_count, body_test_count,
-    file_test_count, budget_test_count, hold_test_count, deadline_test_count, tls_test_count,
-    stream_test_count;
+    client_test_count, file_test_count, budget_test_count, hold_test_count, deadline_test_count,
+    tls_test_count, stream_test_count;

@@ -15,6 +15,7 @@ int main(void)
     json_setup();
     failed += run("range", range_tests, range_test_count);
     failed += run("route", route_tests, route_test_count);
+    failed += run("client", client_tests, client_test_count);
     failed += run("server", server_tests, server_test_count);
     failed += run("body", body_tests, body_test_count);
     failed += run("file", file_tests, file_test_count);
