@@ -4,7 +4,7 @@
  */
 #include "priv.h"
 
-enum { READER_CACHE_KIB = 4096, TICK_MS = 1000 };
+enum { READER_CACHE_KIB = 4096, TICK_MS = 1000, POSTERS_MANY = 20 };
 
 const struct http_route *const api_tables[] = {
     open_routes,     hook_routes,    download_routes, device_routes,   update_routes,
@@ -121,6 +121,8 @@ int api_open(const struct api_env *env, struct api **ret, struct fail *f)
     pthread_mutex_init(&api->feeds_lock, NULL);
     pthread_mutex_init(&api->openapi_lock, NULL);
     api->limit = limit_new(env->conf->http_auth_failures_per_minute, 60);
+    api->passwords = limit_new(env->conf->http_auth_failures_per_minute, 60);
+    api->posters = limit_new(env->conf->http_auth_failures_per_minute * POSTERS_MANY, 60);
     api->connects = limit_new(env->conf->connect_per_hour, 3600);
     api->logs = log_limit_new();
     api->busy = busy_new();
@@ -145,6 +147,8 @@ void api_close(struct api *api)
         return;
     served_drop(api);
     limit_free(api->limit);
+    limit_free(api->passwords);
+    limit_free(api->posters);
     limit_free(api->connects);
     limit_free(api->logs);
     busy_free(api->busy);

@@ -1,24 +1,24 @@
 /*
- * Failures per address: a token bucket for each address that failed lately, in a bounded table
- * that all http threads share. When the table is full the bucket that is fullest again (and so
- * matters least) makes room. Not a limit on requests in general.
+ * Failures per address, or of one name at an address: a token bucket for each that failed lately,
+ * in a bounded table that all http threads share. When the table is full the bucket that is
+ * fullest again (and so matters least) makes room. Not a limit on requests in general.
  */
 #include "priv.h"
 
 #include <arpa/inet.h>
 
-enum { SLOTS = 4096, PROBE = 8, GOOD = 256 };
+enum { SLOTS = 4096, PROBE = 8, GOOD = 4096 };
 
 struct bucket {
-    uint64_t key; /* keyed hash of the address; 0 = free */
+    uint64_t key; /* keyed hash of the address, and of the name; 0 = free */
     int64_t at_us;
     double left;
 };
 struct limit {
     pthread_mutex_t lock;
     double most, per_us;
-    struct bucket *slots; /* SLOTS; NULL until somebody fails */
-    uint8_t good[GOOD][SHA256_SIZE];
+    struct bucket *slots;         /* SLOTS; NULL until somebody fails */
+    uint8_t (*good)[SHA256_SIZE]; /* GOOD; NULL until somebody is right */
     size_t next_good;
 };
 
@@ -37,6 +37,7 @@ void limit_free(struct limit *l)
         return;
     pthread_mutex_destroy(&l->lock);
     free(l->slots);
+    free(l->good);
     free(l);
 }
 
@@ -51,20 +52,22 @@ static void refill(const struct limit *l, struct bucket *b, int64_t now_us)
 }
 
 /* Whoever has an IPv6 address has all of its /64. */
-static uint64_t key_of(const char *address)
+static uint64_t key_of(const char *address, const char *name)
 {
     struct in6_addr v6;
     uint64_t key = strchr(address, ':') && inet_pton(AF_INET6, address, &v6) == 1
                        ? hash_bytes(&v6, 8)
                        : hash_bytes(address, strlen(address));
+    if (name) {
+        uint64_t both[2] = {key, hash_bytes(name, strlen(name))};
+        key = hash_bytes(both, sizeof(both));
+    }
     return key + (key == 0);
 }
 
-/* The address's bucket, NULL when it has none; with `make` the one to use for it. Under the lock.
- */
-static struct bucket *find(struct limit *l, const char *address, int64_t now_us, bool make)
+/* The key's bucket, NULL when it has none; with `make` the one to use for it. Under the lock. */
+static struct bucket *find(struct limit *l, uint64_t key, int64_t now_us, bool make)
 {
-    uint64_t key = key_of(address);
     struct bucket *best = NULL;
     if (!l->slots && !make)
         return NULL;
@@ -87,40 +90,63 @@ static struct bucket *find(struct limit *l, const char *address, int64_t now_us,
     return best;
 }
 
-int64_t limit_wait(struct limit *l, const char *address, int64_t now_us)
+int64_t limit_wait_for(struct limit *l, const char *address, const char *name, int64_t now_us)
 {
     int64_t wait = 0;
     pthread_mutex_lock(&l->lock);
-    const struct bucket *b = find(l, address, now_us, false);
+    const struct bucket *b = find(l, key_of(address, name), now_us, false);
     if (b && b->left < 1)
         wait = (int64_t)((1 - b->left) / l->per_us / 1e6) + 1;
     pthread_mutex_unlock(&l->lock);
     return wait;
 }
 
-void limit_failed(struct limit *l, const char *address, int64_t now_us)
+int64_t limit_wait(struct limit *l, const char *address, int64_t now_us)
+{
+    return limit_wait_for(l, address, NULL, now_us);
+}
+
+void limit_failed_for(struct limit *l, const char *address, const char *name, int64_t now_us)
 {
     pthread_mutex_lock(&l->lock);
-    struct bucket *b = find(l, address, now_us, true);
+    struct bucket *b = find(l, key_of(address, name), now_us, true);
     if (b->left >= 1)
         b->left -= 1;
     pthread_mutex_unlock(&l->lock);
 }
 
-static bool is_good(const struct limit *l, const uint8_t *hash)
+void limit_failed(struct limit *l, const char *address, int64_t now_us)
 {
-    for (size_t i = 0; i < GOOD; i++)
-        if (crypto_equal(l->good[i], hash, SHA256_SIZE))
-            return true;
-    return false;
+    limit_failed_for(l, address, NULL, now_us);
+}
+
+/* A hash stands in one of PROBE places; only who was right gets there. */
+static size_t first_place(const uint8_t *hash)
+{
+    return (size_t)(hash[0] | hash[1] << 8) % (GOOD / PROBE) * PROBE;
+}
+
+/* That of them which holds `what`, or NULL. */
+static uint8_t *place_of(const struct limit *l, const uint8_t *hash, const uint8_t *what)
+{
+    size_t first = first_place(hash);
+    for (size_t i = first; l->good && i < first + PROBE; i++)
+        if (crypto_equal(l->good[i], what, SHA256_SIZE))
+            return l->good[i];
+    return NULL;
 }
 
 void limit_good(struct limit *l, const uint8_t hash[SHA256_SIZE])
 {
+    static const uint8_t nobody[SHA256_SIZE];
     pthread_mutex_lock(&l->lock);
-    if (!is_good(l, hash)) {
-        memcpy(l->good[l->next_good], hash, SHA256_SIZE);
-        l->next_good = (l->next_good + 1) % GOOD;
+    if (!l->good)
+        l->good = xcalloc(GOOD, sizeof(*l->good));
+    if (!place_of(l, hash, hash)) {
+        uint8_t *place = place_of(l, hash, nobody);
+        if (!place)
+            place = l->good[first_place(hash) + l->next_good++ % PROBE];
+        memcpy(place, hash, SHA256_SIZE);
     }
     pthread_mutex_unlock(&l->lock);
 }
@@ -128,7 +154,7 @@ void limit_good(struct limit *l, const uint8_t hash[SHA256_SIZE])
 bool limit_is_good(struct limit *l, const uint8_t hash[SHA256_SIZE])
 {
     pthread_mutex_lock(&l->lock);
-    bool good = is_good(l, hash);
+    bool good = place_of(l, hash, hash) != NULL;
     pthread_mutex_unlock(&l->lock);
     return good;
 }

@@ -28,12 +28,14 @@ static void post_free(struct post *p)
 
 /* ---- who is it? ---- */
 
-static int refuse(struct http_request *r)
+static int refuse(struct http_request *r, const char *key)
 {
     const struct call *c = call_of(r);
+    int64_t now_us = clock_mono_us();
 
     metric_add(M_AUTH_FAILED, 1);
-    limit_failed(c->api->limit, http_address(r), clock_mono_us());
+    limit_failed_for(c->api->passwords, http_address(r), key, now_us);
+    limit_failed(c->api->posters, http_address(r), now_us);
     http_problem(r, 401, "unauthorized", NULL,
                  "There is no such AccessToken, or Project-Key is not its password.");
     return E_AUTH;
@@ -50,20 +52,31 @@ static int refuse_for_now(struct http_request *r, int64_t wait_s)
     return E_LIMIT;
 }
 
+/* Thousands of devices may share an address: one that fails waits alone. All of them wait when
+ * many fail, or somebody tries one name after the other. */
+static int64_t wait_of(struct http_request *r, const char *key)
+{
+    const struct api *api = call_of(r)->api;
+    int64_t now_us = clock_mono_us();
+    int64_t own = limit_wait_for(api->passwords, http_address(r), key, now_us);
+
+    return own ? own : limit_wait(api->posters, http_address(r), now_us);
+}
+
 /* As at the broker: key and password. Who was right lately is heard although others at the same
  * address fail. < 0: it is answered; else the device's key is the call's own. */
 static int authenticate(struct http_request *r)
 {
     const struct call *c = call_of(r);
     const char *key = http_param(r, "key"), *password = http_header(r, "Project-Key");
-    int64_t wait = limit_wait(c->api->limit, http_address(r), clock_mono_us());
+    int64_t wait = wait_of(r, key);
     uint8_t hash[SHA256_SIZE];
     struct device d;
 
     http_add_header(r, "Cache-Control", "no-store");
     const char *both = arena_printf(http_arena(r), "post\n%s\n%s", key, password ? password : "");
     crypto_sha256(both, strlen(both), hash);
-    if (wait && !limit_is_good(c->api->limit, hash))
+    if (wait && !limit_is_good(c->api->passwords, hash))
         return refuse_for_now(r, wait);
     int rc = c->db ? device_by_key(c->db, 0, key, http_arena(r), &d) : E_UNAVAILABLE;
     if (rc < 0 && rc != E_NOTFOUND) {
@@ -72,8 +85,8 @@ static int authenticate(struct http_request *r)
     }
     if (rc < 0 || !password || !d.enabled || !d.password_hash ||
         !crypto_password_verify(password, d.password_hash))
-        return refuse(r);
-    limit_good(c->api->limit, hash);
+        return refuse(r, key);
+    limit_good(c->api->passwords, hash);
     call_own(r, (void *)(uintptr_t)d.key, NULL); /* in the request's arena */
     return 0;
 }

@@ -73,8 +73,9 @@ struct api {
     int64_t default_project;
     _Atomic uint64_t tokens_changed; /* counts commits that changed tokens */
     struct limit *limit, *connects, *logs;
-    struct budgets *budgets; /* of campaigns' downloads */
-    struct busy *busy;       /* idempotency keys whose request is under way */
+    struct limit *passwords, *posters; /* of one device at an address, of all devices there */
+    struct budgets *budgets;           /* of campaigns' downloads */
+    struct busy *busy;                 /* idempotency keys whose request is under way */
     /* Making bytes permanent and removing unused ones exclude each other; so no upload is
      * answered whose bytes a deletion of the same content has just taken away. */
     pthread_mutex_t bytes_lock;
@@ -133,6 +134,9 @@ void limit_free(struct limit *l);
 /* Seconds until the address may try again; 0 = now. */
 int64_t limit_wait(struct limit *l, const char *address, int64_t now_us);
 void limit_failed(struct limit *l, const char *address, int64_t now_us);
+/* The same of one name at that address. */
+int64_t limit_wait_for(struct limit *l, const char *address, const char *name, int64_t now_us);
+void limit_failed_for(struct limit *l, const char *address, const char *name, int64_t now_us);
 /* What could be guessed, and was right lately: its clients go on although others at the same
  * address fail. */
 void limit_good(struct limit *l, const uint8_t hash[SHA256_SIZE]);

@@ -57,7 +57,8 @@ const struct item conf_items[] = {
     INT("http", "max_file_mib", http_max_file_mib, "100", 1, 4096,
         "Largest firmware file that is taken, in MiB."),
     INT("http", "auth_failures_per_minute", http_auth_failures_per_minute, "20", 1, 100000,
-        "Requests with a wrong token that one address may make in a minute."),
+        "Requests with a wrong token that one address may make in a minute. Of wrong passwords so "
+        "many for each device at an address, and 20 times as many for all there."),
 
     STRING("mqtt", "url", mqtt_url, RULE_MQTT, "mqtt://127.0.0.1:1883", 0,
            "The broker: mqtt://host:port, or mqtts://host:port for TLS."),

@@ -174,6 +174,18 @@ def test_guessing_is_slow(make_site):
     answer = http(site, other, "POST", "attributes", {})
     assert answer.status == 429 and int(answer.headers["Retry-After"]) >= 1
     say(site, key, "attributes", {"a": 2})  # who was right lately is heard on
+    # nor does one device lock out the others behind the same address, or an operator there
+    for _ in range(30):
+        assert http(site, other, "POST", "attributes", {}, "guess").status in (401, 429)
+    say(site, register(site), "attributes", {"a": 1})
+    assert site.otad.rest("GET", "/device-types", token="wrong").status == 401
+    # but who tries one device after the other does
+    seen, n = set(), 0
+    while 429 not in seen:
+        n += 1
+        seen.add(http(site, f"nobody-{n}", "POST", "attributes", {}, "guess").status)
+    assert n > 3 and seen == {401, 429}
+    say(site, key, "attributes", {"a": 3})
 
 
 # ---- attributes/series ----

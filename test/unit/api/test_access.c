@@ -287,6 +287,37 @@ static void test_whose_failures(void **state)
     limit_free(l);
 }
 
+static void test_whose_password(void **state)
+{
+    enum { MANY = 1000 };
+    struct limit *l = limit_new(1, 3600);
+    static uint8_t hash[MANY][SHA256_SIZE];
+    uint8_t wrong[SHA256_SIZE];
+    size_t kept = 0;
+    (void)state;
+
+    limit_failed_for(l, "2001:db8:1:2::1", "d1", 1);
+    assert_true(limit_wait_for(l, "2001:db8:1:2::1", "d1", 1) > 0);
+    assert_true(limit_wait_for(l, "2001:db8:1:2::9", "d1", 1) > 0); /* the same /64 */
+    assert_int_equal(limit_wait_for(l, "2001:db8:1:3::1", "d1", 1), 0);
+    assert_int_equal(limit_wait_for(l, "2001:db8:1:2::1", "d2", 1), 0);
+    assert_int_equal(limit_wait(l, "2001:db8:1:2::1", 1), 0);
+
+    crypto_sha256("wrong", 5, wrong);
+    assert_false(limit_is_good(l, wrong));
+    for (size_t i = 0; i < MANY; i++) {
+        crypto_sha256(&i, sizeof(i), hash[i]);
+        limit_good(l, hash[i]);
+        limit_good(l, hash[i]); /* once is enough */
+        assert_true(limit_is_good(l, hash[i]));
+    }
+    for (size_t i = 0; i < MANY; i++)
+        kept += limit_is_good(l, hash[i]);
+    assert_true(kept > MANY * 9 / 10);
+    assert_false(limit_is_good(l, wrong));
+    limit_free(l);
+}
+
 static void test_first_token(void **state)
 {
     char dir[64], path[100], file[200], line[128] = "";
@@ -336,6 +367,7 @@ const struct CMUnitTest access_tests[] = {
     cmocka_unit_test(test_openapi),
     cmocka_unit_test(test_failures_are_limited),
     cmocka_unit_test(test_whose_failures),
+    cmocka_unit_test(test_whose_password),
     cmocka_unit_test(test_first_token),
 };
 const size_t access_count = ARRAY_LEN(access_tests);
