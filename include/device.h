@@ -278,6 +278,9 @@ struct device_reach {
     const struct device_seen *seen; /* NULL: the rows alone say */
     /* Whether that key is connected: 1, 0, -1 = not known. NULL: never known. */
     int (*online)(void *arg, const char *key);
+    /* When it was last heard where it listens, if it was seen elsewhere since; -1: wherever it was
+     * seen. NULL: always so. */
+    int64_t (*heard)(void *arg, int64_t device_id);
     void *arg;
     int64_t now;
 };

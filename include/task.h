@@ -151,6 +151,7 @@ struct task_env {
     const struct device_seen *seen; /* NULL: the rows alone say */
     /* Whether that key is connected: 1, 0, -1 = not known. NULL: never known. */
     int (*online)(void *arg, const char *key);
+    int64_t (*heard)(void *arg, int64_t device_id); /* as of struct device_reach */
     int64_t now, link_lifetime_ms;
     struct arena *arena;
     bool settled;   /* everything that was sent before has reached the broker */

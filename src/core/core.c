@@ -361,6 +361,7 @@ void core_close(struct core *c)
     map_done(&c->busy.map);
     topics_done(&c->topics);
     pushes_done(&c->pushes);
+    map_done(&c->posters);
     drives_done(&c->drives);
     live_done(&c->live);
     map_done(&c->downs.watches);

@@ -45,6 +45,7 @@ struct answers {
     unsigned down_sent, down_replied, down_timed_out, pushed;
     bool queued;              /* something for a device */
     bool keep;                /* what is kept for the device stays kept */
+    bool posted;              /* it came over HTTP: that says nothing of who listens */
     struct down_ended *ended; /* what was queued and has ended */
     struct {                  /* who spoke, when its project wants to be told */
         const char *key;
@@ -157,6 +158,11 @@ int pushes_deliver(struct core *c, struct engine *x, int64_t device_id, struct a
 #define TASK_GAP_MS 5 /* between two slices: checks come first */
 /* A slice of the tasks, in the transaction. Sets c->task_wait_ms. */
 int pushes_tick(struct core *c);
+
+/* ---- post.c: who is heard over HTTP ---- */
+/* A sign of life, before it is noted as one. */
+void posters_note(struct map *posters, const struct engine *x, int64_t device_id, bool posted);
+int64_t posters_heard(const struct map *posters, int64_t device_id); /* as of struct device_reach */
 
 /* ---- drive.c: campaigns that push ---- */
 struct drive_arrival { /* it connected; it has subscribed by then */
@@ -341,6 +347,7 @@ struct core {
     struct topics topics;
     bool topics_due;
     struct pushes pushes;
+    struct map posters; /* device -> when it was heard before it posted; post.c's */
     struct drives drives;
     struct live live;
     struct downs downs;

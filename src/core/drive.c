@@ -47,11 +47,18 @@ static int online(void *arg, const char *key)
     return device_presence(c->presence, key);
 }
 
+static int64_t heard(void *arg, int64_t device_id)
+{
+    const struct core *c = arg;
+
+    return posters_heard(&c->posters, device_id);
+}
+
 static int is_there(void *arg, const struct device *d, bool *ret)
 {
     struct sending *s = arg;
     const struct device_type *type = catalog_type(s->x->catalog, d->type_id);
-    const struct device_reach reach = {s->c->seen, online, s->c, s->x->now};
+    const struct device_reach reach = {s->c->seen, online, heard, s->c, s->x->now};
 
     return device_is_there(s->x->db, &reach, d, type ? type : &device_type_defaults, s->x->arena,
                            ret);

@@ -177,6 +177,12 @@ static int is_online(void *arg, const char *key)
     return device_presence(s->c->presence, key);
 }
 
+static int64_t heard(void *arg, int64_t device_id)
+{
+    const struct sending *s = arg;
+    return posters_heard(&s->c->posters, device_id);
+}
+
 static struct task_env env_of(struct sending *s)
 {
     return (struct task_env){
@@ -188,6 +194,7 @@ static struct task_env env_of(struct sending *s)
         .arena = s->x->arena,
         .send = send_message,
         .online = is_online,
+        .heard = heard,
         .kept = keep,
         .run_after = &s->c->pushes.run_after,
         .arg = s,

@@ -89,8 +89,10 @@ int turn_run_message(struct core *c, struct db *db, struct arena *arena,
                     rc = db == c->writer ? pushes_deliver(c, &x, out->seen[k], out) : E_NEEDS_WRITE;
             for (size_t k = 0; rc == 0 && !out->keep && k < out->n_seen; k++)
                 rc = drive_seen(c, &x, out->seen[k], out);
-            for (size_t k = 0; rc != E_NEEDS_WRITE && k < out->n_seen; k++)
+            for (size_t k = 0; rc != E_NEEDS_WRITE && k < out->n_seen; k++) {
+                posters_note(&c->posters, &x, out->seen[k], out->posted);
                 device_seen_note(c->seen, out->seen[k], x.now);
+            }
             if (rc != E_NEEDS_WRITE)
                 live_seen(c, out);
         } else if (rc == E_PROTO) {

@@ -49,7 +49,8 @@ int device_is_there(struct db *db, const struct device_reach *r, const struct de
         }
     }
     int up = r->online ? r->online(r->arg, key) : -1;
-    bool lately = r->now - seen <= type->offline_delay_s * 1000;
+    int64_t heard = r->heard && up != 1 ? r->heard(r->arg, d->id) : -1;
+    bool lately = r->now - (heard < 0 ? seen : heard) <= type->offline_delay_s * 1000;
 
     if (up == 0 || (said_off && seen <= said_at))
         *ret = false;

@@ -186,7 +186,7 @@ static int keep(struct task_env *env, int64_t task_id, int64_t run_id, int64_t d
 
 int task_is_there(struct task_env *env, const struct device *d, bool *ret)
 {
-    const struct device_reach reach = {env->seen, env->online, env->arg, env->now};
+    const struct device_reach reach = {env->seen, env->online, env->heard, env->arg, env->now};
     const struct device_type *type = catalog_type(env->catalog, d->type_id);
 
     return device_is_there(env->db, &reach, d, type ? type : &device_type_defaults, env->arena,

@@ -1,6 +1,7 @@
 /*
  * Who goes is not there: a gateway's word that a device behind it has gone sends nothing of what
- * waits for that device, nor does a request whose answer has no room for it.
+ * waits for that device, nor does a request whose answer has no room for it; and who is heard in
+ * requests alone listens nowhere.
  */
 #include "site.h"
 
@@ -274,6 +275,71 @@ static void a_request_without_room_gets_no_offer(void **state UNUSED)
     site_close(&s);
 }
 
+static int post_report(struct note_job *n, struct db *w)
+{
+    CHECK(post(n->site, w, false) == 0);
+    return 0;
+}
+
+static int64_t bytes;
+
+static int post_event(struct note_job *n, struct db *w)
+{
+    bytes = (int64_t)post(n->site, w, true);
+    return 0;
+}
+
+static int make_task_of_d1(struct note_job *n, struct db *w)
+{
+    struct task t = ping(n->site);
+
+    CHECK(task_insert(w, &t, &n->site->w.device.id, 1) == 0);
+    CHECK(task_run_now(w, &t, NULL, 0, clock_now_ms(), &runs[0], NULL) == 0);
+    return 0;
+}
+
+static int count_one(struct note_job *n UNUSED, struct db *w)
+{
+    waits = sent = 0;
+    CHECK(task_run_counts(w, runs[0], count_result, NULL) == 0);
+    return 0;
+}
+
+static void run_task(struct site *s)
+{
+    run_job(s, false, make_task_of_d1);
+    do
+        run_job(s, false, count_one);
+    while (waits + sent == 0);
+}
+
+static void who_only_posts_listens_nowhere(void **state UNUSED)
+{
+    struct site s;
+
+    site_open(&s);
+    run_job(&s, false, post_report);
+    run_task(&s);
+    assert_int_equal(waits, 1);
+    assert_int_equal(s.answers, 0);
+    run_job(&s, false, post_event);
+    assert_true(bytes > 0);
+    run_job(&s, false, count_one);
+    assert_int_equal(sent, 1);
+
+    mark(&s); /* it comes by the broker: there it listens, also if it posts meanwhile */
+    run_job(&s, false, post_report);
+    mark(&s);
+    unsigned before = s.answers;
+    run_task(&s);
+    assert_int_equal(sent, 1);
+    UNTIL(&s, s.answers > before);
+    run_job(&s, false, post_report);
+    run_task(&s);
+    assert_int_equal(sent, 1);
+    site_close(&s);
+}
+
 int run_left_tests(void)
 {
     const struct CMUnitTest tests[] = {
@@ -281,6 +347,7 @@ int run_left_tests(void)
         cmocka_unit_test(who_goes_twice_is_gone),
         cmocka_unit_test(the_rest_comes_with_the_next_message),
         cmocka_unit_test(a_request_without_room_gets_no_offer),
+        cmocka_unit_test(who_only_posts_listens_nowhere),
     };
     return cmocka_run_group_tests_name("left", tests, NULL, NULL);
 }
