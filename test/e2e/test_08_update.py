@@ -1,5 +1,7 @@
 """The life of an update, for devices that only check and download."""
+import socket
 import ssl
+import struct
 import subprocess
 import urllib.request
 
@@ -89,6 +91,46 @@ def test_firmware_over_https(with_tls):
     site.otad.wait_state(device.key, "downloading")
     got += piece(100_000, len(data) - 1)
     assert got == data
+    update = site.otad.wait_state(device.key, "downloaded")
+    assert update["bytes_served"] == update["bytes_total"] == len(data)
+
+
+def narrow(site, request):
+    """A request over TLS whose client takes little at a time."""
+    plain = socket.socket()
+    plain.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    plain.settimeout(PATIENCE)
+    plain.connect(("127.0.0.1", int(site.https.split(":")[2].strip("/"))))
+    s = site.trust.wrap_socket(plain, server_hostname="127.0.0.1", suppress_ragged_eofs=False)
+    s.sendall(request.encode())
+    return s
+
+
+def test_over_https_it_is_downloaded_when_the_device_has_it(with_tls):
+    """A small image fits into the server's socket, where it waits for the device's TCP."""
+    site = with_tls
+    kind, data = site.type(), noise("small", 40_000)
+    site.otad.firmware(kind, "2.0.0", ("app.bin", data), use_https=True)
+    device = site.device(kind, "1.0.0")
+    path = device.offer()["params"]["url"].removeprefix(site.https[:-1])
+    served = lambda: site.otad.metric("otad_download_bytes_total")  # noqa: E731
+    for version in ("1.1", "1.0"):
+        before = served()
+        s = narrow(site, f"GET {path} HTTP/{version}\r\nHost: x\r\n\r\n")
+        assert s.recv(100)
+        wait(lambda b=before: served() > b, "a part is told")
+        s.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        s.close()
+    update = site.otad.wait_state(device.key, "downloading")
+    assert update["percent"] < 100 and update["attempt"] == 1
+    # who reads late gets all of it and a proper end, though the server has let go of it long before
+    with narrow(site, f"GET {path} HTTP/1.0\r\nHost: x\r\n\r\n") as s:
+        before = served()
+        got = s.recv(100)
+        wait(lambda: served() > before, "a part is told")
+        while piece := s.recv(65536):
+            got += piece
+    assert got.partition(b"\r\n\r\n")[2] == data
     update = site.otad.wait_state(device.key, "downloaded")
     assert update["bytes_served"] == update["bytes_total"] == len(data)
 

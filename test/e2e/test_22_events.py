@@ -14,7 +14,7 @@ import time
 
 import pytest
 from conftest import Site
-from otalib import ADMIN, OTAD, PATIENCE, wait
+from otalib import ADMIN, OTAD, PATIENCE, PRELOAD, wait
 from watch import Stream
 
 
@@ -230,6 +230,26 @@ def test_certificates_are_checked_and_nobody_waits_for_the_silent(make_site, tmp
         s.close()
     for one in (good, bad, silent):
         one.close()
+
+
+def test_without_libcurl(make_site):
+    """Its package is a recommendation: what needs it says so, and all else works."""
+    site = make_site({"webhooks.allow_private": 1})
+    hook = {"url": "http://127.0.0.1:9/"}
+    path = f"/webhooks/{site.otad.ok('POST', '/webhooks', hook)['id']}"
+    site.otad.stop()
+    site.otad.env["LD_PRELOAD"] = str(PRELOAD / "nocurl.so")
+    site.otad.start()
+    refused = site.otad.rest("POST", "/webhooks", hook)
+    assert refused.status == 422 and "Webhooks need libcurl (libcurl4)" in refused.body.decode(), refused
+    site.otad.ok("POST", path + "/test")
+
+    def error():
+        item = site.otad.ok("GET", path + "/deliveries")["items"][0]
+        return item["attempts"] and item["error"]
+
+    assert "Webhooks need libcurl (libcurl4)" in wait(error, "it was tried")
+    site.type()
 
 
 def test_the_audit_log_proves_itself(make_site):

@@ -398,6 +398,144 @@ static void test_what_is_read_late_is_counted(void **state)
     close(fd);
 }
 
+/* While the end of a file waits in the socket, the next requests are answered like any. */
+static void test_odd_requests_behind_an_end_that_waits(void **state)
+{
+    static const struct {
+        const char *request;
+        int status;
+        size_t n;
+        const char *range;
+    } rows[] = {
+        {"GET /small HTTP/1.1\r\nHost: h\r\n", 200, SMALL, NULL},
+        {"HEAD /f?quiet HTTP/1.1\r\nHost: h\r\nRange: bytes=5-9\r\n", 200, 0, NULL},
+        {"GET /f?quiet HTTP/1.1\r\nHost: h\r\nIf-None-Match: \"e1\"\r\n", 304, 0, NULL},
+        {"GET /f?quiet HTTP/1.1\r\nHost: h\r\nRange: bytes=100000-\r\n", 416, 0, "bytes */100000"},
+        {"GET /f?quiet HTTP/1.1\r\nHost: h\r\nRange: bytes=-0\r\n", 416, 0, "bytes */100000"},
+        {"GET /empty?quiet HTTP/1.1\r\nHost: h\r\n", 200, 0, NULL},
+        {"GET /f?quiet HTTP/1.1\r\nHost: h\r\nRange: bytes=0-1,5-6\r\n", 200, SIZE, NULL},
+        {"GET /f?quiet HTTP/1.1\r\nHost: h\r\nRange: bytes=99990-200000\r\n", 206, 10,
+         "bytes 99990-99999/100000"},
+        {"GET /f?quiet HTTP/1.1\r\nHost: h\r\nRange: bytes=7-3\r\n", 200, SIZE, NULL},
+    };
+    char byte;
+    (void)state;
+    int fd = dial_narrow();
+    int64_t before = metric_get(M_DOWNLOADS), was = metric_get(M_DOWNLOAD_BYTES);
+    size_t bodies = 0, sum = 0;
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        put(fd, rows[i].request);
+        put(fd, "\r\n");
+        if (i > 0)
+            continue;
+        assert_int_equal(TEMP_FAILURE_RETRY(recv(fd, &byte, 1, MSG_PEEK)), 1);
+        wait_for(is_partly);
+    }
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        struct answer a;
+        get_answer(fd, strncmp(rows[i].request, "HEAD", 4) == 0, &a);
+        assert_int_equal(a.status, rows[i].status);
+        assert_int_equal(a.body.n, rows[i].n);
+        const char *range = answer_header(&a, "Content-Range");
+        assert_string_equal(range ? range : "", rows[i].range ? rows[i].range : "");
+        if (rows[i].n > 10)
+            assert_memory_equal(a.body.p, bytes, rows[i].n);
+        answer_done(&a);
+        bodies += rows[i].n > 0;
+        sum += rows[i].n;
+    }
+    struct said now = wait_for(is_freed);
+    assert_int_equal(now.lasts, 1);
+    assert_int_equal(now.to, SMALL);
+    assert_int_equal(metric_get(M_DOWNLOADS) - before, bodies);
+    fixture_stop(&x); /* the last ones are counted when all has ended */
+    assert_int_equal(metric_get(M_DOWNLOAD_BYTES) - was, sum);
+    close(fd);
+}
+
+/* It gets its one answer, whole, and the end; what it sent behind is not answered. */
+static void test_http_10_is_not_kept_alive(void **state)
+{
+    struct sbuf all = {0};
+    (void)state;
+    int fd = dial_narrow();
+    put(fd, "GET /small HTTP/1.0\r\nConnection: keep-alive\r\nRange: bytes=10-\r\n\r\n"
+            "GET /f?quiet HTTP/1.0\r\n\r\n");
+    read_all(fd, &all);
+    char *end = memmem(all.p, all.n, "\r\n\r\n", 4);
+    assert_non_null(end);
+    assert_int_equal(all.p + all.n - (end + 4), SMALL - 10);
+    assert_memory_equal(end + 4, bytes + 10, SMALL - 10);
+    sbuf_done(&all);
+    close(fd);
+    wait_for(is_freed);
+}
+
+/* ---- the server stops ---- */
+static const char *const small_requests[] = {"GET /small HTTP/1.1\r\nHost: h\r\n\r\n",
+                                             "GET /small HTTP/1.0\r\n\r\n"};
+
+/* One thread: where another one has closed its loop's descriptor, libuv does it past TSan, and who
+ * gets that number next looks like a race. */
+static void restart(void)
+{
+    if (x.server)
+        fixture_stop(&x);
+    x.conf.http_threads = 1;
+    fixture_start(&x);
+}
+
+static int dial_and_wait(const char *request)
+{
+    char byte;
+    int fd = dial_narrow();
+    forget();
+    put(fd, request);
+    assert_int_equal(TEMP_FAILURE_RETRY(recv(fd, &byte, 1, MSG_PEEK)), 1);
+    wait_for(is_partly);
+    return fd;
+}
+
+static void test_who_reads_nothing_does_not_hold_up_the_stop(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < ARRAY_LEN(small_requests); i++) {
+        restart();
+        int fd = dial_and_wait(small_requests[i]);
+        http_stop(TAKE(x.server), 0);
+        struct said now = wait_for(is_freed); /* all was let go before it returned */
+        assert_int_equal(now.lasts, 1);
+        assert_true(now.to > 0 && now.to < SMALL);
+        close(fd);
+    }
+}
+
+static void *read_late(void *arg)
+{
+    struct sbuf all = {0};
+    int fd = *(int *)arg;
+    read_all(fd, &all);
+    assert_true(all.n > SMALL);
+    sbuf_done(&all);
+    return NULL;
+}
+
+static void test_who_reads_until_the_end_gets_it(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < ARRAY_LEN(small_requests); i++) {
+        pthread_t reader;
+        restart();
+        int fd = dial_and_wait(small_requests[i]);
+        assert_int_equal(pthread_create(&reader, NULL, read_late, &fd), 0);
+        http_stop(TAKE(x.server), 60000); /* patience that it does not need */
+        assert_int_equal(pthread_join(reader, NULL), 0);
+        struct said now = wait_for(is_freed);
+        assert_int_equal(now.to, SMALL);
+        close(fd);
+    }
+}
+
 /* Behind the first answer stand the next ones. */
 static void test_answers_in_a_row_are_counted_apart(void **state)
 {
@@ -455,5 +593,9 @@ const struct CMUnitTest file_tests[] = {
     WITH_SERVER(test_what_is_read_late_is_counted),
     WITH_SERVER(test_answers_in_a_row_are_counted_apart),
     WITH_SERVER(test_large_pieces_end_with_the_range),
+    WITH_SERVER(test_odd_requests_behind_an_end_that_waits),
+    WITH_SERVER(test_http_10_is_not_kept_alive),
+    WITH_SERVER(test_who_reads_nothing_does_not_hold_up_the_stop),
+    WITH_SERVER(test_who_reads_until_the_end_gets_it),
 };
 const size_t file_test_count = ARRAY_LEN(file_tests);
