@@ -106,6 +106,12 @@ struct http_handle {
 
 struct lingering;
 
+/* Ends of files that wait (tail.c): row i is looked at every 2^i ms, its first one first. */
+enum { TAIL_ROWS = 9 };
+struct tails_row {
+    struct tails *first, *last;
+};
+
 struct http_thread {
     struct http_server *server; /* not after the thread has ended */
     int index;
@@ -116,7 +122,8 @@ struct http_thread {
     struct listener listeners[LISTEN__COUNT];
     struct conn *conns;
     struct lingering *lingers;
-    struct tails *tails;
+    struct tails_row tails[TAIL_ROWS];
+    size_t n_tails;
     struct loop_timer *tails_timer;
     int64_t tails_due_us; /* 0: it does not run */
     struct map sending;   /* send.c's */

@@ -17,9 +17,7 @@
 
 enum {
     TAILS_MAX = 64, /* of a connection: a client may ask on and on without reading */
-    WAIT_MIN_MS = 1,
-    WAIT_TELL_MS = 64, /* before that a part is not told: the end would wait for its commit */
-    WAIT_MAX_MS = 256,
+    TELL_ROW = 6,   /* before that a part is not told: the end would wait for its commit */
 };
 
 struct tail {
@@ -35,10 +33,32 @@ struct tails {
     struct tail *first, **end;
     size_t count;
     uint64_t acked;
-    int64_t since_us, due_us, wait_ms;
+    int64_t since_us, due_us;
     char address[INET6_ADDRSTRLEN];
-    struct tails *next;
+    size_t row;
+    struct tails *prev, *next; /* of its row: due before and after it */
 };
+
+static void leave_row(struct tails *q)
+{
+    struct tails_row *row = &q->thread->tails[q->row];
+
+    *(q->prev ? &q->prev->next : &row->first) = q->next;
+    *(q->next ? &q->next->prev : &row->last) = q->prev;
+}
+
+/* Whoever comes later is due later: a row is in order by itself. */
+static void enter_row(struct tails *q, size_t number, int64_t now)
+{
+    struct tails_row *row = &q->thread->tails[number];
+
+    q->row = number;
+    q->due_us = now + ((int64_t)1000 << number);
+    q->prev = row->last;
+    q->next = NULL;
+    *(row->last ? &row->last->next : &row->first) = q;
+    row->last = q;
+}
 
 static void pop(struct tails *q, uint64_t acked)
 {
@@ -54,11 +74,8 @@ static void pop(struct tails *q, uint64_t acked)
 
 static void tails_free(struct tails *q)
 {
-    struct tails **at = &q->thread->tails;
-
-    while (*at != q)
-        at = &(*at)->next;
-    *at = q->next;
+    leave_row(q);
+    q->thread->n_tails--;
     while (q->first)
         pop(q, q->acked);
     if (q->conn) {
@@ -67,7 +84,7 @@ static void tails_free(struct tails *q)
         close(q->fd);
         conn_leave(q->thread->server, q->address);
     }
-    if (!q->thread->tails) {
+    if (q->thread->n_tails == 0) {
         loop_timer_stop(q->thread->tails_timer);
         q->thread->tails_due_us = 0;
     }
@@ -90,7 +107,7 @@ static bool look(struct tails *q, int64_t now)
     while (q->first && q->first->end <= q->acked)
         pop(q, q->acked);
     if (q->first && !gone && now - q->since_us < conf->http_stall_timeout_s * 1000000) {
-        if (q->wait_ms >= WAIT_TELL_MS)
+        if (q->row >= TELL_ROW)
             track_rest(q->first->track, q->first->end - q->acked);
         return true;
     }
@@ -107,29 +124,25 @@ static void arm(struct http_thread *t, int64_t due_us, int64_t now)
     loop_timer_start(t->tails_timer, due_us > now ? (uint64_t)(due_us - now + 999) / 1000 : 0, 0);
 }
 
-static void wait_from(struct tails *q, int64_t now, int64_t wait_ms)
-{
-    q->wait_ms = wait_ms < WAIT_MAX_MS ? wait_ms : WAIT_MAX_MS;
-    q->due_us = now + q->wait_ms * 1000;
-}
-
 static void on_timer(void *arg)
 {
     struct http_thread *t = (struct http_thread *)arg;
     int64_t now = clock_mono_us(), due = INT64_MAX;
 
     t->tails_due_us = 0;
-    for (struct tails *q = t->tails, *next; q; q = next) {
-        next = q->next;
-        if (q->due_us <= now) {
+    for (size_t i = TAIL_ROWS; i-- > 0;) { /* who moves on is not looked at twice */
+        struct tails *q;
+        while ((q = t->tails[i].first) && q->due_us <= now) {
             if (!look(q, now))
                 continue;
-            wait_from(q, now, q->wait_ms * 2);
+            leave_row(q);
+            enter_row(q, i + 1 < TAIL_ROWS ? i + 1 : i, now);
         }
-        if (q->due_us < due)
-            due = q->due_us;
     }
-    if (t->tails)
+    for (size_t i = 0; i < TAIL_ROWS; i++)
+        if (t->tails[i].first && t->tails[i].first->due_us < due)
+            due = t->tails[i].first->due_us;
+    if (t->n_tails > 0)
         arm(t, due, now);
 }
 
@@ -139,9 +152,10 @@ void tail_thread(struct http_thread *t, bool begins)
         t->tails_timer = loop_timer_new(t->loop, on_timer, t);
         return;
     }
-    while (t->tails)
-        if (look(t->tails, clock_mono_us()))
-            tails_free(t->tails);
+    for (size_t i = 0; i < TAIL_ROWS; i++)
+        for (struct tails *q; (q = t->tails[i].first);)
+            if (look(q, clock_mono_us()))
+                tails_free(q);
     loop_timer_free(t->tails_timer);
 }
 
@@ -160,8 +174,8 @@ static struct tails *tails_of(struct conn *c, uint64_t acked, int64_t now)
     q->acked = acked;
     q->since_us = now;
     (void)str_copy(q->address, sizeof(q->address), c->address);
-    q->next = t->tails;
-    t->tails = q;
+    enter_row(q, 0, now);
+    t->n_tails++;
     c->tails = q;
     return q;
 }
@@ -197,7 +211,8 @@ void tail_begin(struct conn *c, struct track *track)
     q->end = &one->next;
     if (++q->count > TAILS_MAX)
         pop(q, acked);
-    wait_from(q, now, WAIT_MIN_MS);
+    leave_row(q);
+    enter_row(q, 0, now);
     arm(c->listener->thread, q->due_us, now);
 }
 

@@ -74,7 +74,7 @@ static void step_stop(struct http_thread *t)
     conn_tick(t);
     pump_all(t);
     bool over = clock_mono_us() >= t->stop_at_us;
-    if ((!t->conns && !t->tails) || over)
+    if ((!t->conns && !t->n_tails) || over)
         loop_stop(t->loop);
     else
         loop_timer_start(t->tick, 20, 20);

@@ -471,6 +471,34 @@ static void test_http_10_is_not_kept_alive(void **state)
     wait_for(is_freed);
 }
 
+/* They are read in another order than they came, and late. */
+static void test_many_ends_wait_together(void **state)
+{
+    enum { MANY = 200 };
+    static int fds[MANY];
+    char byte;
+    (void)state;
+    int64_t before = metric_get(M_DOWNLOAD_BYTES);
+    for (size_t i = 0; i < MANY; i++) {
+        fds[i] = dial_narrow();
+        put(fds[i], i % 3 ? "GET /small?quiet HTTP/1.1\r\nHost: h\r\n\r\n"
+                          : "GET /small?quiet HTTP/1.0\r\n\r\n");
+    }
+    for (size_t i = 0; i < MANY; i++)
+        assert_int_equal(TEMP_FAILURE_RETRY(recv(fds[i], &byte, 1, MSG_PEEK)), 1);
+    for (size_t i = MANY; i-- > 0;) {
+        struct answer a;
+        size_t which = i * 7 % MANY;
+        get_answer(fds[which], false, &a);
+        assert_int_equal(a.body.n, SMALL);
+        assert_memory_equal(a.body.p, bytes, SMALL);
+        answer_done(&a);
+        close(fds[which]);
+    }
+    fixture_stop(&x);
+    assert_int_equal(metric_get(M_DOWNLOAD_BYTES) - before, MANY * SMALL);
+}
+
 /* ---- the server stops ---- */
 static const char *const small_requests[] = {"GET /small HTTP/1.1\r\nHost: h\r\n\r\n",
                                              "GET /small HTTP/1.0\r\n\r\n"};
@@ -595,6 +623,7 @@ const struct CMUnitTest file_tests[] = {
     WITH_SERVER(test_large_pieces_end_with_the_range),
     WITH_SERVER(test_odd_requests_behind_an_end_that_waits),
     WITH_SERVER(test_http_10_is_not_kept_alive),
+    WITH_SERVER(test_many_ends_wait_together),
     WITH_SERVER(test_who_reads_nothing_does_not_hold_up_the_stop),
     WITH_SERVER(test_who_reads_until_the_end_gets_it),
 };
