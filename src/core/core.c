@@ -365,6 +365,7 @@ void core_close(struct core *c)
     drives_done(&c->drives);
     live_done(&c->live);
     map_done(&c->downs.watches);
+    map_done(&c->downs.aside);
     stubborn_done(&c->stubborn);
     arena_done(&c->read_arena);
     arena_done(&c->tx_arena);

@@ -126,6 +126,7 @@ struct downs {
     int64_t next_at; /* nothing is due before; ms UTC */
     int64_t forget_ms;
     struct map watches; /* id -> struct watch */
+    struct map aside;   /* ids: nothing can be done about them, for a minute */
 };
 /* A message of an application; E_NOTFOUND when it is none. Otherwise as engine_handle. */
 int down_heard(struct engine *x, const struct dialect_in *in, struct answers *out);
@@ -394,6 +395,8 @@ int turn_part(struct core *c, int (*run)(struct core *c, struct answers *out), c
 /* Of what was written since the transaction or a savepoint began nothing is there any more: what
  * memory has made of it is given up, and found again in the rows. */
 void turn_undone(struct core *c);
+/* The savepoint is undone; false when the transaction has gone with it. */
+bool turn_undo(struct core *c);
 void turn_alive(struct core *c);  /* a sign of life for the watchdog */
 void turn_reload(struct core *c); /* the snapshot of the catalog, from the database */
 void turn_forget(struct core *c); /* the messages that wait: nothing of them was acknowledged */

@@ -13,6 +13,7 @@
 #define KEEP_MS       ((int64_t)24 * 3600 * 1000)
 #define FORGET_SLICE  500
 #define RETRY_MS      1000
+#define ASIDE_MAX     200 /* that can't even be ended */
 
 /* ---- what applications ask for ---- */
 
@@ -97,7 +98,7 @@ static int send_one(struct engine *x, const struct device *d, const struct devic
                                  .params = m->method ? body : NULL,
                                  .attributes = m->method ? NULL : body,
                                  .now_ms = x->now};
-    int rc = body ? push_command(x, d, &cmd, out) : E_PROTO;
+    int rc = json_is_object(body) ? push_command(x, d, &cmd, out) : E_PROTO;
 
     out->down_sent += rc == 0;
     if (rc < 0 || m->method)
@@ -117,56 +118,128 @@ static int end(struct engine *x, struct device_down *m, const char *state, struc
     return device_down_update(x->db, m);
 }
 
-static int step(struct core *c, struct engine *x, int64_t id, struct answers *out)
+/* m has the id; the rest is read, as far as it can be. */
+static int step(struct core *c, struct engine *x, struct device_down *m, struct answers *out)
 {
     const struct device_type *type;
-    struct device_down m;
     struct device d;
     int64_t last = 0;
-    int rc = device_down_by_id(x->db, 0, id, x->arena, &m);
+    int rc = device_down_by_id(x->db, 0, m->id, x->arena, m);
 
     if (rc == 0)
-        rc = device_by_id(x->db, m.device_id, x->arena, &d);
+        rc = device_by_id(x->db, m->device_id, x->arena, &d);
     if (rc == 0)
-        rc = device_down_last(x->db, m.device_id, &last);
+        rc = device_down_last(x->db, m->device_id, &last);
     if (rc < 0)
         return rc;
     type = catalog_type(x->catalog, d.type_id);
     type = type ? type : &device_type_defaults;
     if (!d.enabled)
-        return end(x, &m, "canceled", out);
-    if (x->now >= m.expires_at || m.attempts > type->reply_retries) {
+        return end(x, m, "canceled", out);
+    if (x->now >= m->expires_at || m->attempts > type->reply_retries) {
         out->down_timed_out++;
-        return end(x, &m, "timed_out", out);
+        return end(x, m, "timed_out", out);
     }
     if (last <= x->now && x->now < last + type->down_interval_ms) {
-        m.next_at = last + type->down_interval_ms;
-        return device_down_update(x->db, &m);
+        m->next_at = last + type->down_interval_ms;
+        return device_down_update(x->db, m);
     }
-    m.attempts++;
-    m.next_at = x->now + type->reply_wait_ms;
+    m->attempts++;
+    m->next_at = x->now + type->reply_wait_ms;
     if (!is_reachable(c, x, &d))
-        return device_down_update(x->db, &m);
-    m.sent_at = x->now;
-    m.state = "sent";
-    rc = send_one(x, &d, &m, out);
-    if (rc == E_DB || rc == E_DB_FULL)
+        return device_down_update(x->db, m);
+    rc = send_one(x, &d, m, out);
+    if (rc == E_DB || rc == E_DB_FULL || rc == E_PROTO)
         return rc;
     if (rc < 0) /* there is no way to it: the others must not wait for this one */
-        return end(x, &m, "canceled", out);
-    return m.method ? device_down_update(x->db, &m) : end(x, &m, "sent", out);
+        return end(x, m, "canceled", out);
+    m->sent_at = x->now;
+    m->state = "sent";
+    return m->method ? device_down_update(x->db, m) : end(x, m, "sent", out);
+}
+
+/* ---- rows that are spoilt: each for itself, the others go on ---- */
+static int give_up(struct core *c UNUSED, struct engine *x, struct device_down *m,
+                   struct answers *out)
+{
+    return end(x, m, "canceled", out);
+}
+
+/* In a savepoint of its own. 1 = it failed with *ret_why, and is undone; an error: the transaction
+ * is lost with it. */
+static int alone(struct core *c, struct engine *x, struct device_down *m, struct answers *out,
+                 int (*run)(struct core *, struct engine *, struct device_down *, struct answers *),
+                 int *ret_why)
+{
+    const struct answers was = *out;
+    int rc = db_save(x->db);
+
+    if (rc < 0)
+        return rc;
+    *ret_why = run(c, x, m, out);
+    if (*ret_why == 0)
+        return db_release(x->db);
+    answers_cut(out, &was);
+    return turn_undo(c) && *ret_why != E_DB_FULL ? 1 : *ret_why;
+}
+
+/* It was told in the log; so it is once a minute while it can't be written down. */
+static const char *detail_of(const struct engine *x, int why)
+{
+    switch (why) {
+    case E_PROTO:
+        return "its params are no JSON object";
+    case E_NOTFOUND:
+        return "it, or its device, is not there";
+    default:
+        return db_error(x->db);
+    }
+}
+
+/* It is told in the log, and, as long as not even that can be written down, once a minute. */
+static int set_aside(struct core *c, struct engine *x, struct device_down *m, int why,
+                     struct answers *out)
+{
+    AUTO(free) char *detail = xstrdup(detail_of(x, why));
+    int ignored, rc = alone(c, x, m, out, give_up, &ignored);
+
+    if (rc < 0 || (rc == 1 && c->downs.aside.count >= ASIDE_MAX))
+        return rc;
+    LOG(LOG_ERROR, "core",
+        rc == 0 ? "a message for a device can't be sent, and is canceled"
+                : "a message for a device can neither be sent nor canceled, and is left out",
+        KV_INT("message", m->id), KV_INT("device", m->device_id), KV_RC(why), KV("detail", detail));
+    if (rc == 1)
+        (void)map_put(&c->downs.aside, &m->id, sizeof(m->id), c);
+    return rc;
+}
+
+/* 1 = nothing can be done about it. */
+static int step_alone(struct core *c, struct engine *x, int64_t id, struct answers *out)
+{
+    struct device_down m = {.id = id, .next_at = x->now};
+    int why = 0, rc = alone(c, x, &m, out, step, &why);
+
+    return rc == 1 ? set_aside(c, x, &m, why, out) : rc;
 }
 
 static int walk(struct core *c, struct engine *x, struct answers *out)
 {
-    int64_t ids[SLICE], now_ms = clock_mono_us() / 1000;
-    int n = device_down_due(x->db, x->now, ids, SLICE), rc = n < 0 ? n : 0;
+    int64_t ids[SLICE + ASIDE_MAX], now_ms = clock_mono_us() / 1000;
+    int n = device_down_due(x->db, x->now, ids, SLICE + (int)c->downs.aside.count);
+    int rc = n < 0 ? n : 0, done = 0;
 
-    c->down_due = n == SLICE && !c->stopping; /* the rest at once, in the next transaction */
-    for (int i = 0; i < n && rc == 0; i++)
-        rc = step(c, x, ids[i], out);
+    for (int i = 0; i < n && rc >= 0 && done < SLICE; i++) {
+        if (map_get(&c->downs.aside, &ids[i], sizeof(ids[i])))
+            continue;
+        rc = step_alone(c, x, ids[i], out);
+        done += rc == 0;
+    }
+    rc = rc < 0 ? rc : 0;
+    c->down_due = done == SLICE && !c->stopping; /* the rest at once, in the next transaction */
     if (rc == 0 && now_ms >= c->downs.forget_ms) {
         c->downs.forget_ms = now_ms + FORGET_MS;
+        map_done(&c->downs.aside); /* once more */
         rc = device_down_forget(x->db, x->now - KEEP_MS, FORGET_SLICE);
     }
     if (rc >= 0)

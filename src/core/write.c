@@ -40,8 +40,7 @@ void turn_forget(struct core *c)
     c->n_waiting = c->waiting_bytes = 0;
 }
 
-/* The savepoint is undone; false when the transaction has gone with it. */
-static bool undo(struct core *c)
+bool turn_undo(struct core *c)
 {
     db_undo(c->writer);
     return db_save(c->writer) == 0 && db_release(c->writer) == 0;
@@ -60,7 +59,7 @@ static int write_message(struct core *c, struct waiting *w)
     rc = turn_run_message(c, c->writer, &c->tx_arena, &in, &out);
     if (rc == E_DB || rc == E_DB_FULL) {
         int64_t now = clock_mono_us() / 1000;
-        if (rc == E_DB_FULL || !undo(c) || !stubborn_failed(&c->stubborn, w, now))
+        if (rc == E_DB_FULL || !turn_undo(c) || !stubborn_failed(&c->stubborn, w, now))
             return rc;
     } else if (rc < 0) {
         db_undo(c->writer);
@@ -89,7 +88,7 @@ static int write_job(struct core *c, struct db_job *job)
         return rc;
     job->rc = job->run(job, c->writer);
     if (job->rc < 0)
-        return undo(c) ? 0 : job->rc;
+        return turn_undo(c) ? 0 : job->rc;
     c->tx_catalog |= job->catalog;
     return db_release(c->writer);
 }
@@ -111,7 +110,7 @@ static int write_patient_batch(struct core *c)
     }
     if (rc == 0)
         return db_release(c->writer);
-    if (!undo(c))
+    if (!turn_undo(c))
         return rc;
     for (rc = 0; first && rc == 0; first = first->next)
         rc = write_job(c, first);
@@ -206,7 +205,7 @@ int turn_part(struct core *c, int (*run)(struct core *c, struct answers *out), c
             answers_take(&c->tx_answers, &out);
         return rc;
     }
-    if (!undo(c) || rc == E_DB_FULL)
+    if (!turn_undo(c) || rc == E_DB_FULL)
         return rc;
     LOG(LOG_ERROR, "core", "a part of the housekeeping failed", KV("part", what), KV_RC(rc),
         KV("detail", db_error(c->writer)));
@@ -285,7 +284,7 @@ static int write_housekeeping(struct core *c)
     rc = housekeeping(c);
     if (rc == 0)
         return db_release(c->writer);
-    if (!undo(c))
+    if (!turn_undo(c))
         return rc;
     LOG(LOG_ERROR, "core", "housekeeping failed", KV_RC(rc), KV("detail", db_error(c->writer)));
     if (c->tx_seen)

@@ -217,6 +217,74 @@ static void test_a_spoilt_one_holds_up_nobody(void **state UNUSED)
     site_close(&s);
 }
 
+/* By an operator's sqlite3, which keeps no foreign keys. */
+static void spoil(struct site *s, const char *sql)
+{
+    sqlite3 *h;
+
+    CHECK(sqlite3_open(s->w.fx.path, &h) == SQLITE_OK);
+    CHECK(sqlite3_busy_timeout(h, 60000) == SQLITE_OK);
+    CHECK(db_exec(h, sql) == SQLITE_OK);
+    CHECK(sqlite3_close(h) == SQLITE_OK);
+}
+
+static bool has_ended(struct site *s, const struct asked *a)
+{
+    struct device_down m;
+
+    arena_reset(&s->w.arena);
+    CHECK(device_down_by_id(s->w.reader, 0, a->m.id, &s->w.arena, &m) == 0);
+    return m.ended_at > 0 && strcmp(m.state, "canceled") == 0 && m.sent_at == 0;
+}
+
+/* Rows that can't be read, whose device has gone, or that can't be written any more: all others
+ * leave, and what can be ended is. */
+static void test_unreadable_rows_hold_up_nobody(void **state UNUSED)
+{
+    struct site s;
+
+    site_open(&s);
+    s.core->tx_up = false; /* not yet */
+    struct asked a = {.note.more = insert, .site = &s}, b = a, lost = a, stuck = a, good = a;
+    a.m = (struct device_down){.device_id = s.w.device.id, .params = "{}"};
+    b.m = (struct device_down){.device_id = s.w.device.id, .method = "x", .params = "{}"};
+    b.m.message_id = 1;
+    stuck.m = lost.m = a.m;
+    good.m = (struct device_down){
+        .device_id = s.w.other.id, .method = "y", .params = "{}", .message_id = 2};
+    struct asked *all[] = {&a, &b, &lost, &stuck, &good};
+    static const char *const names[] = {"a", "b", "lost", "stuck", "good"};
+    for (size_t i = 0; i < ARRAY_LEN(all); i++) {
+        note_submit(&s, &all[i]->note, names[i]);
+        UNTIL(&s, all[i]->note.done);
+        assert_int_equal(all[i]->note.rc, 0);
+    }
+    spoil(&s, arena_printf(&s.w.arena,
+                           "UPDATE device_down SET params = '{\"a' WHERE id = %lld;"
+                           "UPDATE device_down SET params = '[1]' WHERE id = %lld;"
+                           "UPDATE device_down SET device_id = 4711 WHERE id = %lld;"
+                           "UPDATE device_down SET next_at = 1, params = '' WHERE id = %lld;"
+                           "CREATE TRIGGER stuck BEFORE UPDATE ON device_down WHEN OLD.id = %lld "
+                           "BEGIN SELECT RAISE(ABORT, 'stuck'); END",
+                           (long long)a.m.id, (long long)b.m.id, (long long)lost.m.id,
+                           (long long)stuck.m.id, (long long)stuck.m.id));
+    core_down_queued(s.core, b.m.id, 600000, woke, &b);
+    s.core->downs.next_at = 0;
+    s.core->tx_up = true;
+    UNTIL(&s, s.answers > 0);
+    assert_string_equal(s.topic, "command_send/D2");
+    UNTIL(&s, has_ended(&s, &a) && has_ended(&s, &b) && has_ended(&s, &lost));
+    assert_int_equal(b.woke, 1);
+    assert_false(has_ended(&s, &stuck));
+
+    /* and when it can be written again, it is ended too */
+    spoil(&s, "DROP TRIGGER stuck");
+    s.core->downs.forget_ms = 0;
+    UNTIL(&s, has_ended(&s, &stuck));
+    assert_int_equal(s.answers, 1);
+    site_close(&s);
+}
+
 static int fill(struct note_job *n, struct db *db)
 {
     struct device_down m = {.device_id = n->site->w.device.id, .method = "x", .params = "{}"};
@@ -281,6 +349,7 @@ int run_down_tests(void)
         cmocka_unit_test_setup_teardown(test_what_is_heard, setup, teardown),
         cmocka_unit_test(test_it_is_sent_and_who_waits_is_woken),
         cmocka_unit_test(test_a_spoilt_one_holds_up_nobody),
+        cmocka_unit_test(test_unreadable_rows_hold_up_nobody),
         cmocka_unit_test(test_a_full_queue_is_counted),
         cmocka_unit_test(test_applications_hold_up_nobody),
     };
