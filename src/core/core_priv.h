@@ -154,6 +154,8 @@ int pushes_load(struct pushes *p, struct db *w) MUST_USE; /* at the start */
 void pushes_done(struct pushes *p);
 bool pushes_has(const struct pushes *p, int64_t device_id);
 void pushes_settle(struct pushes *p, bool committed);
+/* Of what the transaction delivered, all but the first n is undone. */
+void pushes_undone(struct pushes *p, size_t n);
 /* A sign of life: on the writer, in the message's savepoint. */
 int pushes_deliver(struct core *c, struct engine *x, int64_t device_id, struct answers *out);
 #define TASK_GAP_MS 5 /* between two slices: checks come first */

@@ -52,7 +52,7 @@ bool pushes_has(const struct pushes *p, int64_t device_id)
 }
 
 /* Taken at once, so that what is kept anew in the same transaction stays; a transaction that is
- * lost gives all of it back. */
+ * lost gives all of it back, a message that is undone its own. */
 static void take(struct pushes *p, int64_t device_id)
 {
     map_del(&p->waiting, &device_id, sizeof(device_id));
@@ -68,6 +68,12 @@ void pushes_settle(struct pushes *p, bool committed)
     for (size_t i = 0; i < p->n_taken && !committed; i++)
         (void)load_one(p, p->taken[i]);
     p->n_taken = 0;
+}
+
+void pushes_undone(struct pushes *p, size_t n)
+{
+    while (p->n_taken > n)
+        (void)load_one(p, p->taken[--p->n_taken]);
 }
 
 /* ---- sending ---- */

@@ -49,6 +49,7 @@ bool turn_undo(struct core *c)
 /* One message in a savepoint. Returns an error only when the whole transaction is lost. */
 static int write_message(struct core *c, struct waiting *w)
 {
+    const size_t taken = c->pushes.n_taken;
     struct answers out;
     int rc = db_save(c->writer);
 
@@ -66,6 +67,8 @@ static int write_message(struct core *c, struct waiting *w)
     } else if ((rc = db_release(c->writer)) < 0)
         return rc;
 
+    if (rc < 0)
+        pushes_undone(&c->pushes, taken);
     if (rc < 0 && rc != E_PROTO) {
         LOG(LOG_ERROR, "core", "device message failed", KV("topic", w->topic), KV_RC(rc));
         return 0;

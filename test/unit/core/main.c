@@ -13,6 +13,7 @@ int main(void)
     failed += run_files_tests();
     failed += run_down_tests();
     failed += run_drive_tests();
+    failed += run_parts_tests();
     failed += run_left_tests();
     return failed != 0;
 }

@@ -42,6 +42,7 @@ int run_behind_tests(void);
 int run_left_tests(void);
 int run_down_tests(void);
 int run_drive_tests(void);
+int run_parts_tests(void);
 int run_progress_tests(void);
 int run_queue_tests(void);
 int run_turn_tests(void);
