@@ -93,7 +93,7 @@ void turn_answers_send(struct core *c, struct answers *out)
         LOG(LOG_DEBUG, "core", "answer", KV("topic", a->topic), KV_INT("bytes", a->payload.n),
             KV_RC(rc));
         if (rc < 0)
-            c->unsent = true;
+            turn_unsent(c);
     }
     /* Asked again, the same answer is given; and not before there is a way out for it. */
     if (!sent)

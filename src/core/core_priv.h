@@ -149,6 +149,7 @@ struct pushes {
     int64_t *taken; /* delivered in the transaction under way */
     size_t n_taken, cap;
     int64_t run_after; /* whose turn it is among the tasks under way */
+    bool more;         /* consents of users wait for the next slice */
 };
 int pushes_load(struct pushes *p, struct db *w) MUST_USE; /* at the start */
 void pushes_done(struct pushes *p);
@@ -184,9 +185,9 @@ struct drives {
     size_t first, n_arrivals;
     bool listing, again; /* the plugin lists who is connected; it has */
     bool took;           /* something of this, in the transaction under way */
+    bool unsent;         /* what may not have arrived is not known */
 };
-int drives_load(struct drives *v, struct db *w) MUST_USE;    /* at the start */
-int drives_recover(struct drives *v, struct db *w) MUST_USE; /* the broker's session broke */
+int drives_load(struct drives *v, struct db *w) MUST_USE; /* at the start */
 void drives_done(struct drives *v);
 void drives_settle(struct drives *v, bool committed);
 /* A sign of life, on whatever connection; E_NEEDS_WRITE when it is a reading one, and there is
@@ -287,6 +288,13 @@ struct stubborn {
 bool stubborn_failed(struct stubborn *s, const struct waiting *w, int64_t now);
 void stubborn_done(struct stubborn *s);
 
+/* ---- upkeep.c: the housekeeping's parts that send nothing ---- */
+/* Each fails for itself. An error: the housekeeping, or the transaction, is lost. */
+int upkeep_expire(struct core *c);
+int upkeep_topics(struct core *c);
+int upkeep_sweep(struct core *c);
+int upkeep_points(struct core *c);
+
 /* ---- core.c, turn.c, write.c, intake.c ---- */
 struct core {
     const struct conf *conf;
@@ -355,7 +363,7 @@ struct core {
     struct live live;
     struct downs downs;
     bool down_due;
-    bool unsent; /* something could not be handed to the broker's session */
+    bool unsent; /* of the tasks: what may not have arrived is not known */
 
     int64_t task_wait_ms; /* the tasks go on after so long; 0: with the tick */
     struct task_keep keep;
@@ -397,6 +405,8 @@ int turn_part(struct core *c, int (*run)(struct core *c, struct answers *out), c
 /* Of what was written since the transaction or a savepoint began nothing is there any more: what
  * memory has made of it is given up, and found again in the rows. */
 void turn_undone(struct core *c);
+/* Something could not be handed to the broker's session, or that it was is not written down. */
+void turn_unsent(struct core *c);
 /* The savepoint is undone; false when the transaction has gone with it. */
 bool turn_undo(struct core *c);
 void turn_alive(struct core *c);  /* a sign of life for the watchdog */

@@ -102,9 +102,13 @@ int drives_load(struct drives *v, struct db *w)
     return note_unsure(v, w);
 }
 
-int drives_recover(struct drives *v, struct db *w)
+/* The connection broke while messages were handed to it: which of them left is not known. */
+static int recover(struct drives *v, struct db *w)
 {
-    return note_unsure(v, w);
+    int rc = note_unsure(v, w);
+
+    v->unsent = rc < 0;
+    return rc;
 }
 
 void drives_done(struct drives *v)
@@ -342,7 +346,7 @@ static int go_through_again(struct sending *s)
 static int confirm(struct core *c)
 {
     struct drives *v = &c->drives;
-    bool settled = c->tx_up && !c->unsent && mqtt_in_flight(c->tx) == 0;
+    bool settled = c->tx_up && !v->unsent && mqtt_in_flight(c->tx) == 0;
 
     if (!settled || v->sent_no <= v->reached)
         return 0;
@@ -362,9 +366,12 @@ static int tick(struct core *c, struct answers *out)
     if (rc == 0)
         rc = update_end_walk(&env, &c->drives.walks, SLICE, SLICE_US);
     more = rc == 1;
-    if (rc < 0 || c->unsent || !c->tx_up || mqtt_in_flight(c->tx) >= IN_FLIGHT_MAX)
+    if (rc < 0 || !c->tx_up || mqtt_in_flight(c->tx) >= IN_FLIGHT_MAX)
         return rc < 0 ? rc : more;
-    rc = go_through_again(&s);
+    if (c->drives.unsent)
+        rc = recover(&c->drives, c->writer);
+    if (rc == 0)
+        rc = go_through_again(&s);
     if (rc == 0)
         rc = resend_some(&s);
     more |= rc == 1;
@@ -383,7 +390,9 @@ int drive_tick(struct core *c)
 {
     int rc = turn_part(c, tick, "pushes of campaigns");
 
-    if (rc == 1)
-        turn_undone(c);
+    if (rc == 1) {
+        drives_settle(&c->drives, false);
+        c->drives.unsent = true;
+    }
     return rc < 0 ? rc : 0;
 }

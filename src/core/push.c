@@ -221,7 +221,7 @@ int pushes_deliver(struct core *c, struct engine *x, int64_t device_id, struct a
 }
 
 /* The connection broke while messages were handed to it: which of them left is not known. */
-static int recover(struct core *c)
+static int recover(struct core *c, struct answers *out UNUSED)
 {
     int rc = task_recover(c->writer);
 
@@ -229,8 +229,6 @@ static int recover(struct core *c)
         rc = consent_recover(c->writer);
     if (rc == 0)
         rc = task_kept_devices(c->writer, load_one, &c->pushes);
-    if (rc == 0)
-        rc = drives_recover(&c->drives, c->writer);
     c->unsent = rc < 0;
     return rc;
 }
@@ -243,31 +241,48 @@ static int64_t pause_after(int rc, int64_t wait_ms)
     return wait_ms == 0 || wait_ms > PACE_MS ? wait_ms : PACE_MS;
 }
 
-static int tick(struct core *c, struct answers *out)
+static bool is_open(const struct core *c)
+{
+    return c->tx_up && mqtt_in_flight(c->tx) < IN_FLIGHT_MAX;
+}
+
+static int send_confirmed(struct core *c, struct answers *out)
+{
+    struct engine x = turn_engine(c, c->writer, &c->tx_arena);
+    struct sending s = {c, &x, out};
+    struct task_env env = env_of(&s);
+    int rc = task_consents(&env, SLICE, SLICE_US);
+
+    c->pushes.more = rc == 1;
+    return rc < 0 ? rc : 0;
+}
+
+static int run_tasks(struct core *c, struct answers *out)
 {
     struct engine x = turn_engine(c, c->writer, &c->tx_arena);
     struct sending s = {c, &x, out};
     struct task_env env = env_of(&s);
     env.settled = c->tx_up && !c->unsent && mqtt_in_flight(c->tx) == 0;
     env.delivered = c->pushes.n_taken > 0;
-    bool open = c->tx_up && mqtt_in_flight(c->tx) < IN_FLIGHT_MAX;
+    int rc = task_tick(&env, is_open(c) ? SLICE : 0, SLICE_US);
 
-    int rc = open && c->unsent ? recover(c) : 0, consents = 0;
-
-    if (rc == 0 && open)
-        rc = consents = task_consents(&env, SLICE, SLICE_US);
-    if (rc >= 0)
-        rc = task_tick(&env, open ? SLICE : 0, SLICE_US);
-    rc = rc < 0 ? rc : rc | consents;
-    c->task_wait_ms = pause_after(rc, env.wait_ms);
+    c->task_wait_ms = pause_after(rc < 0 ? rc : rc | c->pushes.more, env.wait_ms);
     return rc < 0 ? rc : 0;
 }
 
+/* What is not known to have left is found first: else it would be taken for sent. */
 int pushes_tick(struct core *c)
 {
-    int rc = turn_part(c, tick, "tasks");
+    int rc = is_open(c) && c->unsent ? turn_part(c, recover, "what may not have left") : 0;
 
-    if (rc == 1)
+    c->pushes.more = false;
+    if (rc != 0) {
         c->unsent = true;
+        return rc < 0 ? rc : 0;
+    }
+    if (is_open(c))
+        rc = turn_part(c, send_confirmed, "what users confirmed");
+    if (rc >= 0)
+        rc = turn_part(c, run_tasks, "tasks");
     return rc < 0 ? rc : 0;
 }

@@ -3,7 +3,6 @@
  * gives word. A slice is short, so that messages that write nothing are read in between.
  */
 #include "core_priv.h"
-#include "event.h"
 
 #include <assert.h>
 
@@ -16,12 +15,6 @@
 #define PATIENT_BATCH      64    /* of them in one savepoint */
 #define WRITE_ROUNDS_MAX   4     /* transactions that changed nothing, before others' turn */
 #define SEEN_SLICE         500
-#define EXPIRE_SLICE       200
-#define EVENT_SLICE        500
-#define SWEEP_SLICE        500 /* rows */
-#define LOG_SLICE          50  /* of up to 64 KiB */
-#define POINTS_SLICE       32  /* modules of types */
-#define DAY_MS             INT64_C(86400000)
 
 static void waiting_free_all(struct core *c, struct waiting *w)
 {
@@ -184,9 +177,14 @@ static int write_jobs(struct core *c)
     return rc;
 }
 
+void turn_unsent(struct core *c)
+{
+    c->unsent = c->drives.unsent = true;
+}
+
 void turn_undone(struct core *c)
 {
-    c->unsent = true; /* what was recovered in it is not; doing it again is harmless */
+    turn_unsent(c); /* what was recovered in it is not; doing it again is harmless */
     c->task_wait_ms = 0;
     c->downs.next_at = 0;
     c->points = (struct device_points_at){0};
@@ -215,52 +213,38 @@ int turn_part(struct core *c, int (*run)(struct core *c, struct answers *out), c
     return 1;
 }
 
+static int flush_seen(struct core *c, struct answers *out UNUSED)
+{
+    int rc;
+
+    c->tx_seen = true;
+    rc = device_seen_flush(c->seen, c->writer, c->seen_due < SEEN_SLICE ? c->seen_due : SEEN_SLICE);
+    c->tx_seen_n = rc < 0 ? 0 : (size_t)rc;
+    return rc;
+}
+
+static int note_seen(struct core *c)
+{
+    int rc = c->seen_due ? turn_part(c, flush_seen, "when devices were seen") : 0;
+
+    if (rc == 1) {
+        device_seen_flushed(c->seen, false);
+        c->tx_seen = false;
+        c->seen_due = 0;
+    }
+    return rc;
+}
+
+/* In this order, and each fails for itself: none may keep those behind it waiting for ever. Those
+ * that leave answers behind, which leave with the commit, come last. */
 static int housekeeping(struct core *c)
 {
-    int64_t next;
+    static int (*const parts[])(struct core * c) = {upkeep_expire, note_seen, upkeep_topics,
+                                                    upkeep_sweep, upkeep_points};
     int rc = 0;
 
-    if (c->expire_due) {
-        rc = update_expire(c->writer, c->catalog, clock_now_ms(), EXPIRE_SLICE, &next);
-        c->expire_due = rc == EXPIRE_SLICE;
-        if (rc >= 0)
-            rc = update_campaigns(c->writer, clock_now_ms(), EXPIRE_SLICE);
-        c->expire_due |= rc == 1;
-    }
-    if (rc >= 0 && c->event_due) {
-        int64_t oldest = clock_now_ms() - c->conf->events_keep_hours * 3600 * 1000;
-        rc = event_expire(c->writer, c->conf->events_keep, oldest, EVENT_SLICE);
-        c->event_due = rc == EVENT_SLICE;
-    }
-    if (rc >= 0 && c->seen_due) {
-        c->tx_seen = true;
-        rc = device_seen_flush(c->seen, c->writer,
-                               c->seen_due < SEEN_SLICE ? c->seen_due : SEEN_SLICE);
-        c->tx_seen_n = rc < 0 ? 0 : (size_t)rc;
-    }
-    if (rc >= 0 && c->topics_due) {
-        c->topics_due = false;
-        rc = topics_store(c);
-    }
-    if (rc >= 0 && c->sweep_due) {
-        c->sweep_due = false;
-        c->keep.runs = c->conf->task_keep_runs;
-        c->keep.before = clock_now_ms() - c->conf->task_keep_days * DAY_MS;
-        rc = task_sweep(c->writer, &c->keep, SWEEP_SLICE);
-        c->sweep_more = rc == 1;
-        if (rc >= 0)
-            rc = campaign_flow_forget(c->writer, clock_now_ms(), SWEEP_SLICE);
-        c->sweep_more |= rc == 1;
-        if (rc >= 0)
-            rc = update_log_forget(c->writer, c->conf->logs_keep,
-                                   clock_now_ms() - c->conf->logs_keep_days * DAY_MS, LOG_SLICE);
-        c->sweep_more |= rc == 1;
-    }
-    if (rc >= 0 && c->points_due) {
-        c->points_due = false;
-        rc = device_points_tick(c->writer, &c->points, clock_now_ms(), POINTS_SLICE);
-    }
-    /* From here on answers are left behind that leave with the commit. */
+    for (size_t i = 0; i < ARRAY_LEN(parts) && rc >= 0; i++)
+        rc = parts[i](c);
     if (rc >= 0 && c->task_due) {
         c->task_due = false;
         rc = pushes_tick(c);
