@@ -159,6 +159,7 @@ static void on_tick(void *arg)
         c->down_due |= down_is_due(c);
         c->topics_due = topics_due(c);
         down_wake(c, false);
+        plugin_tick(c);
         live_tick(c);
         c->sweep_due |= c->sweep_more; /* a slice per tick */
         c->points_due = device_points_due(&c->points, clock_now_ms());
@@ -364,6 +365,7 @@ void core_close(struct core *c)
     map_done(&c->posters);
     drives_done(&c->drives);
     live_done(&c->live);
+    free(c->revoked.list);
     map_done(&c->downs.watches);
     map_done(&c->downs.aside);
     stubborn_done(&c->stubborn);
@@ -408,6 +410,6 @@ void core_credentials_changed(void *core, const char *key)
     if (key)
         plugin_tell_login(c, key);
     else
-        c->plugin_reload = true;
+        plugin_tell_many(c);
     broker_files_dirty(c->files);
 }

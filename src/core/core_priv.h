@@ -241,6 +241,19 @@ void plugin_lost(struct core *c);        /* the session that hears it has ended 
 void plugin_tx(struct core *c, bool up); /* the one that tells it has begun or ended */
 void plugin_files_written(void *arg);
 void plugin_tell_login(struct core *c, const char *key); /* after the commit of its change */
+/* After the commit of many: it reads the file again; and logins that were revoked lately, which may
+ * be among them, are told one by one, because for a while the file does not count for those. */
+void plugin_tell_many(struct core *c);
+void plugin_tick(struct core *c); /* a slice of that */
+struct revoked_login {
+    char key[DEVICE_KEY_MAX + 1];
+    int64_t at_ms; /* monotonic */
+};
+struct revoked {
+    struct revoked_login *list;
+    size_t n, cap;
+    size_t look; /* so many of the first are to be looked at */
+};
 
 /* ---- queue.c: what waits for the writer ---- */
 struct waiting { /* a device message, as it came */
@@ -317,6 +330,7 @@ struct core {
     struct device_presence *presence;
     bool plugin_paused; /* it is there, but there is no way to it */
     bool plugin_reload; /* it has to read the file again, when that is written */
+    struct revoked revoked;
 
     struct db *reader, *writer;
     struct db_committer *committer;

@@ -7,6 +7,9 @@
 #include "core_priv.h"
 
 #define CONTROL_TOPIC "$CONTROL/otad/v1"
+#define REVOKED_MAX   10000
+#define REVOKED_MS    90000 /* the plugin holds to what it was told for 60 s */
+#define REVOKED_SLICE 200
 
 static bool tell(struct core *c, const char *text)
 {
@@ -72,28 +75,96 @@ static const char *place_of(const struct device *d, struct arena *a)
     return arena_printf(a, "place %s %lld/%s\n", d->key, (long long)d->type_id, d->sn);
 }
 
-void plugin_tell_login(struct core *c, const char *key)
+/* hash NULL: no login. 0, or an error. */
+static int login_of(struct core *c, const char *key, struct arena *a, const char **ret_hash,
+                    const char **ret_place)
 {
     struct project_app app;
     struct device d;
+    int rc = device_by_key(c->reader, 0, key, a, &d);
+
+    *ret_hash = NULL;
+    *ret_place = "";
+    if (rc == 0) {
+        *ret_hash = d.enabled ? d.password_hash : NULL;
+        *ret_place = place_of(&d, a);
+    }
+    if (rc == E_NOTFOUND && (rc = project_app_by_key(c->reader, key, a, &app)) == 0)
+        *ret_hash = app.secret_hash;
+    return rc == E_NOTFOUND ? 0 : rc;
+}
+
+/* ---- what was revoked lately ---- */
+
+/* It stands in the plugin, also against the file that an import is written to. */
+static void note_revoked(struct revoked *v, const char *key)
+{
+    int64_t now = clock_mono_us() / 1000;
+    size_t n = 0;
+
+    if (v->n == REVOKED_MAX) {
+        for (size_t i = 0; i < v->n; i++)
+            if (now - v->list[i].at_ms < REVOKED_MS)
+                v->list[n++] = v->list[i];
+        v->n = n;
+        v->look = v->look ? n : 0; /* they have moved */
+    }
+    if (v->n == REVOKED_MAX)
+        return; /* so many: should one come again at once, it waits for its minute */
+    if (v->n == v->cap) {
+        v->cap = v->cap ? 2 * v->cap : 16;
+        v->list = xrealloc(v->list, v->cap * sizeof(*v->list));
+    }
+    struct revoked_login *one = &v->list[v->n++];
+    one->at_ms = now;
+    if (!str_copy(one->key, sizeof(one->key), key))
+        v->n--;
+}
+
+void plugin_tick(struct core *c)
+{
+    struct revoked *v = &c->revoked;
+    const char *hash, *place;
     struct arena a;
-    const char *hash = NULL, *place = "";
+
+    arena_init(&a);
+    for (int i = 0; i < REVOKED_SLICE && v->look > 0 && device_presence_known(c->presence); i++) {
+        struct revoked_login *one = &v->list[--v->look];
+        bool old = clock_mono_us() / 1000 - one->at_ms > REVOKED_MS;
+
+        if (!old && (login_of(c, one->key, &a, &hash, &place) < 0 || !hash))
+            continue;
+        if (!old && !tell(c, arena_printf(&a, "set %s %s\n%s", one->key, hash, place)))
+            continue;
+        *one = v->list[--v->n];
+        arena_reset(&a);
+    }
+    arena_done(&a);
+}
+
+void plugin_tell_many(struct core *c)
+{
+    c->plugin_reload = true;
+    c->revoked.look = c->revoked.n;
+    plugin_tick(c);
+}
+
+void plugin_tell_login(struct core *c, const char *key)
+{
+    struct arena a;
+    const char *hash, *place;
 
     if (!device_presence_known(c->presence))
         return;
     arena_init(&a);
-    int rc = device_by_key(c->reader, 0, key, &a, &d);
-    if (rc == 0) {
-        hash = d.enabled ? d.password_hash : NULL;
-        place = place_of(&d, &a);
-    }
-    if (rc == E_NOTFOUND && (rc = project_app_by_key(c->reader, key, &a, &app)) == 0)
-        hash = app.secret_hash;
-    if (rc == 0 || rc == E_NOTFOUND)
+    int rc = login_of(c, key, &a, &hash, &place);
+    if (rc == 0)
         rc = tell(c, hash ? arena_printf(&a, "set %s %s\n%s", key, hash, place)
                           : arena_printf(&a, "revoke %s\n", key))
                  ? 0
                  : E_UNAVAILABLE;
+    if (rc == 0 && !hash)
+        note_revoked(&c->revoked, key);
     c->plugin_reload |= rc < 0;
     arena_done(&a);
 }

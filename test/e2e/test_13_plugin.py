@@ -399,6 +399,30 @@ def test_an_import_reaches_the_broker(site, known):
     Client(site, f"{kind}-i49").connected()
 
 
+def test_who_was_deleted_and_is_imported_again_is_let_in(site, known):
+    """What was told of a login stands against the file for a minute. As above no clock is in it."""
+    kind = site.type(down_interval_ms=0)
+    witness = Client(site, register(site, kind)).connected()
+    key = witness.c._username.decode()
+    witness.subscribe(*BARE)
+    witness.publish("attributes", {"version": "1.0.0"})
+    gone = [register(site, kind) for _ in range(3)]
+    Client(site, gone[0]).connected().close()
+    for name in gone:
+        assert site.otad.rest("DELETE", f"/devices/{name}").status == 204
+    rows = "key,device_type,password\n" + "".join(f"{g},{kind},new-secret-of-{g}\n" for g in gone[:2])
+    answer = site.otad.rest("POST", "/devices/import", rows, headers={"Content-Type": "text/csv"})
+    assert answer.status == 200, answer
+    assert site.otad.rest("POST", f"/devices/{key}/commands", {"method": "next"}).status == 202
+    assert witness.next()[1]["method"] == "next"
+    for name in gone[:2]:
+        assert Client(site, name, f"new-secret-of-{name}").connected().refused is None
+    for name in (gone[0], gone[2]):
+        c = Client(site, name)
+        wait(lambda: c.refused, "the old password, and a device that stays deleted, are refused")
+        c.close()
+
+
 def test_presence(site, known):
     key, never = register(site), register(site)
     first = Client(site, key).connected()
