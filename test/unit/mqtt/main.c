@@ -185,6 +185,7 @@ int main(void)
     failed += _cmocka_run_group_tests("mqtt: filters", filter_tests, filter_test_count, NULL, NULL);
     failed +=
         _cmocka_run_group_tests("mqtt: back-off", backoff_tests, backoff_test_count, NULL, NULL);
+    failed += _cmocka_run_group_tests("mqtt: gate", gate_tests, gate_test_count, NULL, NULL);
     failed += _cmocka_run_group_tests("mqtt: TLS", tls_tests, tls_test_count, NULL, NULL);
     mqtt_cleanup();
     return failed;

@@ -58,3 +58,5 @@ extern const struct CMUnitTest filter_tests[]; /* test_filters.c */
 extern const size_t filter_test_count;
 extern const struct CMUnitTest backoff_tests[]; /* test_backoff.c */
 extern const size_t backoff_test_count;
+extern const struct CMUnitTest gate_tests[]; /* test_gate.c */
+extern const size_t gate_test_count;
