@@ -8,7 +8,8 @@ struct world {
     struct update_walks walks;
     int64_t ids[DEVICES], good, bad, campaign, now;
     bool there[DEVICES], told[DEVICES];
-    int asked, sent;
+    int asked, sent, send_rc;
+    bool consents;
     int64_t last; /* update that was sent */
 };
 
@@ -39,7 +40,13 @@ static int send_one(void *arg, const struct device *d, const struct update *u)
     w->sent++;
     assert_int_equal(u->device_id, d->id);
     assert_string_equal(u->cause, "campaign");
-    return 0;
+    if (w->consents) { /* all of it is written: nothing that fails comes behind what leaves */
+        struct consent q;
+
+        MUST(consent_of(w->d.w, w->campaign, d->id, &q));
+        assert_true(q.offered && !q.push && q.due_at == 0);
+    }
+    return w->send_rc;
 }
 
 static struct update_push_env env_of(struct world *w)
@@ -482,6 +489,82 @@ static void also_from_who_was_away(void **state UNUSED)
     teardown(&w);
 }
 
+/* ---- what users confirmed ---- */
+static void confirm(struct world *w, int i)
+{
+    struct campaign_status s;
+    const char *code = NULL;
+    struct campaign c;
+    struct consent q;
+
+    MUST(consent_of(w->d.w, w->campaign, w->ids[i], &q));
+    MUST(campaign_by_id(w->d.w, 0, w->campaign, &w->d.a, &c, &s));
+    MUST(consent_answer(w->d.w, &c, s.state, &q, CONSENT_CONFIRM, 0, "user", w->now, &code, NULL));
+}
+
+static void assert_is_kept(struct world *w, int i)
+{
+    const struct update_filter flt = {
+        .project_id = w->d.project, .state = -1, .device_id = w->ids[i]};
+    struct consent q;
+
+    MUST(consent_of(w->d.w, w->campaign, w->ids[i], &q));
+    assert_true(q.state == CONSENT_CONFIRMED && q.push && q.due_at == w->now && !q.offered);
+    assert_int_equal(update_count(w->d.w, &flt), 0);
+}
+
+/* The yes is settled with its offer, or not at all: what is undone in between, or lost with a
+ * crash, is found again, by the walk over what users confirmed too. */
+static void a_yes_is_settled_with_its_offer(void **state UNUSED)
+{
+    struct world w;
+    struct consent q;
+
+    setup(&w, "{\"delivery\":\"push\",\"consent\":{\"mode\":\"app\"}}", NULL);
+    start(&w);
+    w.consents = true;
+    assert_int_equal(go(&w), 0); /* they are asked */
+    confirm(&w, 0);
+    confirm(&w, 1);
+    assert_is_kept(&w, 0);
+
+    w.send_rc = E_UNSUPPORTED; /* in the walk: that device's part is undone */
+    MUST(campaign_walk_again(w.d.w));
+    restart(&w);
+    assert_int_equal(go(&w), 2);
+    assert_is_kept(&w, 0);
+    assert_is_kept(&w, 1);
+    w.send_rc = 0;
+
+    MUST(db_save(w.d.w)); /* at a sign of life: its transaction is lost */
+    assert_int_equal(seen(&w, 0), 1);
+    db_undo(w.d.w);
+    assert_is_kept(&w, 0);
+    assert_int_equal(consent_due(w.d.w, w.campaign, true, w.now, &q, 1), 1);
+
+    assert_int_equal(seen(&w, 0), 1);
+    int64_t first = w.last;
+    MUST(campaign_walk_again(w.d.w));
+    restart(&w);
+    assert_int_equal(go(&w), 1); /* the other one */
+    assert_int_equal(consent_due(w.d.w, w.campaign, true, w.now, &q, 1), 0);
+
+    /* Due again, since it may not have left before a crash, and it failed: the next attempt is what
+     * leaves, and it alone. */
+    fails(&w, 0, first);
+    w.now += HOUR;
+    MUST(consent_of(w.d.w, w.campaign, w.ids[0], &q));
+    MUST(consent_due_set(w.d.w, &q, true, w.now));
+    MUST(db_save(w.d.w));
+    assert_int_equal(seen(&w, 0), 1);
+    db_undo(w.d.w);
+    assert_int_equal(consent_due(w.d.w, w.campaign, true, w.now, &q, 1), 1);
+    assert_int_equal(seen(&w, 0), 1);
+    assert_int_equal(w.last, first);
+    assert_int_equal(consent_due(w.d.w, w.campaign, true, w.now, &q, 1), 0);
+    teardown(&w);
+}
+
 int test_push(void)
 {
     const struct CMUnitTest tests[] = {
@@ -494,6 +577,7 @@ int test_push(void)
         cmocka_unit_test(the_rate_grows),
         cmocka_unit_test(only_the_listed),
         cmocka_unit_test(a_failed_attempt_is_pushed_again),
+        cmocka_unit_test(a_yes_is_settled_with_its_offer),
         cmocka_unit_test(a_full_pace_holds_no_attempt_up),
         cmocka_unit_test(an_attempt_waits_with_its_campaign),
         cmocka_unit_test(it_is_taken_back_where_it_went),
