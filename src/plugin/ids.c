@@ -88,15 +88,6 @@ const struct login *ids_owner(const struct ids *d, const char *id, int64_t now_u
     return h->login;
 }
 
-struct session *ids_take(struct ids *d, const char *id, struct login *l, struct session *s)
-{
-    struct holder *h = give(d, id, l);
-    struct session *before = h->session;
-
-    h->session = s;
-    return before;
-}
-
 /* More than a device needs: it might think of a new one each time. */
 static void drop_oldest(struct ids *d, struct login *l)
 {
@@ -111,6 +102,25 @@ static void drop_oldest(struct ids *d, struct login *l)
         }
     if (away > KEPT_MAX)
         drop(d, oldest);
+}
+
+void ids_keep(struct ids *d, const char *id, struct login *l, int64_t now_us)
+{
+    struct holder *h = find(d, id);
+
+    if (h && (h->session || h->reserved))
+        return;
+    give(d, id, l)->left_us = now_us;
+    drop_oldest(d, l);
+}
+
+struct session *ids_take(struct ids *d, const char *id, struct login *l, struct session *s)
+{
+    struct holder *h = give(d, id, l);
+    struct session *before = h->session;
+
+    h->session = s;
+    return before;
 }
 
 void ids_leave(struct ids *d, const char *id, const struct session *s, bool kept, int64_t now_us)

@@ -65,13 +65,25 @@ static bool service_fits(struct plugin *p, const char *password)
     return n == strlen(p->service_password) && crypto_equal(password, p->service_password, n);
 }
 
+/* Whose an id is. That of nobody may be a login's name: such a device most often connects with it,
+ * and the broker may keep a session for it of which nothing is known here, from before its start.
+ */
+static const struct login *owner_of(struct plugin *p, const char *id)
+{
+    const struct login *owner = ids_owner(&p->sessions.ids, id, clock_mono_us());
+
+    if (owner || strcmp(id, p->service_name) == 0)
+        return owner;
+    owner = logins_find(&p->logins, id);
+    return owner && owner->hash ? owner : NULL;
+}
+
 /* With another's client id it would get that one's session. The service gets its own from anybody.
  */
-static bool has_others_id(const struct plugin *p, const struct mosquitto *client,
-                          const struct login *l)
+static bool has_others_id(struct plugin *p, const struct mosquitto *client, const struct login *l)
 {
     const char *id = mosquitto_client_id(client);
-    const struct login *owner = id ? ids_owner(&p->sessions.ids, id, clock_mono_us()) : NULL;
+    const struct login *owner = id ? owner_of(p, id) : NULL;
 
     if (!owner || owner == l || l == &p->sessions.service)
         return false;
@@ -91,14 +103,28 @@ static bool is_away(const struct plugin *p, const struct mosquitto *client)
             (p->reloading && mosquitto_client_protocol(client) != mp_websockets));
 }
 
+/* The broker knows whose session it was, also of one that it read from the disk. */
+static void note_away(struct plugin *p, const struct mosquitto *client)
+{
+    const char *id = mosquitto_client_id(client), *user = mosquitto_client_username(client);
+    struct login *l = user ? logins_find(&p->logins, user) : NULL;
+    int64_t now_us = clock_mono_us();
+
+    if (id && l && l->hash && strcmp(user, p->service_name) != 0 &&
+        !ids_owner(&p->sessions.ids, id, now_us))
+        ids_keep(&p->sessions.ids, id, l, now_us);
+}
+
 static int on_basic_auth(int event, void *data, void *arg)
 {
     const struct mosquitto_evt_basic_auth *a = data;
     struct plugin *p = arg;
     (void)event;
 
-    if (is_away(p, a->client))
+    if (is_away(p, a->client)) {
+        note_away(p, a->client);
         return MOSQ_ERR_SUCCESS; /* it is asked for its password when it is back */
+    }
     if (!a->username)
         return MOSQ_ERR_AUTH;
     bool is_service = strcmp(a->username, p->service_name) == 0;

@@ -70,6 +70,8 @@ void ids_done(struct ids *d);
 void ids_reserve(struct ids *d, const char *id);
 /* The login that it belongs to; NULL: to nobody. One that may not log in holds nothing. */
 const struct login *ids_owner(const struct ids *d, const char *id, int64_t now_us);
+/* The broker keeps a session of it for the login, from before its own start. */
+void ids_keep(struct ids *d, const char *id, struct login *l, int64_t now_us);
 /* s connected with it. Returns the session that had it until now, or NULL. */
 struct session *ids_take(struct ids *d, const char *id, struct login *l, struct session *s);
 /* s is gone; kept: the broker keeps what was subscribed, and what comes. */

@@ -174,6 +174,39 @@ def test_a_session_that_is_kept_is_one_devices(site):
     Client(site, two, client_id=name).connected()
 
 
+def test_the_name_of_a_device_is_no_other_ones_client_id(site):
+    """Also while it never was there."""
+    one, two = register(site), register(site)
+    for version in (V3, V5):
+        assert refused(site, two, one, version)
+    assert f"{two} is refused: client id '{one}' is {one}'s" in site.broker.log.read_text()
+    Client(site, one, client_id=one).connected()
+    gone = register(site)
+    assert site.otad.rest("DELETE", f"/devices/{gone}").status == 204
+    Client(site, two, client_id=gone).connected()
+
+
+def test_whose_sessions_are_on_the_disk(make_site):
+    """A broker that was started since knows them by its next reload, and devices' names at once."""
+    site = make_site(plugin=True, persistent=True)
+    wait(lambda: "plugin is there" in site.otad.logs(), "otad hears the plugin")
+    one, two = register(site), register(site)
+    keepers = [Keeper(site, one, name).come() for name in ("kept", one)]
+    for k in keepers:
+        k.subscribe(f"attributes_push/{one}")
+        k.go()
+    wait(lambda: online(site, one) is False, "it is away")
+    site.broker.restart()
+    Client(site, two).connected().close()
+    assert refused(site, two, one)
+    hup(site)
+    assert refused(site, two, "kept")
+    wait(lambda: online(site, two) is False, "otad is back")
+    keepers[0].come()
+    wait(lambda: online(site, one) is True, "its own login may have it")
+    keepers[0].go()
+
+
 def test_a_reload_of_the_broker_makes_nobody_online(site):
     """It asks again about each session, also of those who are away."""
     kind = site.type()
