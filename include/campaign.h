@@ -201,9 +201,9 @@ struct campaign_now {
     int64_t offered[CAMPAIGN_PHASES_MAX + 1];
     int64_t opened[CAMPAIGN_PHASES_MAX + 1]; /* when; only of campaigns with jitter */
     int64_t rate;                            /* offers that may leave in a minute; 0 = any number */
-    int64_t wait_ms; /* until the offers of the last minute are few enough; 0 = they are */
-    bool verified;   /* an update that the device had in it was; of those that go back */
-    bool brought;    /* what came onto the device last came by it; only while it takes back */
+    int64_t wait_ms;        /* until the offers of the last minute are few enough; 0 = they are */
+    bool verified;          /* an update that the device had in it was; of those that go back */
+    bool brought;           /* what it takes back came to the device by it; only while it does */
     struct consent consent; /* of the device's user; state NONE when there is none */
 };
 /* As of the connection's transaction; in a writer's, this is the admission itself. */

@@ -239,13 +239,17 @@ SELECT no, offered, asked, verified, opened_at FROM campaign_phase WHERE campaig
 SELECT count(*) FROM ota_update WHERE campaign_id = $1 AND device_id = $2 AND state = $3;
 
 -- name: campaign_brought :one reader
--- in: campaign_id, firmware_id, device_id    out: 1 when the last update that came onto the device
---     is one that released the firmware. One that was given up as unverified may have come later.
+-- in: campaign_id, firmware_id, device_id, of a device that runs the version
+-- out: 1 when the last update that brought it the version is one that released the firmware. Its
+--     own that came to nothing did when bytes of it left: the device may have ended it late.
 SELECT u.campaign_id = $1 AND u.phase <> 1000
 FROM firmware f JOIN ota_update u INDEXED BY ota_update_device
   ON u.device_id = $3 AND u.module = f.module
-WHERE f.id = $2 AND (u.state = 'verified'
-  OR (u.state = 'unverified' AND u.phase <> 1000 AND u.to_version = f.version))
+WHERE f.id = $2 AND (
+  (u.campaign_id = $1 AND u.phase <> 1000 AND u.ended_at IS NOT NULL
+    AND (u.state IN ('verified', 'unverified') OR u.bytes_served > 0))
+  OR (u.to_version = f.version
+    AND (u.state = 'verified' OR (u.state = 'unverified' AND u.phase <> 1000))))
 ORDER BY u.id DESC LIMIT 1;
 
 -- name: campaign_device_ended :one reader

@@ -206,6 +206,63 @@ static void a_reinstall_in_other_words_is_no_fall(void **state UNUSED)
     release_done(&r);
 }
 
+/* What the device runs came by the campaign, however its update was counted in the end. */
+static void assert_taken_back(struct release *r, int i, int64_t now)
+{
+    int64_t id = asks(r, i, now, NULL);
+    struct update u;
+
+    assert_int_not_equal(id, 0);
+    MUST(update_by_id(r->d.w, id, &r->d.a, &u));
+    assert_int_equal(u.phase, CAMPAIGN_ROLLBACK);
+    assert_int_equal(u.firmware_id, r->good);
+}
+
+static void what_came_late_is_taken_back(void **state UNUSED)
+{
+    struct release r;
+    struct device dev;
+    struct update u;
+    int64_t next;
+
+    release_init(&r);
+    started(&r, "{}", NULL);
+    int64_t slow = asks(&r, 0, T0, NULL), fetches = asks(&r, 1, T0, NULL),
+            fails = asks(&r, 2, T0, NULL);
+    MUST(update_served(r.d.w, r.d.catalog, slow, 1, 0, 400, 400, true, T0, &r.d.a));
+    MUST(update_expire(r.d.w, r.d.catalog, T0 + 3 * HOUR, 10, &next));
+    MUST(update_by_id(r.d.w, slow, &r.d.a, &u));
+    assert_int_equal(u.state, UPDATE_TIMED_OUT);
+    MUST(fetched(&r, fetches, T0));
+    MUST(fetched(&r, fails, T0));
+    MUST(device_by_id(r.d.w, r.devices[2], &r.d.a, &dev));
+    MUST(update_moved(r.d.w, r.d.catalog, &dev, fails, UPDATE_FAILED, -1, "no", T0, &r.d.a));
+    MUST(campaign_abort(r.d.w, r.campaign, true, T0 + 3 * HOUR, NULL));
+    (void)asks(&r, 1, T0 + 3 * HOUR, NULL); /* it asks, and installs what it has nevertheless */
+    for (int i = 0; i < 3; i++) {
+        reports(&r, i, "2.0", T0 + 3 * HOUR + 1);
+        assert_taken_back(&r, i, T0 + 4 * DAY);
+    }
+    release_done(&r);
+}
+
+/* The other slot: it comes up again with what was taken back. */
+static void what_comes_back_is_taken_back_again(void **state UNUSED)
+{
+    struct release r;
+
+    release_init(&r);
+    started(&r, "{}", NULL);
+    goes(&r, 0, true, T0);
+    MUST(campaign_abort(r.d.w, r.campaign, true, T0, NULL));
+    int64_t id = asks(&r, 0, T0 + 1, NULL);
+    MUST(fetched(&r, id, T0 + 1));
+    reports(&r, 0, "1.0", T0 + 1);
+    reports(&r, 0, "2.0", T0 + 2);
+    assert_taken_back(&r, 0, T0 + 2 * DAY);
+    release_done(&r);
+}
+
 int test_back(void)
 {
     const struct CMUnitTest tests[] = {
@@ -217,6 +274,8 @@ int test_back(void)
         cmocka_unit_test(a_rollback_has_the_types_deadlines),
         cmocka_unit_test(what_went_back_may_fall_back_upwards),
         cmocka_unit_test(a_reinstall_in_other_words_is_no_fall),
+        cmocka_unit_test(what_came_late_is_taken_back),
+        cmocka_unit_test(what_comes_back_is_taken_back_again),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
