@@ -375,12 +375,14 @@ struct update_linked {
     int64_t project_id, device_id, firmware_id, campaign_id; /* campaign 0 = none */
     enum update_state state;
     bool paused;   /* its campaign is */
+    bool ended;    /* its campaign has, and it is not one that goes back */
     bool of_main;  /* of the module main */
     bool replaces; /* from another version */
     char to_version[VERSION_MAX + 1];
 };
 int update_linked(struct db *db, int64_t update_id, struct update_linked *ret) MUST_USE;
 /* What operators said since: E_GONE when the lists of its firmware keep it from the device, before
- * it is being installed; E_UNAVAILABLE while its campaign is paused and the device has not begun.
+ * it is being installed, and when its campaign has ended and the device has not begun;
+ * E_UNAVAILABLE while that is paused and the device has not begun.
  * fw is the update's, of the snapshot. Pure. */
 int update_linked_still(const struct update_linked *u, const struct firmware *fw) MUST_USE;

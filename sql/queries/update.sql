@@ -26,9 +26,10 @@ FROM ota_update WHERE id = $1;
 
 -- name: update_linked :one reader
 -- in: id int    out: project_id, firmware_id, to_version, state of the update, enabled of its device,
---     campaign_id, device_id, module, from_version, state of the campaign (NULL)
+--     campaign_id, device_id, module, from_version, state of the campaign (NULL), 1 when it has
+--     ended and this is none that it takes back
 SELECT u.project_id, u.firmware_id, u.to_version, u.state, d.enabled, u.campaign_id, u.device_id,
-  u.module, u.from_version, c.state
+  u.module, u.from_version, c.state, c.ended_at IS NOT NULL AND u.phase <> 1000
 FROM ota_update u JOIN device d ON d.id = u.device_id LEFT JOIN campaign c ON c.id = u.campaign_id
 WHERE u.id = $1;
 

@@ -65,5 +65,7 @@ int update_linked_still(const struct update_linked *u, const struct firmware *fw
 
     if (u->state < UPDATE_INSTALLING && decide_lists(fw, u->device_id) != REASON_ELIGIBLE)
         return E_GONE;
+    if (u->ended && !begun) /* what waits is canceled, but not all at once */
+        return E_GONE;
     return u->paused && !begun ? E_UNAVAILABLE : 0;
 }

@@ -66,6 +66,7 @@ int update_linked(struct db *db, int64_t update_id, struct update_linked *ret)
     ret->replaces = strcmp(db_text(q, 8), db_text(q, 2)) != 0;
     const char *campaign = db_text(q, 9);
     ret->paused = campaign && strcmp(campaign, campaign_state_name(CAMPAIGN_PAUSED)) == 0;
+    ret->ended = db_int(q, 10) != 0;
     (void)str_copy(ret->to_version, sizeof(ret->to_version), db_text(q, 2));
     if (!db_int(q, 4))
         return E_AUTH;

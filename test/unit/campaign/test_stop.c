@@ -228,6 +228,35 @@ static void a_closed_window_is_no_silence(void **state UNUSED)
     release_done(&r);
 }
 
+/* Updates that wait are canceled a slice at a time; their links are dead at once. */
+static void an_end_closes_the_links_of_who_waits(void **state UNUSED)
+{
+    for (int aborted = 0; aborted < 2; aborted++) {
+        struct update_linked u;
+        struct release r;
+
+        release_init(&r);
+        started(&r, "{}", NULL);
+        goes(&r, 2, true, T0);
+        int64_t waits = asks(&r, 0, T0, NULL), begun = asks(&r, 1, T0, NULL);
+        MUST(update_served(r.d.w, r.d.catalog, begun, 1, 0, 400, 400, true, T0, &r.d.a));
+        const struct firmware *fw = catalog_firmware(r.d.catalog, r.bad);
+        MUST(update_linked(r.d.w, waits, &u));
+        MUST(update_linked_still(&u, fw));
+        MUST(aborted ? campaign_abort(r.d.w, r.campaign, true, T0, NULL)
+                     : campaign_complete(r.d.w, r.campaign, T0, NULL));
+        MUST(update_linked(r.d.w, waits, &u));
+        assert_int_equal(update_linked_still(&u, fw), E_GONE);
+        MUST(update_linked(r.d.w, begun, &u)); /* what the device has begun it may end */
+        MUST(update_linked_still(&u, fw));
+        if (aborted) {
+            MUST(update_linked(r.d.w, asks(&r, 2, T0 + 1, NULL), &u));
+            MUST(update_linked_still(&u, catalog_firmware(r.d.catalog, r.good)));
+        }
+        release_done(&r);
+    }
+}
+
 int test_stop(void)
 {
     const struct CMUnitTest tests[] = {
@@ -239,6 +268,7 @@ int test_stop(void)
         cmocka_unit_test(a_pause_lets_nothing_time_out),
         cmocka_unit_test(a_paused_campaign_is_not_acted_on),
         cmocka_unit_test(a_closed_window_is_no_silence),
+        cmocka_unit_test(an_end_closes_the_links_of_who_waits),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -65,7 +65,7 @@ static void other_keys_and_lengths_are_refused(void **state UNUSED)
     assert_int_equal(link_read(key, token, T0, &id, &no), E_AUTH);
 }
 
-/* Lists hold until the device installs, a pause for who has not begun. */
+/* Lists hold until the device installs, a pause and an end for who has not begun. */
 static void operators_have_their_say(void **state UNUSED)
 {
     int64_t others[] = {8, 9}, own[] = {7};
@@ -81,6 +81,9 @@ static void operators_have_their_say(void **state UNUSED)
         u.paused = true;
         assert_int_equal(update_linked_still(&u, &fw), new ? E_UNAVAILABLE : 0);
         u.paused = false;
+        u.ended = true;
+        assert_int_equal(update_linked_still(&u, &fw), new ? E_GONE : 0);
+        u.ended = false;
         fw.denied = (struct id_list){own, 1};
         assert_int_equal(update_linked_still(&u, &fw), open ? 0 : E_GONE);
         fw.denied = fw.devices = (struct id_list){others, 2};
