@@ -293,8 +293,10 @@ int campaign_request_drop(struct db *w, int64_t id) MUST_USE;
 int campaign_moved(struct db *w, int64_t id, int phase, int64_t device_id, const char *from,
                    const char *to, enum campaign_end end, int64_t now) MUST_USE;
 /* The device fell back from what it was verified with: for the gate that is no success any more,
- * and for thresholds one that was rolled back. Once for an update; before its history says so. */
-int campaign_fell_back(struct db *w, int64_t id, int phase, bool suspect, int64_t now) MUST_USE;
+ * and for thresholds one that was rolled back. Once for an update, which ended at ended_at; before
+ * its history says so. */
+int campaign_fell_back(struct db *w, int64_t id, int phase, bool suspect, int64_t ended_at,
+                       int64_t now) MUST_USE;
 /* An offer leaves: for the pace. */
 int campaign_offered(struct db *w, int64_t id) MUST_USE;
 /* The updates of a device are about to be deleted. */

@@ -158,9 +158,10 @@ WHERE u.campaign_id = $1 AND u.device_id = $2 AND u.phase = $3 AND u.ended_at IS
 ORDER BY u.id DESC LIMIT 2;
 
 -- name: campaign_gate_add :exec writer
--- in: campaign_id, no, devices: that ended, that are verified; and of thresholds: rolled_back
+-- in: campaign_id, no, devices: that ended, that are verified; and of thresholds: rolled_back, and
+--     that ended
 UPDATE campaign_phase SET gate_ended = gate_ended + $3, gate_verified = gate_verified + $4,
-  since_rolled_back = since_rolled_back + $5
+  since_rolled_back = since_rolled_back + $5, since_ended = since_ended + $6
 WHERE campaign_id = $1 AND no = $2;
 
 -- name: campaign_crossed :one reader

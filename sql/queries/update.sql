@@ -78,9 +78,10 @@ FROM ota_update WHERE device_id = $1 AND module = $2 AND ended_at IS NULL;
 -- name: update_verified_last :one reader
 -- in: device_id int, module text, since int
 -- out: id, firmware_id, from_version, to_version, campaign_id, phase, suspect, 1 when it fell back
---     before, of the last that ended of the module, when it was verified since then
+--     before, ended_at, of the last that ended of the module, when it was verified since then
 SELECT id, firmware_id, from_version, to_version, campaign_id, phase, suspect,
-  EXISTS (SELECT 1 FROM ota_update_history h WHERE h.update_id = l.id AND h.cause = 'fell_back')
+  EXISTS (SELECT 1 FROM ota_update_history h WHERE h.update_id = l.id AND h.cause = 'fell_back'),
+  ended_at
 FROM (
   SELECT id, firmware_id, from_version, to_version, campaign_id, phase, suspect, state, ended_at
   FROM ota_update

@@ -50,16 +50,21 @@ static int count_ended(struct db *w, int64_t id, int phase, enum campaign_end en
     return db_run(q);
 }
 
-static int gate_add(struct db *w, int64_t id, int phase, int64_t devices, int64_t verified,
-                    int64_t rolled_back)
+struct ends {
+    int64_t devices, verified;  /* for gates */
+    int64_t rolled_back, ended; /* for thresholds */
+};
+
+static int gate_add(struct db *w, int64_t id, int phase, const struct ends *n)
 {
     AUTO(db_reset) struct db_stmt *q = db_use(w, Q_CAMPAIGN_GATE_ADD);
 
     db_bind_int(q, 1, id);
     db_bind_int(q, 2, phase);
-    db_bind_int(q, 3, devices);
-    db_bind_int(q, 4, verified);
-    db_bind_int(q, 5, rolled_back);
+    db_bind_int(q, 3, n->devices);
+    db_bind_int(q, 4, n->verified);
+    db_bind_int(q, 5, n->rolled_back);
+    db_bind_int(q, 6, n->ended);
     return db_run(q);
 }
 
@@ -78,7 +83,8 @@ static int count_device(struct db *w, int64_t id, int phase, int64_t device_id)
         while (n < 2 && (rc = db_step(q)) == 1)
             good[n++] = db_int(q, 0);
     }
-    return rc < 0 ? rc : gate_add(w, id, phase, n < 2, good[0] - good[1], 0);
+    const struct ends more = {.devices = n < 2, .verified = good[0] - good[1]};
+    return rc < 0 ? rc : gate_add(w, id, phase, &more);
 }
 
 /* Copies what it finds: acting on it uses other queries of the same rows. */
@@ -138,11 +144,27 @@ static int ended(struct db *w, int64_t id, int phase, int64_t device_id, enum ca
     return rc < 0 ? rc : look(w, id, phase, now);
 }
 
-int campaign_fell_back(struct db *w, int64_t id, int phase, bool suspect, int64_t now)
+/* Thresholds count anew from a resume on: what ended before, and falls back only now, is one more
+ * that ended, or nothing but what was offered since could ever cross one. */
+static int ended_before(struct db *w, int64_t id, int64_t ended_at)
+{
+    AUTO(db_reset) struct db_stmt *q = db_use(w, Q_CAMPAIGN_NOW);
+
+    db_bind_int(q, 1, id);
+    int rc = db_row(q);
+    return rc < 0 ? rc : ended_at <= db_int(q, 6);
+}
+
+int campaign_fell_back(struct db *w, int64_t id, int phase, bool suspect, int64_t ended_at,
+                       int64_t now)
 {
     if (phase == CAMPAIGN_ROLLBACK)
         return 0;
-    int rc = gate_add(w, id, phase, 0, suspect ? 0 : -1, 1);
+    int before = ended_before(w, id, ended_at);
+    if (before < 0)
+        return before;
+    const struct ends more = {.verified = suspect ? 0 : -1, .rolled_back = 1, .ended = before};
+    int rc = gate_add(w, id, phase, &more);
     return rc < 0 ? rc : look(w, id, phase, now);
 }
 

@@ -10,7 +10,7 @@
 struct verified {
     int64_t id, firmware_id;
     const char *from_version, *to_version;
-    int64_t campaign_id; /* 0 = none */
+    int64_t campaign_id, ended_at; /* campaign 0 = none */
     int phase;
     bool suspect, fell; /* fell: it was told before */
 };
@@ -34,7 +34,8 @@ static int last_verified(struct db *db, int64_t device_id, const char *module, i
                              .campaign_id = db_int(q, 4),
                              .phase = (int)db_int(q, 5),
                              .suspect = db_int(q, 6) != 0,
-                             .fell = db_int(q, 7) != 0};
+                             .fell = db_int(q, 7) != 0,
+                             .ended_at = db_int(q, 8)};
     return 0;
 }
 
@@ -73,8 +74,8 @@ int flap_note(struct db *w, const struct catalog *c, const struct device *d, con
         return rc == E_NOTFOUND ? 0 : rc;
     if (!is_fall_back(c, type, d, module, &v, version))
         return 0;
-    rc = v.campaign_id && !v.fell ? campaign_fell_back(w, v.campaign_id, v.phase, v.suspect, now)
-                                  : 0;
+    if (v.campaign_id && !v.fell)
+        rc = campaign_fell_back(w, v.campaign_id, v.phase, v.suspect, v.ended_at, now);
     if (rc < 0)
         return rc;
     if (d->quarantined_until > now) /* it rests: that it fell is told once */

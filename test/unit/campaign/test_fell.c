@@ -89,6 +89,26 @@ static void what_fell_back_counts_as_rolled_back(void **state UNUSED)
     release_done(&r);
 }
 
+/* What an operator resumed in spite of is forgiven; what falls back afterwards is not. */
+static void also_after_a_resume(void **state UNUSED)
+{
+    struct release r;
+
+    release_init(&r);
+    started(&r, "{'thresholds':{'rolled_back':{'percent':20,'min_sample':5,'action':'pause'}}}",
+            NULL);
+    for (int i = 0; i < 10; i++)
+        goes(&r, i, true, T0);
+    MUST(campaign_pause(r.d.w, r.campaign, T0 + 1, NULL));
+    MUST(campaign_resume(r.d.w, r.campaign, T0 + 2, NULL));
+    for (int i = 0; i < 5; i++) {
+        assert_int_equal(status_of(&r.d, r.campaign).state, CAMPAIGN_RUNNING);
+        reports(&r, i, "1.0", T0 + 3);
+    }
+    assert_int_equal(status_of(&r.d, r.campaign).state, CAMPAIGN_PAUSED);
+    release_done(&r);
+}
+
 /* A device that rests is not counted as failing once more, but it did fall. */
 static void also_one_that_rests(void **state UNUSED)
 {
@@ -119,6 +139,7 @@ int test_fell(void)
         cmocka_unit_test(one_device_is_not_two),
         cmocka_unit_test(a_fall_while_it_soaks_closes_the_gate),
         cmocka_unit_test(what_fell_back_counts_as_rolled_back),
+        cmocka_unit_test(also_after_a_resume),
         cmocka_unit_test(also_one_that_rests),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
