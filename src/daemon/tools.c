@@ -200,6 +200,20 @@ static int skip_ids(const char *path, struct fail *f)
     return rc;
 }
 
+/* Root restores, but the service runs as a user of its own: what is made here is given to whom the
+ * data belongs, and SQLite does the same with what it makes beside a database. */
+static int give_to_owner(const char *data_dir, const char *path, struct fail *f)
+{
+    struct stat st;
+
+    if (geteuid() != 0)
+        return 0;
+    if (stat(data_dir, &st) < 0 || lchown(path, st.st_uid, st.st_gid) < 0)
+        return fail(f, -errno, "%s can't be given to the owner of %s: %s", path, data_dir,
+                    strerror(errno));
+    return 0;
+}
+
 /* Without a database the next start would begin an empty one: so the copy is whole before the
  * present one moves, and whatever fails afterwards puts that back. */
 static int replace_db(const char *data_dir, const char *path, const char *from, struct fail *f)
@@ -216,7 +230,9 @@ static int replace_db(const char *data_dir, const char *path, const char *from, 
     rc = db_backup(from, copy, f);
     if (rc < 0)
         return rc;
-    rc = set_aside(path, aside, f);
+    rc = give_to_owner(data_dir, copy, f);
+    if (rc == 0)
+        rc = set_aside(path, aside, f);
     if (rc == 0) {
         rc = rename(copy, path) < 0 ? fail(f, -errno, "%s: %s", path, strerror(errno)) : 0;
         if (rc == 0)
@@ -241,8 +257,8 @@ int tool_restore(const struct conf *conf, const char *from, struct fail *f)
     rc = data_lock_take(conf->data_dir, &lock, f);
     if (rc < 0)
         return rc;
-    rc = db_check(from, f);
-    if (rc < 0)
+    rc = give_to_owner(conf->data_dir, lock.path, f);
+    if (rc == 0 && (rc = db_check(from, f)) < 0)
         (void)fail_prefix(f, "%s is not a healthy database: ", from);
     if (rc == 0)
         rc = replace_db(conf->data_dir, path, from, f);

@@ -85,6 +85,32 @@ static void a_copy_takes_the_place(void **state)
     fixture_dir_remove(p.data_dir);
 }
 
+/* An operator restores as root; the service runs as a user of its own, and must get at it. */
+static void it_belongs_to_the_owner_of_the_data(void **state)
+{
+    static const char *const ends[] = {"otad.db", "otad.db-wal", "otad.db-shm", "lock"};
+    char path[96];
+    struct place p;
+    struct fail f = {0};
+    struct stat st;
+
+    (void)state;
+    if (geteuid() != 0)
+        skip(); /* nobody else can give files away */
+    place_init(&p);
+    assert_int_equal(chown(p.data_dir, 64321, 64322), 0);
+    assert_int_equal(tool_restore(&p.conf, p.copy, &f), 0);
+    for (size_t i = 0; i < ARRAY_LEN(ends); i++) {
+        (void)str_fmt(path, sizeof(path), "%s/%s", p.data_dir, ends[i]);
+        if (stat(path, &st) < 0 && strchr(ends[i], '-'))
+            continue; /* gone with the last connection */
+        assert_int_equal(st.st_uid, 64321);
+        assert_int_equal(st.st_gid, 64322);
+    }
+    assert_true(present_is(&p, "copy"));
+    fixture_dir_remove(p.data_dir);
+}
+
 static void restore_on_full_disk(void *arg)
 {
     struct place *p = arg;
@@ -185,6 +211,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_copy_takes_the_place),
+        cmocka_unit_test(it_belongs_to_the_owner_of_the_data),
         cmocka_unit_test(a_full_disk_leaves_the_present_one),
         cmocka_unit_test(a_newer_copy_is_refused),
         cmocka_unit_test(half_put_aside),
