@@ -286,8 +286,9 @@ const struct project_app *catalog_live(const struct catalog *c, int64_t project_
 bool catalog_any_live(const struct catalog *c); /* some project does */
 /* Is a rule of the device or its type for this device? Its list says. Pure. */
 bool rule_is_for(const struct rule *r, int64_t device_id);
-/* Enabled rules for an event of a device: those of the device, then those of its type that are for
- * it, at most cap; returns how many. */
+/* Enabled rules for an event of a device: its own, then those of its type that list it, then those
+ * for the whole type; of each module the first only, or one question would get the same offer
+ * twice. At most cap; returns how many. */
 size_t catalog_rules(const struct catalog *c, int64_t type_id, int64_t device_id, const char *event,
                      const struct rule **ret, size_t cap);
 /* The modules whose version the attribute carries, by any rule (enabled or not) of the device or

@@ -19,8 +19,8 @@ static const struct json_field fields[] = {
      "One per firmware considered: {firmware, version, code, params, text}."},
     {"rules", JK_ARRAY, JF_READ_ONLY, 0, 0, NULL, NULL,
      "Each rule of the device or its type that names the module, and whether it makes a check: "
-     "{rule, event, version_attribute, code, text}; code is applies, rule_disabled or "
-     "not_in_rule_list. When none applies, `reason` is no_rule."},
+     "{rule, event, version_attribute, code, text}; code is applies, rule_disabled, "
+     "not_in_rule_list or rule_doubled. When none applies, `reason` is no_rule."},
     {"update", JK_OBJECT, JF_READ_ONLY | JF_NULLABLE, 0, 0, NULL, NULL,
      "The update of this module that is under way: {id, state}."},
 };
@@ -30,7 +30,8 @@ const struct table explain_table = {"Explanation", fields, ARRAY_LEN(fields)};
 #define RULES_MAX 256
 struct standing {
     const char *module;
-    int64_t device_id;
+    const struct catalog *catalog;
+    int64_t type_id, device_id;
     const struct rule *rules[RULES_MAX]; /* that name the module */
     size_t n, disabled, unlisted;        /* the others apply */
 };
@@ -43,12 +44,25 @@ static bool is_without_rule(const struct standing *s)
 static void standing_of(struct standing *s, const struct catalog *c, const struct device *d,
                         const char *module)
 {
-    *s = (struct standing){.module = module, .device_id = d->id};
+    *s = (struct standing){
+        .module = module, .catalog = c, .type_id = d->type_id, .device_id = d->id};
     s->n = catalog_module_rules(c, d->type_id, d->id, module, s->rules, ARRAY_LEN(s->rules));
     for (size_t i = 0; i < s->n; i++) {
         s->disabled += !s->rules[i]->enabled;
         s->unlisted += s->rules[i]->enabled && !rule_is_for(s->rules[i], d->id);
     }
+}
+
+static bool is_first_of_event(const struct standing *s, const struct rule *r)
+{
+    const struct rule *of_event[RULE_EVENT_MAX * 2];
+    size_t n = catalog_rules(s->catalog, s->type_id, s->device_id, r->event, of_event,
+                             ARRAY_LEN(of_event));
+
+    for (size_t i = 0; i < n; i++)
+        if (of_event[i]->id == r->id)
+            return true;
+    return false;
 }
 
 static void write_rules(struct sbuf *b, const struct standing *s)
@@ -57,6 +71,7 @@ static void write_rules(struct sbuf *b, const struct standing *s)
     for (size_t i = 0; i < s->n; i++) {
         const struct rule *r = s->rules[i];
         bool listed = rule_is_for(r, s->device_id);
+        bool first = is_first_of_event(s, r);
         if (i)
             sbuf_add(b, ",", 1);
         struct obj o = obj_begin(b);
@@ -65,12 +80,14 @@ static void write_rules(struct sbuf *b, const struct standing *s)
         obj_str(&o, "version_attribute", r->version_attribute);
         obj_str(&o, "code",
                 !r->enabled ? "rule_disabled"
-                : listed    ? "applies"
-                            : "not_in_rule_list");
+                : !listed   ? "not_in_rule_list"
+                : first     ? "applies"
+                            : "rule_doubled");
         obj_str(&o, "text",
                 !r->enabled ? "the rule is disabled"
-                : listed    ? "its event makes a check"
-                            : "the rule lists devices, and this is none of them");
+                : !listed   ? "the rule lists devices, and this is none of them"
+                : first     ? "its event makes a check"
+                            : "another rule of this event and module comes first");
         obj_end(&o);
     }
     sbuf_add(b, "]", 1);

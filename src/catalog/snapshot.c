@@ -475,6 +475,20 @@ bool rule_is_for(const struct rule *r, int64_t device_id)
     return r->devices.n == 0 || id_list_has(&r->devices, device_id);
 }
 
+/* Whose word counts more: a rule of the device, one that lists it, one of the whole type. */
+static int rule_rank(const struct rule *r)
+{
+    return r->device_id ? 0 : r->devices.n ? 1 : 2;
+}
+
+static bool is_answered(const struct rule *const *list, size_t n, const char *module)
+{
+    for (size_t i = 0; i < n; i++)
+        if (strcmp(list[i]->module, module) == 0)
+            return true;
+    return false;
+}
+
 size_t catalog_rules(const struct catalog *c, int64_t type_id, int64_t device_id, const char *event,
                      const struct rule **ret, size_t cap)
 {
@@ -482,13 +496,17 @@ size_t catalog_rules(const struct catalog *c, int64_t type_id, int64_t device_id
                                    id_get(&c->type_rules, type_id)};
     size_t n = 0;
 
-    for (size_t k = 0; k < ARRAY_LEN(lists); k++)
-        for (size_t i = 0; lists[k] && i < lists[k]->n; i++) {
-            const struct rule *r = lists[k]->list[i];
+    for (int rank = 0; rank <= 2; rank++) {
+        const struct rules *of = lists[rank > 0];
 
-            if (n < cap && r->enabled && strcmp(r->event, event) == 0 && rule_is_for(r, device_id))
+        for (size_t i = 0; of && i < of->n && n < cap; i++) {
+            const struct rule *r = of->list[i];
+
+            if (rule_rank(r) == rank && r->enabled && strcmp(r->event, event) == 0 &&
+                rule_is_for(r, device_id) && !is_answered(ret, n, r->module))
                 ret[n++] = r;
         }
+    }
     return n;
 }
 

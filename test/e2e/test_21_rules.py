@@ -41,6 +41,24 @@ def test_any_event_attribute_and_module_each_answered(site):
     silent(device, "有更新吗")
 
 
+def test_a_module_is_answered_once(site):
+    """Whatever rules name it for one event; the device's own comes first, and explain says so."""
+    kind = site.type()
+    site.otad.firmware(kind, "2.0")
+    device = site.device(kind, "1.0")
+    again = rule(site.otad, kind, event="otaCheck", version_attribute="fw", module="main")
+    own = rule(site.otad, device=device.key, event="otaCheck", version_attribute="version", module="main")
+    assert device.check()["params"]["upgrade"] is True
+    device.publish("attributes_get", {"keys": ["none"]})
+    assert device.inbox.get(timeout=60)[0] == "attributes_get_response"
+    said = {r["rule"]: r["code"] for r in explain(site, device)["rules"]}
+    assert said.pop(own) == "applies" and said.pop(again) == "rule_doubled"
+    assert list(said.values()) == ["rule_doubled"]
+    # another event of the same module is no double
+    rule(site.otad, kind, event="later", version_attribute="version", module="main")
+    assert device.offer(event="later")
+
+
 def test_a_rule_of_one_device(site):
     kind = site.type()
     site.otad.firmware(kind, "2.0")

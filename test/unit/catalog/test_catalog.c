@@ -395,6 +395,20 @@ static void rules_of_the_snapshot(void **state UNUSED)
     assert_int_equal(catalog_module_rules(d.catalog, d.type.id, dev, "mcu", got, 8), 1);
     assert_int_equal(got[0]->id, own);
     assert_int_equal(catalog_module_rules(d.catalog, d.type.id, dev + 1, "mcu", got, 8), 0);
+    /* of one module the device's own, then one that lists it, then the first of the type */
+    int64_t listed = add_rule(&d, d.type.id, 0, "otaCheck", "listed", "main", true);
+    struct rule r = {.id = listed, .type_id = d.type.id};
+    MUST(rule_set_devices(d.w, &r, &dev, 1, NULL));
+    add_rule(&d, d.type.id, 0, "otaCheck", "late", "main", true);
+    domain_reload(&d);
+    assert_int_equal(catalog_rules(d.catalog, d.type.id, dev, "otaCheck", got, 8), 2);
+    assert_int_equal(got[1]->id, listed);
+    assert_int_equal(catalog_rules(d.catalog, d.type.id, dev + 1, "otaCheck", got, 8), 1);
+    assert_string_equal(got[0]->version_attribute, "version");
+    int64_t mine = add_rule(&d, 0, dev, "otaCheck", "mine", "main", true);
+    domain_reload(&d);
+    assert_int_equal(catalog_rules(d.catalog, d.type.id, dev, "otaCheck", got, 8), 2);
+    assert_int_equal(got[1]->id, mine);
     domain_done(&d);
 }
 
