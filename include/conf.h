@@ -79,6 +79,9 @@ struct conf {
  * The result is heap memory; conf_free() it. Any thread. */
 int conf_load(const char *path, struct conf **ret, struct fail *f) MUST_USE;
 void conf_free(struct conf *c);
+/* Can the files that it names (certificates, keys, authorities) be read? For who asks whether it is
+ * fine: other sub-commands need none of them. 0, or -errno with the same kind of text. Blocks. */
+int conf_check_files(const struct conf *c, struct fail *f) MUST_USE;
 
 /* "address:port" -> parts; port 0..65535; "[::1]:80" for v6. E_PROTO on nonsense. */
 int conf_listen(const char *text, char host[64], int *ret_port, struct fail *f) MUST_USE;

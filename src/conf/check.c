@@ -77,6 +77,14 @@ static bool split_url(const char *authority, char host[256], int dflt, int *ret_
            (v6 ? is_v6(host) : is_host_name(host));
 }
 
+/* Of an authority that split_url() took. */
+static bool is_any_address(const char *authority)
+{
+    size_t n = authority[0] == '[' ? strcspn(authority, "]") + 1 : strcspn(authority, ":");
+    return (n == 7 && memcmp(authority, "0.0.0.0", n) == 0) ||
+           (n == 4 && memcmp(authority, "[::]", n) == 0);
+}
+
 int conf_mqtt_url(const char *text, char host[256], int *ret_port, bool *ret_tls, struct fail *f)
 {
     const char *rest = NULL;
@@ -116,6 +124,9 @@ static int check_http_url(const char *text, const char *scheme, size_t max, stru
     authority[strcspn(authority, "/")] = '\0';
     if (!split_url(authority, host, 80, &port))
         return fail(f, E_PROTO, "'%.80s' is no URL such as %sota.example.com:8080", url, scheme);
+    if (is_any_address(authority))
+        return fail(f, E_PROTO, "'%.80s': everywhere is an address to listen on; write one that %s",
+                    url, "devices can reach");
     *ret = url;
     return 0;
 }
@@ -151,6 +162,7 @@ static int check_rule(const struct item *item, struct arena *a, const char *text
     case RULE_SOME:
         return *text ? 0 : fail(f, E_PROTO, "it must not be empty");
     case RULE_ANY:
+    case RULE_FILE_OPT:
     case RULE_SECRET:
         return 0;
     }

@@ -10,6 +10,7 @@ enum { ITEM_NETS_MAX = 256 };
 enum item_rule {
     RULE_ANY,        /* printable text */
     RULE_SOME,       /* printable text, not empty */
+    RULE_FILE_OPT,   /* a file that is read at start, or empty */
     RULE_SECRET,     /* printable text that no message repeats; also from a file */
     RULE_LISTEN,     /* address:port */
     RULE_LISTEN_OPT, /* the same, or empty */

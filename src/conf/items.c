@@ -31,9 +31,9 @@ const struct item conf_items[] = {
            "Base of download links when a firmware wants HTTPS. Empty: such firmware is refused."),
     STRING("http", "https_listen", http_https_listen, RULE_LISTEN_OPT, "", 0,
            "Address and port of the TLS listener. Empty: none; a proxy in front may do TLS."),
-    STRING("http", "tls_cert", http_tls_cert, RULE_ANY, "", 0,
+    STRING("http", "tls_cert", http_tls_cert, RULE_FILE_OPT, "", 0,
            "File with the certificate chain (PEM) of the TLS listener."),
-    STRING("http", "tls_key", http_tls_key, RULE_ANY, "", 0,
+    STRING("http", "tls_key", http_tls_key, RULE_FILE_OPT, "", 0,
            "File with the private key (PEM) of the TLS listener."),
     STRING("http", "metrics_listen", http_metrics_listen, RULE_LISTEN_OPT, "", 0,
            "Address and port of a listener for /metrics alone. Empty: /metrics is on listen."),
@@ -69,12 +69,12 @@ const struct item conf_items[] = {
     STRING("mqtt", "client_id", mqtt_client_id, RULE_SOME, "otad", 255,
            "MQTT client identifier; unique at the broker, and the same after a restart. Without "
            "the broker's plugin nobody should guess it: who comes with it gets our session."),
-    STRING("mqtt", "ca", mqtt_ca, RULE_ANY, "", 0,
+    STRING("mqtt", "ca", mqtt_ca, RULE_FILE_OPT, "", 0,
            "File with the authorities (PEM) that sign the broker's certificate. Empty: the "
            "system's."),
-    STRING("mqtt", "cert", mqtt_cert, RULE_ANY, "", 0,
+    STRING("mqtt", "cert", mqtt_cert, RULE_FILE_OPT, "", 0,
            "File with our certificate (PEM), if the broker asks for one."),
-    STRING("mqtt", "key", mqtt_key, RULE_ANY, "", 0,
+    STRING("mqtt", "key", mqtt_key, RULE_FILE_OPT, "", 0,
            "File with the private key (PEM) of that certificate."),
     STRING("mqtt", "auth_dir", mqtt_auth_dir, RULE_ANY, "", 0,
            "Folder into which mosquitto's password and ACL files of all devices are written, and "
@@ -136,7 +136,7 @@ const struct item conf_items[] = {
         "the public internet, over https://."),
     INT("webhooks", "timeout_s", webhooks_timeout_s, "15", 1, 60,
         "Seconds that a receiver may take to answer."),
-    STRING("webhooks", "ca", webhooks_ca, RULE_ANY, "", 0,
+    STRING("webhooks", "ca", webhooks_ca, RULE_FILE_OPT, "", 0,
            "File with the authorities (PEM) that sign the receivers' certificates. Empty: the "
            "system's."),
 };

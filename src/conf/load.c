@@ -372,16 +372,57 @@ static const char *where_of(const struct loader *l, const char *section, const c
     return where ? where : key;
 }
 
-/* What no item can say alone. */
-static int check_together(const struct loader *l, struct fail *f)
+/* Certificates that nothing uses: whoever names them takes the connections for encrypted. */
+static int check_tls(const struct loader *l, struct fail *f)
 {
     const struct conf *c = &l->c;
     if (*c->http_https_listen && (!*c->http_tls_cert || !*c->http_tls_key))
         return fail(f, E_PROTO, "%s: https_listen needs tls_cert and tls_key",
                     where_of(l, "http", "https_listen"));
+    if (!*c->http_https_listen && (*c->http_tls_cert || *c->http_tls_key)) {
+        const char *key = *c->http_tls_cert ? "tls_cert" : "tls_key";
+        return fail(f, E_PROTO, "%s: %s is of use only with https_listen", where_of(l, "http", key),
+                    key);
+    }
     if (!*c->mqtt_cert != !*c->mqtt_key)
         return fail(f, E_PROTO, "%s: cert and key of [mqtt] belong together; set both or none",
                     where_of(l, "mqtt", *c->mqtt_cert ? "cert" : "key"));
+    if (strncmp(c->mqtt_url, "mqtts://", 8) != 0 && (*c->mqtt_ca || *c->mqtt_cert)) {
+        const char *key = *c->mqtt_ca ? "ca" : "cert";
+        return fail(f, E_PROTO, "%s: %s is of use only with a url that begins with mqtts://",
+                    where_of(l, "mqtt", key), key);
+    }
+    return 0;
+}
+
+/* Two listeners at one place; port 0 is another one each time. */
+static int check_listeners(const struct loader *l, struct fail *f)
+{
+    const struct conf *c = &l->c;
+    const struct {
+        const char *key, *text;
+    } all[] = {{"listen", c->http_listen},
+               {"https_listen", c->http_https_listen},
+               {"metrics_listen", c->http_metrics_listen}};
+    for (size_t i = 1; i < ARRAY_LEN(all); i++)
+        for (size_t k = 0; k < i; k++) {
+            const char *text = all[i].text;
+            if (*text && strcmp(text, all[k].text) == 0 && strcmp(strrchr(text, ':'), ":0") != 0)
+                return fail(f, E_PROTO, "%s: %s: %s has %s already; each has a port of its own",
+                            where_of(l, "http", all[i].key), all[i].key, all[k].key, text);
+        }
+    return 0;
+}
+
+/* What no item can say alone. */
+static int check_together(const struct loader *l, struct fail *f)
+{
+    const struct conf *c = &l->c;
+    int rc = check_tls(l, f);
+    if (rc == 0)
+        rc = check_listeners(l, f);
+    if (rc < 0)
+        return rc;
     if (*c->mqtt_broker_pid_file && !*c->mqtt_auth_dir)
         return fail(f, E_PROTO, "%s: broker_pid_file is of use only with auth_dir",
                     where_of(l, "mqtt", "broker_pid_file"));
@@ -413,6 +454,23 @@ int conf_load(const char *path, struct conf **ret, struct fail *f)
         return rc;
     }
     *ret = &l->c;
+    return 0;
+}
+
+int conf_check_files(const struct conf *c, struct fail *f)
+{
+    const struct loader *l = (const struct loader *)c;
+    for (size_t i = 0; i < conf_item_count; i++) {
+        const struct item *item = &conf_items[i];
+        if (item->rule != RULE_FILE_OPT)
+            continue;
+        const char *path = *(const char *const *)((const char *)c + item->offset);
+        if (*path && access(path, R_OK) < 0) {
+            int rc = -errno;
+            return fail(f, rc, "%s: %s: %s can't be read: %s",
+                        where_of(l, item->section, item->key), item->key, path, err_str(rc));
+        }
+    }
     return 0;
 }
 

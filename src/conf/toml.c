@@ -25,6 +25,10 @@ static int bad(struct toml *t, struct fail *f, const char *fmt, ...)
 int toml_init(struct toml *t, struct arena *a, const char *file, const char *text, size_t n,
               struct fail *f)
 {
+    if (n >= 3 && memcmp(text, "\xef\xbb\xbf", 3) == 0) { /* editors of Windows put it there */
+        text += 3;
+        n -= 3;
+    }
     *t = (struct toml){.a = a, .file = file, .p = text, .end = text + n, .line = 1};
     for (const char *p = text; p < t->end;) {
         size_t k = str_utf8(p, (size_t)(t->end - p));

@@ -114,13 +114,20 @@ int main(int argc, char **argv)
             return 2;
         }
     }
+    const char *command = optind < argc ? argv[optind] : NULL;
+    if (test && command)
+        return usage_error("-t takes no operand; -c FILE says which file is checked");
+    if (ready && (!command || strcmp(command, "health") != 0))
+        return usage_error("--ready goes with health");
     json_setup();
     if (conf_load(path, &conf, &f) < 0)
         return config_error(&f, test);
     int rc = 0;
-    if (test)
+    if (test && conf_check_files(conf, &f) < 0)
+        rc = config_error(&f, test);
+    else if (test)
         (void)printf("%s: the configuration is fine\n", path ? path : "defaults and environment");
-    else if (optind < argc)
+    else if (command)
         rc = sub_command(conf, argc - optind, argv + optind, ready);
     else if (daemon_run(conf, path, &f) < 0)
         rc = run_error("stopped", &f);

@@ -307,5 +307,6 @@ def test_exit_codes(tmp_path):
     assert code("-t", "-c", tmp_path / "none") == 1
     assert code("-c", tmp_path / "none") == 2
     assert code("-c", conf) == 1, "a failure at run time"
-    for usage in (("-x",), ("-c",), ("no-such",), ("health", "now"), ("backup",), ("restore", "a", "b")):
+    for usage in (("-x",), ("-c",), ("no-such",), ("health", "now"), ("backup",), ("restore", "a", "b"),
+                  ("-t", "otad.toml"), ("--ready",), ("--ready", "backup", "a")):
         assert code(*usage) == 2, usage

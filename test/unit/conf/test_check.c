@@ -114,9 +114,23 @@ static void public_urls(void **state)
 {
     (void)state;
     static const char *const bad[] = {
-        "",           "https://a",    "http://",     "http:///x",   "http://a b",
-        "http://a?x", "http://a#x",   "http://u@a",  "http://a:0",  "http://a:x",
-        "a",          "http://[::g]", "http://a/\\", "http://a/升", "HTTP://a",
+        "",
+        "https://a",
+        "http://",
+        "http:///x",
+        "http://a b",
+        "http://a?x",
+        "http://a#x",
+        "http://u@a",
+        "http://a:0",
+        "http://a:x",
+        "a",
+        "http://[::g]",
+        "http://a/\\",
+        "http://a/升",
+        "HTTP://a",
+        "http://0.0.0.0:80",
+        "http://[::]",
     };
     struct conf *c;
     struct fail f;

@@ -170,6 +170,32 @@ static void what_belongs_together(void **state)
     assert_refused("[mqtt]\nkey = \"a\"", 2, "both");
     assert_refused("[mqtt]\nbroker_pid_file = \"a\"", 2, "auth_dir");
     assert_refused("[mqtt]\npassword = \"a\"\nusername = \"\"", 2, "username");
+    /* who sets these believes that there is TLS */
+    assert_refused("[mqtt]\nca = \"a\"", 2, "mqtts://");
+    assert_refused("[mqtt]\ncert = \"a\"\nkey = \"b\"", 2, "mqtts://");
+    assert_refused("[http]\ntls_cert = \"a\"", 2, "https_listen");
+    assert_refused("[http]\n\ntls_key = \"a\"", 3, "https_listen");
+    assert_refused("[http]\nmetrics_listen = \"0.0.0.0:8080\"", 2, "listen has 0.0.0.0:8080");
+    assert_refused("[http]\ntls_cert = \"a\"\ntls_key = \"b\"\n\nhttps_listen = \"0.0.0.0:8080\"",
+                   5, "listen has 0.0.0.0:8080");
+}
+
+/* Only where somebody asks: an otad that only asks how another one is may not read them. */
+static void files_that_are_named(void **state)
+{
+    (void)state;
+    struct conf *c;
+    struct fail f = {0};
+    char want[160];
+    assert_int_equal(load_text("[webhooks]\nca = \"/nonexistent/ca.pem\"\n", &c, &f), 0);
+    assert_int_equal(conf_check_files(c, &f), -ENOENT);
+    (void)str_fmt(want, sizeof(want), "%s:2: ca: /nonexistent/ca.pem can't be read: no such file",
+                  conf_path);
+    assert_string_equal(f.text, want);
+    conf_free(c);
+    assert_int_equal(load_text("[webhooks]\nca = \"/dev/null\"\n", &c, &f), 0);
+    assert_int_equal(conf_check_files(c, &f), 0);
+    conf_free(c);
 }
 
 static void files_that_cannot_be_read(void **state)
@@ -411,6 +437,7 @@ int test_load(void)
         CLEAN(duplicates_name_the_first),
         CLEAN(wrong_types_and_bounds),
         CLEAN(what_belongs_together),
+        CLEAN(files_that_are_named),
         CLEAN(files_that_cannot_be_read),
         CLEAN(the_environment_wins),
         CLEAN(lists_of_networks),
