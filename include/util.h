@@ -118,7 +118,7 @@ bool str_copy(char *dst, size_t cap, const char *src);
 bool str_fmt(char *dst, size_t cap, const char *fmt, ...) PRINTF(3, 4);
 /* Bytes of the well-formed UTF-8 sequence that s (n > 0 bytes) starts with, 0 when it is none. */
 size_t str_utf8(const char *s, size_t n);
-/* True for well-formed UTF-8 without NUL and control characters (C0, DEL). */
+/* True for well-formed UTF-8 without NUL and control characters (C0, DEL, C1). */
 bool str_is_text(const char *s, size_t n);
 /* True for 1..max characters out of A-Z a-z 0-9 and . _ - : @ + (keys in topics, paths, files). */
 bool str_is_key(const char *s, size_t max);

@@ -82,7 +82,8 @@ static bool has_controls(const char *s, size_t n, bool lines)
     for (size_t i = 0; i < n; i++) {
         unsigned char c = (unsigned char)s[i];
         bool line = c == '\n' || c == '\r' || c == '\t';
-        if ((c < 0x20 && !(lines && line)) || c == 0x7f)
+        bool c1 = c == 0xc2 && i + 1 < n && (unsigned char)s[i + 1] < 0xa0;
+        if ((c < 0x20 && !(lines && line)) || c == 0x7f || c1)
             return true;
     }
     return false;

@@ -35,9 +35,16 @@ static void put_end(struct line *l, const char *s)
     }
 }
 
-static bool put_escaped(struct line *l, unsigned char c)
+static bool put_code(struct line *l, unsigned c)
 {
     static const char hex[] = "0123456789abcdef";
+    return put(
+        l, (const char[]){'\\', 'u', hex[c >> 12], hex[c >> 8 & 15], hex[c >> 4 & 15], hex[c & 15]},
+        6);
+}
+
+static bool put_escaped(struct line *l, unsigned char c)
+{
     switch (c) {
     case '"':
         return put(l, "\\\"", 2);
@@ -50,8 +57,25 @@ static bool put_escaped(struct line *l, unsigned char c)
     case '\t':
         return put(l, "\\t", 2);
     default:
-        return put(l, (const char[]){'\\', 'u', '0', '0', hex[c >> 4], hex[c & 15]}, 6);
+        return put_code(l, c);
     }
+}
+
+/* The characters beside those of ASCII that a terminal does not show but obeys: C1, breaks of
+ * lines, and what turns the direction of the text. 0: none of them. n is the length of the
+ * sequence. */
+static unsigned obeyed(const char *p, size_t n)
+{
+    const unsigned char *s = (const unsigned char *)p;
+
+    if (n == 2 && s[0] == 0xc2 && s[1] < 0xa0)
+        return s[1];
+    if (n != 3 || s[0] != 0xe2)
+        return 0;
+    unsigned c = 0x2000U | (s[1] & 0x3fU) << 6 | (s[2] & 0x3fU);
+    bool turns =
+        c == 0x200e || c == 0x200f || (c >= 0x202a && c <= 0x202e) || (c >= 0x2066 && c <= 0x2069);
+    return turns || c == 0x2028 || c == 0x2029 ? c : 0;
 }
 
 /* A quoted value; cut at the border of a character when the line is full. */
@@ -65,6 +89,8 @@ static bool put_quoted(struct line *l, const char *s)
             fits = put_str(l, "\xef\xbf\xbd"); /* a byte of no encoding */
         else if (c == '"' || c == '\\' || c < 0x20 || c == 0x7f)
             fits = put_escaped(l, c);
+        else if (obeyed(p, n))
+            fits = put_code(l, obeyed(p, n));
         else
             fits = put(l, p, n);
         p += n ? n : 1;
@@ -78,7 +104,12 @@ static bool put_quoted(struct line *l, const char *s)
 static bool is_bare(const char *s)
 {
     size_t n = strlen(s);
-    return n > 0 && n < 256 && str_is_text(s, n) && strpbrk(s, " =\"\\") == NULL;
+    if (n == 0 || n >= 256 || !str_is_text(s, n) || strpbrk(s, " =\"\\") != NULL)
+        return false;
+    for (size_t i = 0; i < n; i += str_utf8(s + i, n - i))
+        if (obeyed(s + i, str_utf8(s + i, n - i)))
+            return false;
+    return true;
 }
 
 bool line_pair(struct line *l, const char *key, const char *value)

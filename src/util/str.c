@@ -57,7 +57,8 @@ bool str_is_text(const char *s, size_t n)
 {
     while (n > 0) {
         size_t k = str_utf8(s, n);
-        if (k == 0 || (unsigned char)*s < 0x20 || *s == 0x7f)
+        bool c1 = k == 2 && (unsigned char)s[0] == 0xc2 && (unsigned char)s[1] < 0xa0;
+        if (k == 0 || (unsigned char)*s < 0x20 || *s == 0x7f || c1)
             return false;
         s += k;
         n -= k;

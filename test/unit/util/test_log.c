@@ -58,6 +58,28 @@ static void logfmt_lines(void **state)
                      "zh=OTA升级 raw=\"\xef\xbf\xbd\\u0001\"\n");
 }
 
+/* A terminal obeys controls of C1 like those of C0, and the others turn a line around or break it:
+ * a stranger's serial number must not. */
+static void what_a_terminal_obeys_is_escaped(void **state)
+{
+    (void)state;
+    log_setup(LOG_INFO, false);
+    LOG(LOG_INFO, "api", "m",
+        KV("csi", "\xc2\x9b"
+                  "31m"),
+        KV("nel", "a\xc2\x85"), KV("nbsp", "\xc2\xa0"), KV("ls", "\xe2\x80\xa8"),
+        KV("rlo", "\xe2\x80\xae"
+                  "x"),
+        KV("iso", "\xe2\x81\xa6"), KV("mark", "\xe2\x80\x8f"), KV("dash", "\xe2\x80\x93"));
+    assert_string_equal(
+        next_line(), "time=2024-08-08T09:37:20.093Z level=info room=api msg=m csi=\"\\u009b31m\" "
+                     "nel=\"a\\u0085\" nbsp=\xc2\xa0 ls=\"\\u2028\" rlo=\"\\u202ex\" "
+                     "iso=\"\\u2066\" mark=\"\\u200f\" dash=\xe2\x80\x93\n");
+    log_setup(LOG_INFO, true);
+    LOG(LOG_INFO, "api", "m", KV("csi", "\xc2\x9b"));
+    assert_non_null(strstr(next_line(), "\"csi\":\"\\u009b\""));
+}
+
 static void json_lines(void **state)
 {
     (void)state;
@@ -115,6 +137,7 @@ int test_log(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(logfmt_lines, redirect, restore),
+        cmocka_unit_test_setup_teardown(what_a_terminal_obeys_is_escaped, redirect, restore),
         cmocka_unit_test_setup_teardown(json_lines, redirect, restore),
         cmocka_unit_test_setup_teardown(journal_lines_have_a_priority, redirect, restore),
         cmocka_unit_test_setup_teardown(levels_filter, redirect, restore),

@@ -45,6 +45,8 @@ static void text_is_utf8_without_controls(void **state)
         "a\nb",
         "\x1f",
         "\x7f",
+        "\xc2\x80",
+        "\xc2\x9f",
         "\xff",
         "\xc3",
     };
