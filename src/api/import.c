@@ -18,6 +18,9 @@ enum { WAITING_MAX = 2, DROP_ROWS = 500 };
 static const struct json_field fields[] = {
     {"imported", JK_INT, JF_READ_ONLY, 0, 0, NULL, NULL, "Devices that are registered now."},
     {"failed", JK_INT, JF_READ_ONLY, 0, 0, NULL, NULL, "Rows that could not be taken."},
+    {"without_login", JK_INT, JF_READ_ONLY, 0, 0, NULL, NULL,
+     "Of these, those with neither a password nor a gateway: they can't log in to the broker "
+     "before they get a password or fetch a login."},
     {"errors", JK_ARRAY, JF_READ_ONLY, 0, 0, NULL, NULL,
      "{row, code, detail} of the first 100; rows count from 1, without the header."},
 };
@@ -114,10 +117,12 @@ static void drop_start(struct api *api, int64_t id, struct write *then)
 }
 
 /* ---- the end ---- */
-static void result_members(struct obj *o, uint64_t imported, const struct row_errors *e)
+static void result_members(struct obj *o, uint64_t imported, uint64_t without_login,
+                           const struct row_errors *e)
 {
     obj_int(o, "imported", (int64_t)imported);
     obj_int(o, "failed", (int64_t)e->count);
+    obj_int(o, "without_login", (int64_t)without_login);
     obj_name(o, "errors");
     sbuf_add(o->b, "[", 1);
     for (size_t i = 0; i < e->listed; i++) {
@@ -144,7 +149,7 @@ static int run_finish(struct write *w, struct db *db)
                                            .type = "device.imported",
                                            .data = data});
     struct obj o = obj_begin(&w->body);
-    result_members(&o, im->imported, &im->errs);
+    result_members(&o, im->imported, im->without_login, &im->errs);
     obj_end(&o);
     return rc;
 }
@@ -168,7 +173,7 @@ static void answer_rows(struct http_request *r, const struct import *im)
     obj_str(&o, "code", "import_failed");
     obj_str(&o, "detail", "Nothing was imported, because of the rows listed in `errors`.");
     obj_str(&o, "request_id", http_request_id(r));
-    result_members(&o, 0, &im->errs);
+    result_members(&o, 0, 0, &im->errs);
     obj_end(&o);
     http_reply(r, 422, "application/problem+json", b.p, b.n);
     sbuf_done(&b);
@@ -236,8 +241,10 @@ static int insert_row(struct batch *b, struct db *w, const struct import_row *ro
     }
     if (rc == 0)
         rc = device_insert(w, &d, &f);
-    if (rc == 0)
+    if (rc == 0) {
         b->inserted++;
+        b->without_login += !d.password_hash && !d.gateway_id;
+    }
     if (!is_of_the_row(rc))
         return rc;
     import_note(&b->errs, row->row, rc == -EEXIST ? "exists" : "invalid", f.text);
@@ -250,7 +257,7 @@ static int batch_run(struct db_job *job, struct db *w)
     struct import *im = b->im;
     int rc = 0;
 
-    b->inserted = 0;
+    b->inserted = b->without_login = 0;
     b->errs.count = b->errs.listed = 0;
     b->import_id = im->id; /* only batches write it, and they come one after the other */
     if (!b->import_id)
@@ -299,6 +306,7 @@ static void batch_done(struct db_job *job, int rc)
     if (rc == 0) {
         im->id = b->import_id;
         im->imported += b->inserted;
+        im->without_login += b->without_login;
         merge(&im->errs, &b->errs);
     } else {
         im->rc = rc;

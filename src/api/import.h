@@ -58,7 +58,7 @@ struct batch {
     struct arena a;
     size_t n;
     int64_t import_id; /* as run made it, or found it */
-    uint64_t inserted;
+    uint64_t inserted, without_login;
     struct row_errors errs;
     struct import_row rows[IMPORT_BATCH_ROWS];
 };
@@ -83,7 +83,7 @@ struct import {
     struct batch *waiting, **waiting_end;
     int n_waiting;
     bool in_flight, paused, ended, gone;
-    uint64_t imported;
+    uint64_t imported, without_login;
     struct row_errors errs;
     int rc; /* of the database */
 };

@@ -29,25 +29,22 @@ static const struct json_field *column(const char *name)
     return NULL;
 }
 
+/* Says which there are: who writes the first row knows no other place that lists them. */
 static int unknown_column(struct import_parser *p, const char *name)
 {
-    const char *best = "";
-    unsigned least = UINT32_MAX;
-    char text[200];
+    const char *hint = strchr(name, ';') ? "; a comma parts columns, not a semicolon" : "";
+    struct sbuf text = {0};
 
-    for (size_t i = 0; i < device_table.n; i++) {
-        const struct json_field *f = &device_table.fields[i];
-        unsigned d = str_distance(f->name, name);
-        if (!(f->flags & JF_READ_ONLY) && d < least) {
-            least = d;
-            best = f->name;
-        }
-    }
     if (!str_is_text(name, strlen(name)) || strlen(name) > 64)
         name = "?";
-    (void)str_fmt(text, sizeof(text), "The column '%s' is not known; the nearest is '%s'.", name,
-                  best);
-    return p->bad_header(p->arg, "unknown_column", text);
+    sbuf_fmt(&text, "The column '%s' is not known%s. There are", name, hint);
+    for (size_t i = 0, n = 0; i < device_table.n; i++)
+        if (!(device_table.fields[i].flags & JF_READ_ONLY))
+            sbuf_fmt(&text, "%s %s", n++ ? "," : "", device_table.fields[i].name);
+    sbuf_str(&text, ".");
+    int rc = p->bad_header(p->arg, "unknown_column", text.p);
+    sbuf_done(&text);
+    return rc;
 }
 
 static int take_header(struct import_parser *p)
@@ -101,6 +98,15 @@ static json_t *cell(const struct json_field *f, const char *text)
     return NULL;
 }
 
+static int bad_cell(struct import_parser *p, uint64_t row, const char *column, bool clean)
+{
+    char text[120];
+
+    (void)str_fmt(text, sizeof(text), "The cell of '%s' %s", column,
+                  clean ? "takes true or false." : "is not UTF-8, or holds control characters.");
+    return p->record(p->arg, row, NULL, "invalid", text);
+}
+
 static int take_record(struct import_parser *p)
 {
     uint64_t row = ++p->row;
@@ -112,10 +118,10 @@ static int take_record(struct import_parser *p)
         const char *text = p->text.p + p->field_at[i];
         if (!*text)
             continue; /* an empty cell says nothing */
-        json_t *v = str_is_text(text, strlen(text)) ? cell(p->columns[i], text) : NULL;
+        bool clean = str_is_text(text, strlen(text));
+        json_t *v = clean ? cell(p->columns[i], text) : NULL;
         if (!v)
-            return p->record(p->arg, row, NULL, "invalid",
-                             "A cell holds no clean text, or no true or false.");
+            return bad_cell(p, row, p->columns[i]->name, clean);
         json_object_set_new(in, p->columns[i]->name, v);
     }
     return p->record(p->arg, row, in, NULL, NULL);

@@ -27,6 +27,33 @@ def test_csv(site):
     site.connect(a)
 
 
+def test_rows_that_cannot_log_in_are_told(site):
+    """Without a password and without a gateway a device waits for a login: 20 of them surprise."""
+    kind, stem = site.type(), site.name("DU_i")
+    answer = send(site, f"key,device_type,gateway,password\n{stem}a,{kind},,{stem}-secret\n{stem}b,{kind},,\n"
+                  f"{stem}c,{kind},{stem}a,\n{stem}d,{kind},,\n")  # fmt: skip
+    assert answer.json() == {"imported": 4, "failed": 0, "without_login": 2, "errors": []}
+
+
+def test_errors_say_which_cell(site):
+    kind, key = site.type(), site.name("DU_i")
+
+    def said(body):
+        answer = send(site, body).json()
+        return answer["errors"][0]["detail"] if "errors" in answer else answer["detail"]
+
+    assert "'enabled'" in said(f"key,device_type,enabled\n{key},{kind},maybe\n")
+    assert "true or false" in said(f"key,device_type,enabled\n{key},{kind},maybe\n")
+    text = said(b"key,device_type,name\n%s,%s,\xb2\xe2\n" % (key.encode(), kind.encode()))
+    assert "'name'" in text and "UTF-8" in text
+    text = said(f"key;device_type\n{key};{kind}\n")
+    assert "comma" in text and "semicolon" in text
+    text = said(f"serial,device_type\n{key},{kind}\n")
+    for column in ("key", "device_type", "sn", "password", "tags"):
+        assert column in text
+    assert "created_at" not in text
+
+
 def test_ndjson(site):
     kind = site.type()
     keys = [site.name("DU_i") for _ in range(3)]
