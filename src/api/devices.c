@@ -194,7 +194,9 @@ static int device_take(struct write *w, struct db *db, struct device *d)
     if (tags && strings_text(tags, &w->a, &d->tags) < 0)
         return write_invalid(w, "/tags", "invalid", "These are no tags.");
     if (d->timezone[0] && !timezone_is_known(d->timezone))
-        return write_invalid(w, "/timezone", "invalid", "This time zone is not known here.");
+        return write_invalid(
+            w, "/timezone", "invalid",
+            "This time zone is not known here; an IANA name such as Asia/Shanghai is.");
     if (w->ext)
         d->password_hash = w->ext;
     d->address = json_get_str(w->in, "address", d->address);

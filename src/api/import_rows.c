@@ -54,7 +54,8 @@ static const char *check_row(struct import *im, const json_t *in, struct json_er
         return "invalid";
     }
     if (!zone_is_fine(im, json_get_str(in, "timezone", ""))) {
-        json_error_add(errs, "/timezone", "invalid", "This time zone is not known here.");
+        json_error_add(errs, "/timezone", "invalid",
+                       "This time zone is not known here; an IANA name such as Asia/Shanghai is.");
         return "invalid";
     }
     *ret_rc = find_type(im, json_get_str(in, "device_type", ""), ret_type);

@@ -172,7 +172,9 @@ static int type_take(struct write *w, struct db *db, struct device_type *t)
     t->offline_delay_s = json_get_int(in, "offline_delay_s", t->offline_delay_s);
     t->gateway = json_get_bool(in, "gateway", t->gateway);
     if (!timezone_is_known(t->timezone))
-        return write_invalid(w, "/timezone", "invalid", "This time zone is not known here.");
+        return write_invalid(
+            w, "/timezone", "invalid",
+            "This time zone is not known here; an IANA name such as Asia/Shanghai is.");
     int rc = take_progress(w, t);
     return rc < 0 ? rc : take_topics(w, db, t);
 }

@@ -183,7 +183,8 @@ static void check_windows(const json_t *in, struct json_errors *errs)
         return;
     if (strcmp(zone, "device") != 0 && !zone_named(zone))
         finding(errs, "/windows/timezone",
-                "This time zone is not known here; `device` is its own.");
+                "This time zone is not known here; an IANA name such as Asia/Shanghai is, and "
+                "`device` for its own.");
     if (json_array_size(slots) == 0 || json_array_size(slots) > CAMPAIGN_WINDOWS_MAX)
         finding(errs, "/windows/slots", "1 to 32 slots are needed.");
     for (size_t i = 0; i < json_array_size(slots) && i < CAMPAIGN_WINDOWS_MAX; i++) {

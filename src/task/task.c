@@ -120,7 +120,8 @@ int task_check(const json_t *action, const json_t *schedule, const char *timezon
 
     if (zone_load(timezone, &z) == 0)
         return rc < 0 ? rc : rc2;
-    json_error_add(errs, "/timezone", "invalid", "This time zone is not known here.");
+    json_error_add(errs, "/timezone", "invalid",
+                   "This time zone is not known here; an IANA name such as Asia/Shanghai is.");
     return E_PROTO;
 }
 

@@ -250,7 +250,10 @@ static void explain_firmware(const struct decide_context *x, const struct verdic
     switch (v->reason) {
     case REASON_ELIGIBLE:
         params(r, json_pack("{s:s}", "current", current));
-        say(r, "%s follows %s", fw->version, current);
+        if (decide_order(x, fw) > 0)
+            say(r, "%s follows %s", fw->version, current);
+        else /* only a campaign lets a device go there */
+            say(r, "the campaign takes it back from %s to %s", current, fw->version);
         break;
     case REASON_BETTER_EXISTS:
         params(r, json_pack("{s:I,s:s}", "firmware", (json_int_t)winner->id, "version",

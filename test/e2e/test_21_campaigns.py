@@ -282,6 +282,8 @@ def test_the_release_is_taken_back(ground):
     assert fleet.ask(fleet.keys[2]) is None
     back = fleet.ask(fleet.keys[0])
     assert back["params"]["version"] == "1.0.0"
+    said = otad.ok("GET", f"/devices/{fleet.keys[0]}/explain?module=main")["reasons"]
+    assert [r["text"] for r in said if r["code"] == "eligible"] == ["the campaign takes it back from 2.0.0 to 1.0.0"]
     fleet.install(fleet.keys[0], back, True)
     assert fleet.ask(fleet.keys[0]) is None
     rows = otad.ok("GET", f"/updates?campaign={c['id']}&state=verified")["items"]
