@@ -29,6 +29,8 @@ OPT ?= -O2 -g
 HARDEN := -D_FORTIFY_SOURCE=2 -fstack-protector-strong -fPIE
 LDHARDEN := -pie -Wl,-z,relro,-z,now
 endif
+# Tests are compiled once and run once: their own code is not worth the optimiser's time.
+TEST_OPT ?= $(if $(SAN),-O0,-O1)
 CFLAGS_ALL = -std=gnu17 $(OPT) $(WARN) $(HARDEN) -pthread $(CFLAGS)
 LDFLAGS_ALL = $(LDHARDEN) -pthread $(LDFLAGS)
 LIBS := -luv -lmosquitto -lmicrohttpd -lsqlite3 -ljansson -lcrypto -lm
@@ -79,7 +81,7 @@ $(GEN)/db_queries.c: $(GEN)/embed $(SQL)
 $(GEN)/db_queries.h: $(GEN)/db_queries.c ;
 
 # ---- objects; a change of flags rebuilds them ----
-FLAGS_NOW := $(CC) $(CPPFLAGS_ALL) $(CFLAGS_ALL) $(LDFLAGS_ALL)
+FLAGS_NOW := $(CC) $(CPPFLAGS_ALL) $(CFLAGS_ALL) $(LDFLAGS_ALL) tests: $(TEST_OPT)
 $(OBJ)/flags: FORCE
 	@mkdir -p $(@D)
 	@echo '$(FLAGS_NOW)' | cmp -s - $@ || echo '$(FLAGS_NOW)' > $@
@@ -121,7 +123,7 @@ endef
 $(foreach r,$(UNIT_ROOMS),$(eval $(call UNIT_RULE,$r)))
 $(OBJ)/test/%.o: test/%.c $(OBJ)/flags | $(GEN)/db_queries.h
 	@mkdir -p $(@D)
-	$(CC) $(CPPFLAGS_ALL) -Itest/lib $(CFLAGS_ALL) -MMD -MP -c -o $@ $<
+	$(CC) $(CPPFLAGS_ALL) -Itest/lib $(CFLAGS_ALL) $(TEST_OPT) -MMD -MP -c -o $@ $<
 .PHONY: unit-build unit
 # The rooms with threads of their own, and the log that they share, for SAN=thread.
 TSAN_ROOMS := $(filter util loop http db mqtt webhook api core,$(UNIT_ROOMS))
@@ -140,6 +142,13 @@ unit-asan: ## the unit tests under ASan and UBSan
 	@$(MAKE) --no-print-directory SAN=address,undefined unit
 unit-tsan: ## the rooms with threads under TSan
 	@$(MAKE) --no-print-directory SAN=thread $(TSAN_ROOMS:%=unit-%)
+
+.PHONY: test-long
+test-long: ## what make test does less of: 1,000 seeds of simulated campaigns, 200 under ASan
+	@$(MAKE) --no-print-directory $(OBJ)/unit/campaign
+	OTAD_TEST_SEEDS=1000 $(OBJ)/unit/campaign
+	@$(MAKE) --no-print-directory SAN=address,undefined build/$(notdir $(CC))-address-undefined/unit/campaign
+	OTAD_TEST_SEEDS=200 build/$(notdir $(CC))-address-undefined/unit/campaign
 
 .PHONY: rehearsal
 rehearsal: all preload ## a campaign to 5,000 simulated devices, otad killed on the way; about four minutes
