@@ -23,7 +23,10 @@ static _Noreturn void give_up(const char *what, const char *why)
 
 void fixture_dir_make(char *dir)
 {
-    (void)str_copy(dir, 64, "/tmp/otad-test-XXXXXX");
+    const char *tmp = getenv("TMPDIR");
+
+    if (!str_fmt(dir, 64, "%s/otad-test-XXXXXX", tmp && *tmp == '/' ? tmp : "/tmp"))
+        give_up("TMPDIR", "is too long");
     if (!mkdtemp(dir))
         give_up("mkdtemp", strerror(errno));
 }
