@@ -1,7 +1,7 @@
 /*
  * What the library writes and reads, packet by packet, between it and the socket. It calls write
- * and read by name, and a program's own definitions come before libc's; everything that is not a
- * gate's own socket goes on to the next definition as it is.
+ * (2.0.21: send) and read by name, and a program's own definitions come before libc's; everything
+ * that is not a gate's own socket goes on to the next definition as it is.
  *
  * Writing: the library has one queue of outgoing packets, PUBACKs among them in the order of their
  * messages, and mosquitto_loop_write empties it, all of it, with a system call for each. While a
@@ -20,6 +20,7 @@
 #include "internal.h"
 
 #include <dlfcn.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 enum { GATHER_MAX = 32 * 1024, GATHER_MIN = 512, READ_MAX = 16 * 1024 };
@@ -29,19 +30,24 @@ static _Thread_local struct gate_open now_open; /* gate NULL: none */
 static _Thread_local char came[READ_MAX];       /* of the gate that is open for reading */
 
 typedef ssize_t write_fn(int fd, const void *p, size_t n);
+typedef ssize_t send_fn(int fd, const void *p, size_t n, int flags);
 typedef ssize_t read_fn(int fd, void *p, size_t n);
 
 static write_fn *_Atomic next_write;
+static send_fn *_Atomic next_send;
 static read_fn *_Atomic next_read;
 
 void gate_setup(void)
 {
     write_fn *w;
+    send_fn *s;
     read_fn *r;
 
     *(void **)&w = dlsym(RTLD_NEXT, "write");
+    *(void **)&s = dlsym(RTLD_NEXT, "send");
     *(void **)&r = dlsym(RTLD_NEXT, "read");
     next_write = w;
+    next_send = s;
     next_read = r;
 }
 
@@ -128,6 +134,18 @@ ssize_t write(int fd, const void *p, size_t n)
     if (g && now_open.way == GATE_WRITE && g->fd == fd)
         return take(g, p, n);
     return g && now_open.way == GATE_QUEUE && g->fd != fd && n == 1 ? 1 : write_on(fd, p, n);
+}
+
+/* flags: MSG_NOSIGNAL from the library; what is gathered needs none, as programs ignore SIGPIPE. */
+ssize_t send(int fd, const void *p, size_t n, int flags)
+{
+    struct gate *g = now_open.gate;
+
+    if (g && now_open.way == GATE_WRITE && g->fd == fd)
+        return take(g, p, n);
+    if (!next_send)
+        gate_setup();
+    return next_send(fd, p, n, flags);
 }
 
 static ssize_t give(struct gate *g, void *p, size_t n)
