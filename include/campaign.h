@@ -271,21 +271,11 @@ int campaign_abort(struct db *w, int64_t id, bool rollback, int64_t now, struct 
 /* Open the next phase although it waits for approval; force: although its gate is not met. */
 int campaign_approve(struct db *w, int64_t id, bool force, int64_t now, struct fail *f) MUST_USE;
 
-/* ---- what a second person has to confirm ---- */
-struct campaign_request {
-    const char *action; /* start, resume, approve, complete, abort, change */
-    const char *body;   /* JSON object: what was sent with it */
-    int64_t revision;   /* of the campaign then */
-    int64_t token_id;
-    const char *asked_by; /* the token's name */
-    int64_t asked_at, expires_at;
-};
-/* The only one of the campaign; told as an event. */
-int campaign_request_put(struct db *w, int64_t id, const struct campaign_request *r) MUST_USE;
-/* E_NOTFOUND; it may have expired, or be of an older revision. */
-int campaign_request_get(struct db *db, int64_t id, struct arena *a,
-                         struct campaign_request *ret) MUST_USE;
-int campaign_request_drop(struct db *w, int64_t id) MUST_USE;
+/* What it releases, or a delta of that, is open and enabled: without it all would get that. 1, 0
+ * or an error. */
+int campaign_holds_open(struct db *db, int64_t id) MUST_USE;
+/* The event: a second person has to confirm the action. */
+int campaign_asked(struct db *w, int64_t id, const char *action, int64_t now) MUST_USE;
 
 /* ---- what updates tell it ---- */
 /* An update of the campaign moved: from NULL = it begins. The counters, the gate and thresholds

@@ -237,6 +237,11 @@ int rule_by_id(struct db *db, int64_t project_id, int64_t id, struct arena *a,
 
 int firmware_insert(struct db *w, struct firmware *fw,
                     struct fail *f) MUST_USE; /* all but id; sets id */
+/* The event: a second person has to confirm the action. */
+int firmware_asked(struct db *w, int64_t id, const char *action, int64_t now) MUST_USE;
+/* A campaign that has not ended, or takes a release back, gives devices this version of type and
+ * module, or would: 1, 0 or an error. So it gives them further file sets of the version, too. */
+int firmware_is_governed(struct db *db, const struct firmware *fw) MUST_USE;
 int firmware_update(struct db *w, const struct firmware *fw,
                     struct fail *f) MUST_USE; /* only what may change */
 /* E_CONFLICT while an update under way or a campaign needs it. The row stays for the history of

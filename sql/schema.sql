@@ -142,17 +142,6 @@ CREATE TABLE campaign_reason (
   PRIMARY KEY (campaign_id, phase, state, reason)
 ) STRICT, WITHOUT ROWID;
 
-CREATE TABLE "campaign_request" (
-  campaign_id INTEGER PRIMARY KEY REFERENCES campaign (id) ON DELETE CASCADE,
-  action      TEXT NOT NULL CHECK (action IN ('start', 'resume', 'approve', 'complete', 'abort', 'change')),
-  body        TEXT NOT NULL,
-  revision    INTEGER NOT NULL,
-  token_id    INTEGER NOT NULL,
-  asked_by    TEXT NOT NULL,
-  asked_at    INTEGER NOT NULL,
-  expires_at  INTEGER NOT NULL
-) STRICT;
-
 CREATE TABLE campaign_threshold (
   campaign_id INTEGER NOT NULL REFERENCES campaign (id) ON DELETE CASCADE,
   kind        TEXT NOT NULL CHECK (kind IN ('failed', 'rolled_back', 'timed_out', 'rejected')),
@@ -524,6 +513,19 @@ CREATE TABLE push_unsent (
 ) STRICT;
 
 CREATE INDEX push_unsent_device ON push_unsent (device_id);
+
+CREATE TABLE request (
+  kind        TEXT NOT NULL CHECK (kind IN ('campaign', 'firmware', 'device_type', 'project')),
+  object_id   INTEGER NOT NULL,
+  action      TEXT NOT NULL CHECK (action IN ('start', 'resume', 'approve', 'complete', 'abort', 'change')),
+  body        TEXT NOT NULL,
+  revision    INTEGER NOT NULL,
+  token_id    INTEGER NOT NULL,
+  asked_by    TEXT NOT NULL,
+  asked_at    INTEGER NOT NULL,
+  expires_at  INTEGER NOT NULL,
+  PRIMARY KEY (kind, object_id)
+) STRICT, WITHOUT ROWID;
 
 CREATE TABLE rule (
   id                INTEGER PRIMARY KEY,

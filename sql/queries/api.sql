@@ -1,4 +1,5 @@
--- Queries of the api room: access tokens, repeats of POST requests, and the gateways of an import.
+-- Queries of the api room: access tokens, repeats of POST requests, what a second person has to
+-- confirm, and the gateways of an import.
 
 -- name: token_by_hash :one reader
 -- in: hash blob    out: id int, project_id int, scope text, hash blob, expires_at int
@@ -66,3 +67,20 @@ DELETE FROM idempotency WHERE (project_id, key) IN (
 SELECT id, gateway_id FROM device
 WHERE key = $2 AND project_id = $1
   AND (import_id = $3 OR NOT EXISTS (SELECT 1 FROM device_import i WHERE i.id = import_id));
+
+-- name: request_put :exec writer
+-- in: kind, object_id, action, body, revision, token_id, asked_by, asked_at, expires_at
+INSERT INTO request (kind, object_id, action, body, revision, token_id, asked_by, asked_at,
+  expires_at)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)
+ON CONFLICT (kind, object_id) DO UPDATE SET action = $3, body = $4, revision = $5, token_id = $6,
+  asked_by = $7, asked_at = $8, expires_at = $9;
+
+-- name: request_get :one reader
+-- in: kind, object_id    out: action, body, revision, token_id, asked_by, asked_at, expires_at
+SELECT action, body, revision, token_id, asked_by, asked_at, expires_at FROM request
+WHERE kind = $1 AND object_id = $2;
+
+-- name: request_drop :exec writer
+-- in: kind, object_id
+DELETE FROM request WHERE kind = $1 AND object_id = $2;

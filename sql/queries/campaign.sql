@@ -20,11 +20,11 @@ WHERE id = $1;
 -- in: id int, now int
 UPDATE campaign SET deleted_at = $2, next_at = NULL WHERE id = $1;
 
--- name: campaign_withholds :one reader
--- in: id    out: 1 when it was aborted and what it released, or a delta of that, is open and enabled
+-- name: campaign_holds_open :one reader
+-- in: id    out: 1 when what it releases, or a delta of that, is open and enabled
 SELECT 1 FROM campaign c JOIN firmware f ON f.id = c.firmware_id
 JOIN firmware p ON p.type_id = f.type_id AND p.module = f.module AND p.version = f.version
-WHERE c.id = $1 AND c.state = 'aborted' AND p.release = 'open' AND p.enabled = 1
+WHERE c.id = $1 AND p.release = 'open' AND p.enabled = 1
   AND p.deleted_at IS NULL LIMIT 1;
 
 -- name: campaign_by_id :one reader
@@ -427,22 +427,3 @@ SELECT id FROM device WHERE type_id = $1 AND id > $2 ORDER BY id LIMIT $3;
 -- in: campaign_id int, after int, limit int    out: device id of those that had an update of it
 SELECT DISTINCT device_id FROM ota_update WHERE campaign_id = $1 AND device_id > $2
 ORDER BY device_id LIMIT $3;
-
--- ---- what a second person has to confirm ----
-
--- name: campaign_request_put :exec writer
--- in: campaign_id, action, body, revision, token_id, asked_by, asked_at, expires_at
-INSERT INTO campaign_request (campaign_id, action, body, revision, token_id, asked_by, asked_at,
-  expires_at)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
-ON CONFLICT (campaign_id) DO UPDATE SET action = $2, body = $3, revision = $4, token_id = $5,
-  asked_by = $6, asked_at = $7, expires_at = $8;
-
--- name: campaign_request_get :one reader
--- in: campaign_id    out: action, body, revision, token_id, asked_by, asked_at, expires_at
-SELECT action, body, revision, token_id, asked_by, asked_at, expires_at FROM campaign_request
-WHERE campaign_id = $1;
-
--- name: campaign_request_drop :exec writer
--- in: campaign_id
-DELETE FROM campaign_request WHERE campaign_id = $1;

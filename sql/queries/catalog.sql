@@ -248,6 +248,12 @@ SELECT id FROM ota_update WHERE firmware_id = $1 AND ended_at IS NULL LIMIT 1;
 -- in: id int    out: 1, of a floor
 SELECT 1 FROM firmware WHERE id = $1 AND must_pass = 1 AND deleted_at IS NULL;
 
+-- name: firmware_governed :many reader
+-- in: type_id int, module text    out: versions that campaigns give devices, or would
+SELECT f.version FROM campaign c JOIN firmware f ON f.id IN (c.firmware_id, c.rollback_id)
+WHERE c.type_id = $1 AND f.module = $2 AND c.deleted_at IS NULL
+  AND (c.state IN ('draft', 'scheduled', 'running', 'paused') OR c.rolling_back = 1);
+
 -- name: firmware_by_id :one reader
 -- in: project_id int, id int    out: firmware
 SELECT id, project_id, type_id, module, version, name, notes, enabled, use_https, release,

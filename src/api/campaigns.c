@@ -89,6 +89,11 @@ static const struct json_field fields[] = {
 };
 const struct table campaign_table = {"Campaign", fields, ARRAY_LEN(fields)};
 
+static struct confirm_of request_of(const struct campaign *c)
+{
+    return (struct confirm_of){"campaign", c->project_id, c->id, c->revision, campaign_asked};
+}
+
 /* ---- answers ---- */
 static int key_one(void *arg, const char *key)
 {
@@ -228,8 +233,10 @@ static int campaign_json(struct sbuf *b, struct api *api, struct db *db, const s
     struct obj o = obj_begin(b);
     add_row(&o, c, s);
     int rc = add_definition(&o, db, c);
-    if (rc == 0)
-        rc = confirm_json(&o, db, c);
+    if (rc == 0) {
+        const struct confirm_of of = request_of(c);
+        rc = confirm_json(&o, db, &of);
+    }
     if (rc == 0)
         rc = add_waits_for(&o, db, c, s);
     if (rc == 0)
@@ -493,9 +500,11 @@ static int run_patch(struct write *w, struct db *db)
     struct campaign_status s = {0};
     struct campaign c;
     int rc = find(w, db, &c, &s);
-    if (rc == 0)
-        rc = is_more_than_a_name(w, s.state) ? confirm_or_do(w, db, &c, "change", change)
+    if (rc == 0) {
+        const struct confirm_of of = request_of(&c);
+        rc = is_more_than_a_name(w, s.state) ? confirm_or_do(w, db, &of, "change", change)
                                              : change(w, db, "change");
+    }
     return rc < 0 ? rc : answer_with(w, db, w->id);
 }
 
@@ -531,12 +540,15 @@ static int move(struct write *w, struct db *db, const char *what)
 }
 
 /* What stops a campaign is one person's to do, at once. To complete one that is stopped, or has
- * phases to open, releases what it held back. */
-static bool needs_second(const struct write *w, const struct campaign *c,
-                         const struct campaign_status *s, const char *what)
+ * phases to open, releases what it held back; and to complete any whose firmware is open releases
+ * that to all the others, past its pace and thresholds. 1, 0 or an error. */
+static int needs_second(const struct write *w, struct db *db, const struct campaign *c,
+                        const struct campaign_status *s, const char *what)
 {
     if (strcmp(what, "complete") == 0)
-        return s->state != CAMPAIGN_RUNNING || s->phase < (int)c->n_phases;
+        return s->state != CAMPAIGN_RUNNING || s->phase < (int)c->n_phases
+                   ? 1
+                   : campaign_holds_open(db, c->id);
     return strcmp(what, "start") == 0 || strcmp(what, "resume") == 0 ||
            strcmp(what, "approve") == 0 ||
            (strcmp(what, "abort") == 0 && json_get_bool(w->in, "rollback", false));
@@ -549,8 +561,11 @@ static int run_move(struct write *w, struct db *db)
     struct campaign c;
     int rc = find(w, db, &c, &s);
     if (rc == 0)
-        rc = needs_second(w, &c, &s, what) ? confirm_or_do(w, db, &c, what, move)
-                                           : move(w, db, what);
+        rc = needs_second(w, db, &c, &s, what);
+    if (rc >= 0) {
+        const struct confirm_of of = request_of(&c);
+        rc = rc ? confirm_or_do(w, db, &of, what, move) : move(w, db, what);
+    }
     return rc < 0 ? rc : answer_with(w, db, w->id);
 }
 
@@ -559,8 +574,10 @@ static int run_confirm(struct write *w, struct db *db)
     struct campaign_status s;
     struct campaign c;
     int rc = find(w, db, &c, &s);
-    if (rc == 0)
-        rc = confirm_it(w, db, &c, move);
+    if (rc == 0) {
+        const struct confirm_of of = request_of(&c);
+        rc = confirm_it(w, db, &of, move);
+    }
     return rc < 0 ? rc : answer_with(w, db, w->id);
 }
 
@@ -569,8 +586,10 @@ static int run_deny(struct write *w, struct db *db)
     struct campaign_status s;
     struct campaign c;
     int rc = find(w, db, &c, &s);
-    if (rc == 0)
-        rc = confirm_deny(w, db, &c);
+    if (rc == 0) {
+        const struct confirm_of of = request_of(&c);
+        rc = confirm_deny(w, db, &of);
+    }
     return rc < 0 ? rc : answer_with(w, db, w->id);
 }
 
@@ -629,7 +648,7 @@ static const struct op op_resume = {.summary = "Go on; the thresholds count anew
                                     .run = run_move};
 static const struct op op_complete = {.summary =
                                           "End it; what waits is canceled, an open firmware is for "
-                                          "all; 202 as for start unless all was released",
+                                          "all; 202 as for start if that, or phases, are left",
                                       .out = &campaign_table,
                                       .status = 200,
                                       .run = run_move};

@@ -41,6 +41,9 @@ static const struct json_field fields[] = {
      "are not there, and the firmware is not offered until the same ones are uploaded again."},
     {"image", JK_OBJECT, JF_READ_ONLY, 0, 0, NULL, NULL,
      "What an ESP image says of itself: version, project, chip and more."},
+    {"confirmation", JK_OBJECT, JF_READ_ONLY | JF_NULLABLE, 0, 0, NULL, NULL,
+     "What waits for a second person: {action, body, asked_by, asked_at, expires_at}. Not in "
+     "lists."},
     {"created_at", JK_TIME, JF_READ_ONLY, 0, 0, NULL, NULL, "When it was made."},
     {"updated_at", JK_TIME, JF_READ_ONLY, 0, 0, NULL, NULL, "When it last changed."},
     {"revision", JK_INT, JF_READ_ONLY, 0, 0, NULL, NULL, "Counts changes; the ETag's number."},
@@ -106,9 +109,15 @@ static void minimum(struct obj *o, const char *name, bool has, int64_t v)
         obj_str(o, name, NULL);
 }
 
-void firmware_write_json(struct sbuf *b, struct db *db, const struct catalog *c,
-                         const struct firmware *fw)
+struct confirm_of firmware_confirm_of(const struct firmware *fw)
 {
+    return (struct confirm_of){"firmware", fw->project_id, fw->id, fw->revision, firmware_asked};
+}
+
+void firmware_write_json(struct sbuf *b, struct db *db, const struct catalog *c,
+                         const struct firmware *fw, bool whole)
+{
+    const struct confirm_of of = firmware_confirm_of(fw);
     const struct device_type *t = catalog_type(c, fw->type_id);
     struct obj o = obj_begin(b);
 
@@ -145,6 +154,8 @@ void firmware_write_json(struct sbuf *b, struct db *db, const struct catalog *c,
     obj_name(&o, "files");
     write_files(b, fw);
     obj_raw(&o, "image", fw->image && fw->image[0] ? fw->image : "{}");
+    if (whole && confirm_json(&o, db, &of) < 0)
+        obj_str(&o, "confirmation", NULL); /* as if there were none: nothing hangs on it */
     obj_time(&o, "created_at", fw->created_at);
     obj_time(&o, "updated_at", fw->updated_at);
     obj_int(&o, "revision", fw->revision);

@@ -17,7 +17,7 @@ static int list_one(void *arg, const struct firmware *fw)
     struct page *p = arg;
     if (!list_row(&p->l, fw->id))
         return 1;
-    firmware_write_json(&p->l.b, p->db, p->catalog, fw);
+    firmware_write_json(&p->l.b, p->db, p->catalog, fw, false);
     return 0;
 }
 
@@ -81,10 +81,10 @@ static void handle_get(struct http_request *r, void *arg)
         http_fail(r, rc, NULL);
     } else {
         struct catalog *cat = catalog_cell_get(c->api->env.catalog);
-        firmware_write_json(&b, c->db, cat, &fw);
+        firmware_write_json(&b, c->db, cat, &fw, true);
         catalog_unref(cat);
         json_decref(fw.hardware);
-        etag_text(etag, fw.revision, NULL);
+        etag_text(etag, fw.revision, &b); /* the confirmation moves by itself */
         answer_object(r, etag, &b);
     }
     sbuf_done(&b);
@@ -131,7 +131,7 @@ static int find(struct write *w, struct db *db, struct firmware *fw)
     if (rc < 0)
         return rc;
     struct catalog *c = catalog_cell_get(w->api->env.catalog);
-    firmware_write_json(&w->before, db, c, fw);
+    firmware_write_json(&w->before, db, c, fw, true);
     catalog_unref(c);
     rc = write_if_match(w, fw->revision);
     if (rc < 0)
@@ -146,63 +146,143 @@ static int answer_with(struct write *w, struct db *db)
     if (rc < 0)
         return rc;
     struct catalog *c = catalog_cell_get(w->api->env.catalog);
-    firmware_write_json(&w->body, db, c, &fw);
+    firmware_write_json(&w->body, db, c, &fw, true);
     catalog_unref(c);
     json_decref(fw.hardware);
-    etag_text(w->etag, fw.revision, NULL);
+    etag_text(w->etag, fw.revision, &w->body);
     return 0;
 }
 
 /* w->ext holds the new lists, resolved on the http thread; whether they were sent, w->in says. */
+struct lists {
+    struct firmware new;
+    json_t *in; /* what they were resolved from; w->in of a change, own of a confirmation */
+};
+
+static void lists_free(void *ext)
+{
+    struct lists *l = ext;
+    json_decref(l->in);
+}
+
+static void take(const struct write *w, struct firmware *fw)
+{
+    const struct firmware *new = &((const struct lists *)w->ext)->new;
+    const json_t *in = w->in;
+    fw->name = json_get_str(in, "name", fw->name);
+    fw->notes = json_get_str(in, "notes", fw->notes);
+    fw->enabled = json_get_bool(in, "enabled", fw->enabled);
+    fw->must_pass = json_get_bool(in, "must_pass", fw->must_pass);
+    fw->use_https = json_get_bool(in, "use_https", fw->use_https);
+    if (json_object_get(in, "source_versions")) {
+        fw->source_versions = new->source_versions;
+        fw->n_sources = new->n_sources;
+    }
+    if (json_object_get(in, "devices"))
+        fw->devices = new->devices;
+    if (json_object_get(in, "denied_devices"))
+        fw->denied = new->denied;
+}
+
+static int change(struct write *w, struct db *db, const char *action UNUSED)
+{
+    const struct lists *l = w->ext;
+    struct firmware fw;
+    if (!json_equal(w->in, l->in)) { /* another request than the one that was resolved */
+        w->status = 409;
+        w->code = "changed_since_asked";
+        return fail(&w->fail, E_CONFLICT, "Something else was asked for meanwhile; look at it.");
+    }
+    int rc = firmware_by_id(db, w->who.project_id, w->id, &w->a, &fw);
+    if (rc < 0)
+        return rc;
+    take(w, &fw);
+    fw.updated_at = w->now;
+    rc = firmware_update(db, &fw, &w->fail);
+    json_decref(fw.hardware);
+    return rc;
+}
+
 static int run_patch(struct write *w, struct db *db)
 {
-    const struct firmware *new = w->ext;
-    const json_t *in = w->in;
+    struct firmware old;
+    bool asks = false;
+    int rc = find(w, db, &old);
+    if (rc < 0)
+        return rc;
+    const struct confirm_of of = firmware_confirm_of(&old);
+    struct firmware fw = old;
+    take(w, &fw);
+    rc = firmware_asks(db, &old, &fw, &asks);
+    json_decref(old.hardware);
+    if (rc == 0)
+        rc = asks ? confirm_or_do(w, db, &of, "change", change) : change(w, db, "change");
+    return rc < 0 ? rc : answer_with(w, db);
+}
+
+static int run_confirm(struct write *w, struct db *db)
+{
     struct firmware fw;
     int rc = find(w, db, &fw);
     if (rc < 0)
         return rc;
-    fw.name = json_get_str(in, "name", fw.name);
-    fw.notes = json_get_str(in, "notes", fw.notes);
-    fw.enabled = json_get_bool(in, "enabled", fw.enabled);
-    fw.must_pass = json_get_bool(in, "must_pass", fw.must_pass);
-    fw.use_https = json_get_bool(in, "use_https", fw.use_https);
-    if (json_object_get(in, "source_versions")) {
-        fw.source_versions = new->source_versions;
-        fw.n_sources = new->n_sources;
-    }
-    if (json_object_get(in, "devices"))
-        fw.devices = new->devices;
-    if (json_object_get(in, "denied_devices"))
-        fw.denied = new->denied;
-    fw.updated_at = w->now;
-    rc = firmware_update(db, &fw, &w->fail);
+    const struct confirm_of of = firmware_confirm_of(&fw);
     json_decref(fw.hardware);
+    rc = confirm_it(w, db, &of, change);
     return rc < 0 ? rc : answer_with(w, db);
+}
+
+static int run_deny(struct write *w, struct db *db)
+{
+    struct firmware fw;
+    int rc = find(w, db, &fw);
+    if (rc < 0)
+        return rc;
+    const struct confirm_of of = firmware_confirm_of(&fw);
+    json_decref(fw.hardware);
+    rc = confirm_deny(w, db, &of);
+    return rc < 0 ? rc : answer_with(w, db);
+}
+
+/* Owns `in`, which may be NULL. NULL: answered, and w is gone. */
+static struct write *resolve(struct http_request *r, struct write *w, json_t *in)
+{
+    const struct call *c = call_of(r);
+    struct json_errors errs = {.count = 0};
+    struct lists *l = arena_alloc(&w->a, sizeof(*l));
+    *l = (struct lists){.in = in};
+    w->ext = l;
+    w->ext_free = lists_free;
+    if (firmware_take(c->api, c->db, c->who.project_id, in, &w->a, &l->new, &errs) == 0)
+        return w;
+    input_invalid(r, &errs);
+    write_free(w);
+    return NULL;
 }
 
 static void handle_patch(struct http_request *r, void *arg)
 {
+    struct write *w = write_of(r, arg);
+    if (w && (w = resolve(r, w, json_incref(w->in))))
+        write_go(w, r);
+}
+
+/* Devices are looked up here, and not in the job: there may be thousands. */
+static void handle_confirm(struct http_request *r, void *arg)
+{
     const struct call *c = call_of(r);
-    struct json_errors errs = {.count = 0};
-    int64_t id;
-    if (input_id(r, "id", &id) < 0)
+    struct write *w = write_of(r, arg);
+    if (!w)
         return;
-    json_t *in = input_object(r, arg);
-    if (!in)
-        return;
-    struct write *w = write_new(r, run_patch);
-    struct firmware *fw = arena_alloc(&w->a, sizeof(*fw));
-    w->in = in;
-    w->id = id;
-    w->ext = fw;
-    w->job.catalog = true;
-    if (firmware_take(c->api, c->db, c->who.project_id, in, &w->a, fw, &errs) < 0) {
-        input_invalid(r, &errs);
-        write_free(w);
-        return;
+    struct firmware fw;
+    json_t *in = NULL;
+    if (firmware_by_id(c->db, c->who.project_id, w->id, &w->a, &fw) == 0) {
+        const struct confirm_of of = firmware_confirm_of(&fw);
+        in = confirm_body(c->db, &of);
+        json_decref(fw.hardware);
     }
-    write_go(w, r);
+    if ((w = resolve(r, w, in)))
+        write_go(w, r);
 }
 
 static int run_delete(struct write *w, struct db *db)
@@ -218,6 +298,10 @@ static int run_delete(struct write *w, struct db *db)
         memcpy(bytes->sha256[i], fw.files[i].digests.sha256, SHA256_SIZE);
     json_decref(fw.hardware);
     rc = firmware_delete(db, w->id, w->now, &w->fail);
+    if (rc == 0) {
+        const struct confirm_of of = firmware_confirm_of(&fw);
+        rc = confirm_drop(db, &of);
+    }
     if (rc == E_CONFLICT) {
         w->status = 409;
         w->code = "in_use";
@@ -293,16 +377,31 @@ static const struct op op_get = {.summary = "One firmware", .out = &firmware_tab
 static const struct op op_create = {
     .summary =
         "Upload a firmware: the part `meta` (this object as JSON) and 1 to 5 parts `file`; a "
-        "`meta` that comes first is checked before the files are taken",
+        "`meta` that comes first is checked before the files are taken; 202: it is there, not "
+        "enabled, and a second person has to confirm that it be",
     .in = &firmware_table,
     .out = &firmware_table,
     .status = 201,
     .body = "multipart/form-data"};
-static const struct op op_patch = {.summary = "Change what may change of a firmware",
-                                   .in = &firmware_table,
-                                   .out = &firmware_table,
-                                   .status = 200,
-                                   .patch = true};
+static const struct op op_patch = {
+    .summary = "Change what may change of a firmware; 202: a second person has to confirm what "
+               "gives it to more devices",
+    .in = &firmware_table,
+    .out = &firmware_table,
+    .status = 200,
+    .patch = true,
+    .run = run_patch,
+    .catalog = true};
+static const struct op op_confirm = {
+    .summary = "Do what somebody with another token asked for, as `confirmation` has it",
+    .out = &firmware_table,
+    .status = 200,
+    .run = run_confirm,
+    .catalog = true};
+static const struct op op_deny = {.summary = "Drop what was asked for, whoever asked",
+                                  .out = &firmware_table,
+                                  .status = 200,
+                                  .run = run_deny};
 static const struct op op_delete = {
     .summary = "Delete a firmware that no update under way needs and that is no floor",
     .status = 204};
@@ -315,6 +414,8 @@ const struct http_route firmware_routes[] = {
     {"GET", PATH "/:id", HTTP_BODY_NONE, 0, handle_get, OP(op_get), VIEWER},
     {"PATCH", PATH "/:id", HTTP_BODY_WHOLE, 1048576, handle_patch, OP(op_patch), OPERATOR},
     {"DELETE", PATH "/:id", HTTP_BODY_NONE, 0, handle_delete, OP(op_delete), OPERATOR},
+    {"POST", PATH "/:id/confirm", HTTP_BODY_WHOLE, 65536, handle_confirm, OP(op_confirm), OPERATOR},
+    {"POST", PATH "/:id/deny", HTTP_BODY_WHOLE, 65536, write_handle, OP(op_deny), OPERATOR},
     {"GET", PATH "/:id/files/:n", HTTP_BODY_NONE, 0, handle_file, OP(op_file), OPERATOR},
     {.method = NULL},
 };

@@ -310,23 +310,36 @@ int write_remember(struct write *w, struct db *db);
 /* The row of the audit log (audit.c): what was done, before and after. */
 int write_audit(struct write *w, struct db *db) MUST_USE;
 
-/* Idempotency keys under way. */
-/* confirm.c: where the project demands a second person, an action on a campaign is tried, undone
+/* confirm.c: where the project demands a second person, an action on an object is tried, undone
  * and kept as a request (202); else it is done. perform: on w->in, in the job; run once more by the
  * second person. */
+struct confirm_of {
+    const char *kind; /* campaign, firmware, device_type, project */
+    int64_t project_id, id, revision;
+    /* The event of a request, or NULL. */
+    int (*tell)(struct db *w, int64_t id, const char *action, int64_t now);
+};
 typedef int confirm_fn(struct write *w, struct db *db, const char *action);
-int confirm_or_do(struct write *w, struct db *db, const struct campaign *c, const char *action,
+int confirm_or_do(struct write *w, struct db *db, const struct confirm_of *of, const char *action,
                   confirm_fn *perform) MUST_USE;
-int confirm_it(struct write *w, struct db *db, const struct campaign *c,
+/* The request alone, as if perform had been tried. */
+int confirm_ask(struct write *w, struct db *db, const struct confirm_of *of, const char *action,
+                const char *body) MUST_USE;
+int confirm_it(struct write *w, struct db *db, const struct confirm_of *of,
                confirm_fn *perform) MUST_USE;
-int confirm_deny(struct write *w, struct db *db, const struct campaign *c) MUST_USE;
-int confirm_json(struct obj *o, struct db *db, const struct campaign *c) MUST_USE;
+int confirm_deny(struct write *w, struct db *db, const struct confirm_of *of) MUST_USE;
+int confirm_drop(struct db *db, const struct confirm_of *of) MUST_USE; /* its object goes */
+/* The member `confirmation`. */
+int confirm_json(struct obj *o, struct db *db, const struct confirm_of *of) MUST_USE;
+/* What was sent with the request that waits; NULL: none. New reference. */
+json_t *confirm_body(struct db *db, const struct confirm_of *of);
 
 /* budget.c: the budget of a campaign's downloads, whose reference stays here; NULL: it has none. */
 struct budgets *budgets_new(void);
 void budgets_free(struct budgets *b);
 struct http_budget *budgets_of(struct budgets *b, const struct campaign *c);
 
+/* Idempotency keys under way. */
 struct busy *busy_new(void);
 void busy_free(struct busy *b);
 bool busy_take(struct busy *b, int64_t project_id, const char *key);
@@ -363,8 +376,14 @@ void consent_answer_handle(struct http_request *r, void *arg); /* arg: its op */
 void campaign_write_floors(struct obj *o, struct api *api, const struct campaign *c);
 /* E_PROTO with a finding: a floor forbids the declared rollback. */
 int campaign_check_floors(struct write *w, const struct campaign *c, bool allow_downgrade) MUST_USE;
+/* whole: what lists don't have, too. */
 void firmware_write_json(struct sbuf *b, struct db *db, const struct catalog *c,
-                         const struct firmware *fw);
+                         const struct firmware *fw, bool whole);
+struct confirm_of firmware_confirm_of(const struct firmware *fw);
+/* release.c: whether a second person has to confirm that `old` becomes fw; NULL: that it is
+ * there. */
+int firmware_asks(struct db *db, const struct firmware *old, const struct firmware *fw,
+                  bool *ret) MUST_USE;
 void firmware_upload_handle(struct http_request *r, void *arg);
 /* Object of the request -> firmware fields; semantic checks on the http thread. `db` reads. */
 int firmware_take(struct api *api, struct db *db, int64_t project_id, const json_t *in,

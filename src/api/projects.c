@@ -14,21 +14,34 @@ static const struct json_field fields[] = {
     {"bootstrap_create", JK_INT, 0, 0, 1000000, NULL, "0",
      "So many devices may still make themselves by that; counts down."},
     {"second_person", JK_BOOL, 0, 0, 0, NULL, "false",
-     "What sets a campaign going must be confirmed with a second token."},
+     "What gives devices a version that they would not have got must be confirmed with a second "
+     "token; so must be that this ends."},
+    {"confirmation", JK_OBJECT, JF_READ_ONLY | JF_NULLABLE, 0, 0, NULL, NULL,
+     "What waits for a second person: {action, body, asked_by, asked_at, expires_at}. Not in "
+     "lists."},
     {"created_at", JK_TIME, JF_READ_ONLY, 0, 0, NULL, NULL, "When it was made."},
     {"updated_at", JK_TIME, JF_READ_ONLY, 0, 0, NULL, NULL, "When it last changed."},
     {"revision", JK_INT, JF_READ_ONLY, 0, 0, NULL, NULL, "Counts changes; the ETag's number."},
 };
 const struct table project_table = {"Project", fields, ARRAY_LEN(fields)};
 
-static void project_json(struct sbuf *b, const struct project *p)
+static struct confirm_of request_of(const struct project *p)
 {
+    return (struct confirm_of){"project", p->id, p->id, p->revision, NULL};
+}
+
+/* db NULL: in a list. */
+static void project_json(struct sbuf *b, struct db *db, const struct project *p)
+{
+    const struct confirm_of of = request_of(p);
     struct obj o = obj_begin(b);
     obj_str(&o, "key", p->key);
     obj_str(&o, "name", p->name);
     obj_str(&o, "bootstrap", bootstrap_name(p->bootstrap));
     obj_int(&o, "bootstrap_create", p->bootstrap_create);
     obj_bool(&o, "second_person", p->second_person);
+    if (db && confirm_json(&o, db, &of) < 0)
+        obj_str(&o, "confirmation", NULL); /* as if there were none: nothing hangs on it */
     obj_time(&o, "created_at", p->created_at);
     obj_time(&o, "updated_at", p->updated_at);
     obj_int(&o, "revision", p->revision);
@@ -53,7 +66,7 @@ static int list_one(void *arg, const struct project *p)
     struct list *l = arg;
     if (!list_row(l, p->id))
         return 1;
-    project_json(&l->b, p);
+    project_json(&l->b, NULL, p);
     return 0;
 }
 
@@ -81,7 +94,7 @@ static void handle_get(struct http_request *r, void *arg)
     } else if (rc < 0) {
         http_fail(r, rc, NULL);
     } else {
-        project_json(&b, &p);
+        project_json(&b, c->db, &p);
         etag_text(etag, p.revision, &b); /* bootstrap_create moves by itself */
         answer_object(r, etag, &b);
     }
@@ -101,7 +114,7 @@ static int run_create(struct write *w, struct db *db)
         rc = token_make(db, p.id, "first admin", SCOPE_ADMIN, w->secret, w->now, 0, &token_id);
     if (rc < 0)
         return rc;
-    project_json(&w->body, &p);
+    project_json(&w->body, db, &p);
     write_created(w, 0, "/api/v1/projects/%s", p.key);
     etag_text(w->etag, p.revision, &w->body);
     return 0;
@@ -131,37 +144,65 @@ static int find(struct write *w, struct db *db, struct project *p)
     if (rc == E_NOTFOUND)
         return write_not_found(w, "project");
     if (rc == 0)
-        project_json(&w->before, p);
+        project_json(&w->before, db, p);
     return rc < 0 ? rc : write_if_match(w, p->revision);
 }
 
+static int change(struct write *w, struct db *db, const char *action UNUSED)
+{
+    struct project p;
+    int rc = project_by_key(db, w->key, &w->a, &p);
+    if (rc < 0)
+        return rc;
+    project_take(w->in, &p);
+    p.updated_at = w->now;
+    return project_update(db, &p, &w->fail);
+}
+
+static int answer_with(struct write *w, struct db *db)
+{
+    struct project p;
+    int rc = project_by_key(db, w->key, &w->a, &p);
+    if (rc < 0)
+        return rc;
+    project_json(&w->body, db, &p);
+    etag_text(w->etag, p.revision, &w->body);
+    return 0;
+}
+
+/* Without the second person all else could be done alone. */
 static int run_patch(struct write *w, struct db *db)
 {
     struct project p;
     int rc = find(w, db, &p);
     if (rc < 0)
         return rc;
-    project_take(w->in, &p);
-    p.updated_at = w->now;
-    rc = project_update(db, &p, &w->fail);
-    if (rc == 0)
-        rc = project_by_key(db, w->key, &w->a, &p);
-    if (rc < 0)
-        return rc;
-    project_json(&w->body, &p);
-    etag_text(w->etag, p.revision, &w->body);
-    return 0;
+    const struct confirm_of of = request_of(&p);
+    rc = json_get_bool(w->in, "second_person", true) ? change(w, db, "change")
+                                                     : confirm_or_do(w, db, &of, "change", change);
+    return rc < 0 ? rc : answer_with(w, db);
 }
 
-static void handle_patch(struct http_request *r, void *arg)
+static int run_confirm(struct write *w, struct db *db)
 {
-    json_t *in = input_object(r, arg);
-    if (!in)
-        return;
-    struct write *w = write_new(r, run_patch);
-    w->in = in;
-    w->job.catalog = true;
-    write_go(w, r);
+    struct project p;
+    int rc = find(w, db, &p);
+    if (rc < 0)
+        return rc;
+    const struct confirm_of of = request_of(&p);
+    rc = confirm_it(w, db, &of, change);
+    return rc < 0 ? rc : answer_with(w, db);
+}
+
+static int run_deny(struct write *w, struct db *db)
+{
+    struct project p;
+    int rc = find(w, db, &p);
+    if (rc < 0)
+        return rc;
+    const struct confirm_of of = request_of(&p);
+    rc = confirm_deny(w, db, &of);
+    return rc < 0 ? rc : answer_with(w, db);
 }
 
 static int run_delete(struct write *w, struct db *db)
@@ -176,12 +217,11 @@ static int run_delete(struct write *w, struct db *db)
         w->code = "in_use";
         return fail(&w->fail, E_CONFLICT, "The project `default` can't be deleted.");
     }
-    rc = project_delete(db, p.id, &w->fail);
-    if (rc == E_CONFLICT) {
-        w->status = 409;
-        w->code = "in_use";
-    }
-    return rc;
+    rc = write_conflict(w, project_delete(db, p.id, &w->fail), "in_use");
+    if (rc < 0)
+        return rc;
+    const struct confirm_of of = request_of(&p);
+    return confirm_drop(db, &of); /* its number may come again */
 }
 
 static void handle_delete(struct http_request *r, void *arg)
@@ -206,11 +246,24 @@ static const struct op op_create = {
     .in = &project_table,
     .out = &project_table,
     .status = 201};
-static const struct op op_patch = {.summary = "Change a project",
-                                   .in = &project_table,
-                                   .out = &project_table,
-                                   .status = 200,
-                                   .patch = true};
+static const struct op op_patch = {
+    .summary = "Change a project; 202: another admin has to confirm that second_person ends",
+    .in = &project_table,
+    .out = &project_table,
+    .status = 200,
+    .patch = true,
+    .run = run_patch,
+    .catalog = true};
+static const struct op op_confirm = {
+    .summary = "Do what somebody with another token asked for, as `confirmation` has it",
+    .out = &project_table,
+    .status = 200,
+    .run = run_confirm,
+    .catalog = true};
+static const struct op op_deny = {.summary = "Drop what was asked for, whoever asked",
+                                  .out = &project_table,
+                                  .status = 200,
+                                  .run = run_deny};
 static const struct op op_delete = {.summary = "Delete a project that is empty", .status = 204};
 
 #define PATH "/api/v1/projects"
@@ -219,7 +272,9 @@ const struct http_route project_routes[] = {
     {"GET", PATH, HTTP_BODY_NONE, 0, handle_list, OP(op_list), ROOT},
     {"POST", PATH, HTTP_BODY_WHOLE, 65536, handle_create, OP(op_create), ROOT},
     {"GET", PATH "/:key", HTTP_BODY_NONE, 0, handle_get, OP(op_get), ROOT},
-    {"PATCH", PATH "/:key", HTTP_BODY_WHOLE, 65536, handle_patch, OP(op_patch), ROOT},
+    {"PATCH", PATH "/:key", HTTP_BODY_WHOLE, 65536, write_handle, OP(op_patch), ROOT},
+    {"POST", PATH "/:key/confirm", HTTP_BODY_WHOLE, 65536, write_handle, OP(op_confirm), ROOT},
+    {"POST", PATH "/:key/deny", HTTP_BODY_WHOLE, 65536, write_handle, OP(op_deny), ROOT},
     {"DELETE", PATH "/:key", HTTP_BODY_NONE, 0, handle_delete, OP(op_delete), ROOT},
     {.method = NULL},
 };

@@ -65,6 +65,9 @@ static const struct json_field fields[] = {
      "Its devices are gateways: ThingsCloud's certificate tells them so. One with devices behind "
      "it "
      "is told in any case."},
+    {"confirmation", JK_OBJECT, JF_READ_ONLY | JF_NULLABLE, 0, 0, NULL, NULL,
+     "What waits for a second person: {action, body, asked_by, asked_at, expires_at}. Not in "
+     "lists."},
     {"created_at", JK_TIME, JF_READ_ONLY, 0, 0, NULL, NULL, "When it was made."},
     {"updated_at", JK_TIME, JF_READ_ONLY, 0, 0, NULL, NULL, "When it last changed."},
     {"revision", JK_INT, JF_READ_ONLY, 0, 0, NULL, NULL, "Counts changes; the ETag's number."},
@@ -74,8 +77,15 @@ const struct table type_table = {"DeviceType", fields, ARRAY_LEN(fields)};
 static const char *const schemes[] = {
     [VERSION_AUTO] = "auto", [VERSION_SEMVER] = "semver", [VERSION_OPAQUE] = "opaque"};
 
-static void type_json(struct sbuf *b, const struct device_type *t)
+static struct confirm_of request_of(const struct device_type *t)
 {
+    return (struct confirm_of){"device_type", t->project_id, t->id, t->revision, NULL};
+}
+
+/* db NULL: in a list. */
+static void type_json(struct sbuf *b, struct db *db, const struct device_type *t)
+{
+    const struct confirm_of of = request_of(t);
     struct obj o = obj_begin(b);
     obj_str(&o, "key", t->key);
     obj_str(&o, "name", t->name);
@@ -105,6 +115,8 @@ static void type_json(struct sbuf *b, const struct device_type *t)
     obj_int(&o, "reply_retries", t->reply_retries);
     obj_int(&o, "offline_delay_s", t->offline_delay_s);
     obj_bool(&o, "gateway", t->gateway);
+    if (db && confirm_json(&o, db, &of) < 0)
+        obj_str(&o, "confirmation", NULL); /* as if there were none: nothing hangs on it */
     obj_time(&o, "created_at", t->created_at);
     obj_time(&o, "updated_at", t->updated_at);
     obj_int(&o, "revision", t->revision);
@@ -184,7 +196,7 @@ static int list_one(void *arg, const struct device_type *t)
     struct list *l = arg;
     if (!list_row(l, t->id))
         return 1;
-    type_json(&l->b, t);
+    type_json(&l->b, NULL, t);
     return 0;
 }
 
@@ -208,8 +220,8 @@ static void handle_get(struct http_request *r, void *arg)
     (void)arg;
     int rc = device_type_by_key(c->db, c->who.project_id, http_param(r, "key"), http_arena(r), &t);
     if (rc == 0)
-        type_json(&b, &t);
-    answer_read(r, rc, "device type", t.revision, false, &b);
+        type_json(&b, c->db, &t);
+    answer_read(r, rc, "device type", t.revision, true, &b); /* the confirmation moves */
 }
 
 static int run_create(struct write *w, struct db *db)
@@ -225,7 +237,7 @@ static int run_create(struct write *w, struct db *db)
         rc = device_type_by_id(db, t.id, &w->a, &t);
     if (rc < 0)
         return rc;
-    type_json(&w->body, &t);
+    type_json(&w->body, db, &t);
     write_created(w, t.revision, "/api/v1/device-types/%s", t.key);
     return 0;
 }
@@ -235,26 +247,69 @@ static int find(struct write *w, struct db *db, struct device_type *t)
     int rc =
         write_found(w, device_type_by_key(db, w->who.project_id, w->key, &w->a, t), "device type");
     if (rc == 0)
-        type_json(&w->before, t);
+        type_json(&w->before, db, t);
     return rc < 0 ? rc : write_if_match(w, t->revision);
 }
 
+static int change(struct write *w, struct db *db, const char *action UNUSED)
+{
+    struct device_type t;
+    int rc = device_type_by_key(db, w->who.project_id, w->key, &w->a, &t);
+    if (rc == 0)
+        rc = type_take(w, db, &t);
+    if (rc < 0)
+        return rc;
+    t.updated_at = w->now;
+    /* what devices may do at the broker */
+    w->credentials = json_object_get(w->in, "topics") != NULL;
+    return device_type_update(db, &t, &w->fail);
+}
+
+static int answer_with(struct write *w, struct db *db)
+{
+    struct device_type t;
+    int rc = device_type_by_key(db, w->who.project_id, w->key, &w->a, &t);
+    if (rc < 0)
+        return rc;
+    type_json(&w->body, db, &t);
+    etag_text(w->etag, t.revision, &w->body);
+    return 0;
+}
+
+/* By another order of versions what is old becomes new, for all of the type at once. */
 static int run_patch(struct write *w, struct db *db)
 {
     struct device_type t;
     int rc = find(w, db, &t);
-    if (rc == 0)
-        rc = type_take(w, db, &t);
-    t.updated_at = w->now;
-    if (rc == 0)
-        rc = device_type_update(db, &t, &w->fail);
-    if (rc == 0)
-        rc = device_type_by_id(db, t.id, &w->a, &t);
     if (rc < 0)
         return rc;
-    type_json(&w->body, &t);
-    etag_text(w->etag, t.revision, NULL);
-    return 0;
+    const struct confirm_of of = request_of(&t);
+    const char *scheme = json_get_str(w->in, "version_scheme", schemes[t.scheme]);
+    rc = strcmp(scheme, schemes[t.scheme]) != 0 ? confirm_or_do(w, db, &of, "change", change)
+                                                : change(w, db, "change");
+    return rc < 0 ? rc : answer_with(w, db);
+}
+
+static int run_confirm(struct write *w, struct db *db)
+{
+    struct device_type t;
+    int rc = find(w, db, &t);
+    if (rc < 0)
+        return rc;
+    const struct confirm_of of = request_of(&t);
+    rc = confirm_it(w, db, &of, change);
+    return rc < 0 ? rc : answer_with(w, db);
+}
+
+static int run_deny(struct write *w, struct db *db)
+{
+    struct device_type t;
+    int rc = find(w, db, &t);
+    if (rc < 0)
+        return rc;
+    const struct confirm_of of = request_of(&t);
+    rc = confirm_deny(w, db, &of);
+    return rc < 0 ? rc : answer_with(w, db);
 }
 
 static int run_delete(struct write *w, struct db *db)
@@ -262,7 +317,12 @@ static int run_delete(struct write *w, struct db *db)
     struct device_type t;
     int rc = find(w, db, &t);
     w->status = 204;
-    return rc < 0 ? rc : write_conflict(w, device_type_delete(db, t.id, &w->fail), "in_use");
+    if (rc == 0)
+        rc = write_conflict(w, device_type_delete(db, t.id, &w->fail), "in_use");
+    if (rc < 0)
+        return rc;
+    const struct confirm_of of = request_of(&t);
+    return confirm_drop(db, &of); /* its number may come again */
 }
 
 static void handle_change(struct http_request *r, void *arg)
@@ -289,13 +349,24 @@ static const struct op op_create = {
     .status = 201,
     .run = run_create,
     .catalog = true};
-static const struct op op_patch = {.summary = "Change a device type",
-                                   .in = &type_table,
-                                   .out = &type_table,
-                                   .status = 200,
-                                   .patch = true,
-                                   .run = run_patch,
-                                   .catalog = true};
+static const struct op op_patch = {
+    .summary = "Change a device type; 202: a second person has to confirm another version_scheme",
+    .in = &type_table,
+    .out = &type_table,
+    .status = 200,
+    .patch = true,
+    .run = run_patch,
+    .catalog = true};
+static const struct op op_confirm = {
+    .summary = "Do what somebody with another token asked for, as `confirmation` has it",
+    .out = &type_table,
+    .status = 200,
+    .run = run_confirm,
+    .catalog = true};
+static const struct op op_deny = {.summary = "Drop what was asked for, whoever asked",
+                                  .out = &type_table,
+                                  .status = 200,
+                                  .run = run_deny};
 static const struct op op_delete = {.summary = "Delete a device type without devices and firmwares",
                                     .status = 204,
                                     .run = run_delete,
@@ -307,6 +378,8 @@ const struct http_route type_routes[] = {
     {"POST", PATH, HTTP_BODY_WHOLE, 65536, handle_change, OP(op_create), OPERATOR},
     {"GET", PATH "/:key", HTTP_BODY_NONE, 0, handle_get, OP(op_get), VIEWER},
     {"PATCH", PATH "/:key", HTTP_BODY_WHOLE, 65536, handle_change, OP(op_patch), OPERATOR},
+    {"POST", PATH "/:key/confirm", HTTP_BODY_WHOLE, 65536, write_handle, OP(op_confirm), OPERATOR},
+    {"POST", PATH "/:key/deny", HTTP_BODY_WHOLE, 65536, write_handle, OP(op_deny), OPERATOR},
     {"DELETE", PATH "/:key", HTTP_BODY_NONE, 0, write_handle, OP(op_delete), OPERATOR},
     {.method = NULL},
 };

@@ -303,7 +303,13 @@ static int run_insert(struct write *w, struct db *db)
 {
     struct upload *u = w->ext;
     struct firmware fw = u->fw;
-    int rc = firmware_insert(db, &fw, &w->fail);
+    bool asks = false;
+    int rc = firmware_asks(db, NULL, &fw, &asks);
+
+    if (rc < 0)
+        return rc;
+    fw.enabled = fw.enabled && !asks; /* that is what the second person is asked */
+    rc = firmware_insert(db, &fw, &w->fail);
 
     if (rc == E_PROTO)
         return write_invalid(w, "", "invalid", "%s", w->fail.text);
@@ -313,12 +319,16 @@ static int run_insert(struct write *w, struct db *db)
         rc = firmware_by_id(db, w->who.project_id, fw.id, &w->a, &fw);
     if (rc < 0)
         return rc;
+    write_created(w, 0, "/api/v1/firmwares/%lld", (long long)fw.id);
+    const struct confirm_of of = firmware_confirm_of(&fw);
+    if (asks)
+        rc = confirm_ask(w, db, &of, "change", "{\"enabled\":true}");
     struct catalog *c = catalog_cell_get(w->api->env.catalog);
-    firmware_write_json(&w->body, db, c, &fw);
+    firmware_write_json(&w->body, db, c, &fw, true);
     catalog_unref(c);
     json_decref(fw.hardware);
-    write_created(w, fw.revision, "/api/v1/firmwares/%lld", (long long)fw.id);
-    return 0;
+    etag_text(w->etag, fw.revision, &w->body);
+    return rc;
 }
 
 /* The bytes are named by a row now, or must go. Until here each store_put held them. */

@@ -403,10 +403,9 @@ int campaign_update(struct db *w, struct campaign *c, const struct campaign_list
     return rc < 0 ? rc : look_at_thresholds(w, c->id, c->updated_at);
 }
 
-/* 1: it was aborted, and only that keeps an open firmware from its targets. */
-static int withholds(struct db *w, int64_t id)
+int campaign_holds_open(struct db *db, int64_t id)
 {
-    AUTO(db_reset) struct db_stmt *q = db_use(w, Q_CAMPAIGN_WITHHOLDS);
+    AUTO(db_reset) struct db_stmt *q = db_use(db, Q_CAMPAIGN_HOLDS_OPEN);
 
     db_bind_int(q, 1, id);
     int rc = db_row(q);
@@ -431,7 +430,7 @@ int campaign_delete(struct db *w, int64_t id, int64_t now, struct fail *f)
         return fail(f, E_CONFLICT, "%s",
                     s.active > 0 ? "updates of it are still under way"
                                  : "it takes a release back; that needs it");
-    rc = withholds(w, id);
+    rc = s.state == CAMPAIGN_ABORTED ? campaign_holds_open(w, id) : 0;
     if (rc < 0)
         return rc;
     if (rc == 1)

@@ -42,6 +42,11 @@ int campaign_tell(struct db *w, int64_t id, const char *type, const char *reason
     return tell(w, id, type, reason, now);
 }
 
+int campaign_asked(struct db *w, int64_t id, const char *action, int64_t now)
+{
+    return tell(w, id, "campaign.awaiting_confirmation", action, now);
+}
+
 /* ---- the row ---- */
 
 static int begin_row(struct db *w, const struct campaign *c, const char *state, int phase,

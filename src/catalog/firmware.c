@@ -360,6 +360,39 @@ static int tell(struct db *w, int64_t id, const char *type, int64_t now)
     return rc;
 }
 
+int firmware_asked(struct db *w, int64_t id, const char *action UNUSED, int64_t now)
+{
+    return tell(w, id, "firmware.awaiting_confirmation", now);
+}
+
+int firmware_is_governed(struct db *db, const struct firmware *fw)
+{
+    enum version_scheme scheme = VERSION_AUTO;
+    {
+        AUTO(db_reset) struct db_stmt *type = db_use(db, Q_DEVICE_TYPE_BY_ID);
+        struct device_type t;
+        struct arena a;
+
+        db_bind_int(type, 1, fw->type_id);
+        int rc = db_row(type);
+        if (rc < 0)
+            return rc == E_NOTFOUND ? 0 : rc;
+        arena_init(&a);
+        device_type_row(type, &a, &t);
+        scheme = t.scheme;
+        arena_done(&a);
+    }
+    AUTO(db_reset) struct db_stmt *q = db_use(db, Q_FIRMWARE_GOVERNED);
+    int rc;
+
+    db_bind_int(q, 1, fw->type_id);
+    db_bind_text(q, 2, fw->module);
+    while ((rc = db_step(q)) == 1)
+        if (version_compare(scheme, db_text(q, 0), fw->version) == 0)
+            return 1;
+    return rc;
+}
+
 int firmware_insert(struct db *w, struct firmware *fw, struct fail *f)
 {
     AUTO(db_reset) struct db_stmt *q = db_use(w, Q_FIRMWARE_INSERT);

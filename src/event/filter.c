@@ -24,6 +24,7 @@ const char *const event_types[] = {
     "firmware.created",
     "firmware.changed",
     "firmware.deleted",
+    "firmware.awaiting_confirmation",
     "server.restored",
     "task.run_started",
     "task.run_ended",

@@ -1,4 +1,5 @@
-"""Where a project demands it, what sets a campaign going is confirmed with another token."""
+"""Where a project demands it, what gives devices a version that they would not have got is confirmed
+with another token: what sets a campaign going, and each way around one."""
 import pytest
 
 from otalib import noise, wait
@@ -17,6 +18,8 @@ def ground(module_site):
     module_site.otad.ok("PATCH", "/projects/default", {"second_person": True})
     yield Ground
     module_site.otad.ok("PATCH", "/projects/default", {"second_person": False})
+    admin = module_site.otad.ok("POST", "/tokens", {"name": "second admin", "scope": "admin"})["token"]
+    assert module_site.otad.ok("POST", "/projects/default/confirm", token=admin)["second_person"] is False
 
 
 def draft(ground, **fields):
@@ -108,3 +111,161 @@ def test_what_was_held_back_is_completed_by_two(ground):
     move(ground, c, "start", 202)
     move(ground, c, "confirm", 200, ground.other)
     assert move(ground, c, "complete", 200)["state"] == "completed"  # all of it was released
+
+
+# ---- ways around a campaign ----
+def patch(ground, path, status, **body):
+    answer = ground.otad.rest("PATCH", path, body)
+    assert answer.status == status, answer
+    return answer.json()
+
+
+def act(ground, path, status, token=None):
+    answer = ground.otad.rest("POST", path, **({"token": token} if token else {}))
+    assert answer.status == status, answer
+    return answer.json()
+
+
+def offered(ground, device):
+    """What a check would get, once the report of the version has come."""
+    path = f"/devices/{device.key}/explain?module=main"
+
+    def known():
+        found = ground.otad.ok("GET", path)
+        return found if found["current_version"] else None
+
+    return wait(known, f"{device.key} has reported")["firmware"]
+
+
+def test_an_open_upload_waits_disabled(ground):
+    kind = ground.site.type()
+    device = ground.site.device(kind, "1.0.0")
+    answer = ground.otad.upload(kind, "2.0.0", ("a.bin", noise("open")))
+    fw = answer.json()
+    path = f"/firmwares/{fw['id']}"
+    assert answer.status == 202 and answer.headers["Location"].endswith(path), answer
+    assert fw["enabled"] is False and fw["confirmation"]["body"] == {"enabled": True}
+    assert patch(ground, path, 409, enabled=True)["code"] == "confirmation_pending"
+    assert act(ground, path + "/confirm", 403)["code"] == "second_person_required"
+    assert offered(ground, device) is None
+    done = act(ground, path + "/confirm", 200, ground.other)
+    assert done["enabled"] is True and done["confirmation"] is None
+    assert offered(ground, device) is not None
+    assert act(ground, path + "/confirm", 409, ground.other)["code"] == "nothing_to_confirm"
+    # denied, it stays what it is
+    second = ground.otad.upload(kind, "3.0.0", ("a.bin", noise("open"))).json()
+    assert act(ground, f"/firmwares/{second['id']}/deny", 200)["confirmation"] is None
+    assert ground.otad.ok("GET", f"/firmwares/{second['id']}")["enabled"] is False
+    # disabled, or for campaigns, it is one person's
+    assert ground.otad.upload(kind, "4.0.0", ("a.bin", noise("open")), enabled=False).status == 201
+    assert ground.otad.upload(kind, "5.0.0", ("a.bin", noise("open")), release="campaign").status == 201
+
+
+def test_what_widens_a_firmware_is_confirmed(ground):
+    kind = ground.site.type()
+    a, b = ground.site.device(kind, "1.0.0"), ground.site.device(kind, "1.0.0")
+    fw = ground.otad.upload(kind, "2.0.0", ("a.bin", noise("wide")), devices=[a.key], must_pass=True).json()
+    path = f"/firmwares/{fw['id']}"
+    act(ground, path + "/confirm", 200, ground.other)
+    assert offered(ground, b) is None
+    for wider in ({"devices": []}, {"devices": [a.key, b.key]}, {"must_pass": False}, {"source_versions": ["1.0.0"]}):
+        assert patch(ground, path, 202, **wider)["confirmation"]["body"] == wider
+        assert offered(ground, b) is None
+        act(ground, path + "/deny", 200)
+    assert patch(ground, path, 202, devices=[])["devices"] == [a.key]
+    assert patch(ground, path, 200, notes="what is new")["confirmation"] is None  # it has changed
+    assert act(ground, path + "/confirm", 409, ground.other)["code"] == "changed_since_asked"
+    patch(ground, path, 202, devices=[])
+    assert act(ground, path + "/confirm", 200, ground.other)["devices"] == []
+    assert offered(ground, b) is not None
+    # what narrows or stops is not asked about; its way back is
+    assert patch(ground, path, 200, denied_devices=[a.key, b.key])["denied_devices"] == [a.key, b.key]
+    assert patch(ground, path, 202, denied_devices=[b.key])["denied_devices"] == [a.key, b.key]
+    act(ground, path + "/deny", 200)
+    assert patch(ground, path, 200, enabled=False)["enabled"] is False
+    patch(ground, path, 200, denied_devices=[])  # while it is disabled
+    assert patch(ground, path, 202, enabled=True)["enabled"] is False
+    assert offered(ground, b) is None
+    assert ground.otad.rest("PATCH", path, {"devices": ["nobody"]}).status == 422
+    act(ground, path + "/deny", 200)
+
+
+def test_an_aborted_campaign_is_no_way_around(ground):
+    """Disabled, its campaign deleted, enabled again: the last step is the release."""
+    kind = ground.site.type()
+    device = ground.site.device(kind, "1.0.0")
+    fw = ground.otad.upload(kind, "2.0.0", ("a.bin", noise("back"))).json()
+    path = f"/firmwares/{fw['id']}"
+    c = ground.otad.ok("POST", "/campaigns", {"name": "four eyes", "firmware": fw["id"], "phases": [{"count": 1}]})
+    move(ground, c, "start", 202)
+    move(ground, c, "confirm", 200, ground.other)
+    move(ground, c, "pause", 200)
+    act(ground, path + "/confirm", 200, ground.other)
+    move(ground, c, "abort", 200)
+    assert offered(ground, device) is None
+    patch(ground, path, 200, enabled=False)
+    ground.otad.ok("DELETE", f"/campaigns/{c['id']}")
+    assert patch(ground, path, 202, enabled=True)["enabled"] is False
+    assert offered(ground, device) is None
+    act(ground, path + "/confirm", 200, ground.other)
+    assert offered(ground, device) is not None
+
+
+def test_an_open_firmware_is_not_released_by_completing(ground):
+    """Its only phase is open, and not for all."""
+    kind = ground.site.type()
+    device = ground.site.device(kind, "1.0.0")
+    fw = ground.otad.upload(kind, "2.0.0", ("a.bin", noise("half"))).json()
+    body = {"name": "few", "firmware": fw["id"], "phases": [{"devices": [ground.site.device(kind, "1.0.0").key]}]}
+    c = ground.otad.ok("POST", "/campaigns", body)
+    move(ground, c, "start", 202)
+    move(ground, c, "confirm", 200, ground.other)
+    act(ground, f"/firmwares/{fw['id']}/confirm", 200, ground.other)
+    assert move(ground, c, "complete", 202)["state"] == "running"
+    assert offered(ground, device) is None
+    assert move(ground, c, "confirm", 200, ground.other)["state"] == "completed"
+    assert offered(ground, device) is not None
+
+
+def test_other_bytes_for_a_running_campaign(ground):
+    """A campaign gives deltas of its version, too: one that comes later is a release."""
+    kind = ground.site.type()
+    device = ground.site.device(kind, "1.0.0")
+    fw = ground.otad.firmware(kind, "2.0.0", ("a.bin", noise("full")), release="campaign")
+    early = ground.otad.firmware(kind, "v2.0", ("d.bin", noise("early")), release="campaign",
+                                 source_versions=["0.9.0"])  # fmt: skip
+    c = ground.otad.ok("POST", "/campaigns", {"name": "bytes", "firmware": fw["id"]})
+    move(ground, c, "start", 202)
+    move(ground, c, "confirm", 200, ground.other)
+    assert offered(ground, device)["id"] == fw["id"]
+    path = f"/firmwares/{early['id']}"
+    assert patch(ground, path, 202, source_versions=["1.0.0"])["source_versions"] == ["0.9.0"]
+    act(ground, path + "/deny", 200)
+    late = ground.otad.upload(kind, "v2.0.0", ("d.bin", noise("late")), release="campaign", source_versions=["1.0.0"])
+    assert late.status == 202 and late.json()["enabled"] is False
+    assert offered(ground, device)["id"] == fw["id"]
+    act(ground, f"/firmwares/{late.json()['id']}/confirm", 200, ground.other)
+    assert offered(ground, device)["id"] == late.json()["id"]
+    move(ground, c, "abort", 200)
+
+
+def test_the_order_of_versions_is_two_persons(ground):
+    path = f"/device-types/{ground.site.type()}"
+    assert patch(ground, path, 200, description="as ever")["confirmation"] is None
+    asked = patch(ground, path, 202, version_scheme="opaque")
+    assert asked["version_scheme"] == "auto" and asked["confirmation"]["action"] == "change"
+    assert act(ground, path + "/confirm", 403)["code"] == "second_person_required"
+    assert act(ground, path + "/confirm", 200, ground.other)["version_scheme"] == "opaque"
+    patch(ground, path, 202, version_scheme="auto")
+    assert act(ground, path + "/deny", 200)["version_scheme"] == "opaque"
+
+
+def test_to_do_without_takes_two(ground):
+    path = "/projects/default"
+    asked = patch(ground, path, 202, second_person=False)
+    assert asked["second_person"] is True and asked["confirmation"]["body"] == {"second_person": False}
+    assert act(ground, path + "/confirm", 403)["code"] == "second_person_required"
+    assert act(ground, path + "/confirm", 403, ground.other)["code"] != "second_person_required"  # no admin
+    assert patch(ground, path, 200, second_person=True)["second_person"] is True
+    assert act(ground, path + "/deny", 200)["confirmation"] is None
+    assert ground.otad.ok("GET", path)["second_person"] is True
