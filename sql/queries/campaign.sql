@@ -140,12 +140,20 @@ UPDATE campaign_phase SET offered = offered + 1 WHERE campaign_id = $1 AND no = 
 
 -- name: campaign_phase_ended :exec writer
 -- in: campaign_id, no, 1 for the one that it came to: verified, failed, rolled_back, timed_out,
---     rejected
+--     rejected; 1 if thresholds see it
 UPDATE campaign_phase SET ended = ended + 1, verified = verified + $3,
-  since_ended = since_ended + 1, since_failed = since_failed + $4,
+  since_ended = since_ended + $8, since_failed = since_failed + $4,
   since_rolled_back = since_rolled_back + $5, since_timed_out = since_timed_out + $6,
   since_rejected = since_rejected + $7
 WHERE campaign_id = $1 AND no = $2;
+
+-- name: campaign_withheld :one reader
+-- in: campaign_id, device_id, phase    out: 1 when it is paused and its last update there was never
+--     begun to be fetched: otad itself kept it from that
+SELECT c.state = 'paused' AND coalesce((
+  SELECT u.bytes_served = 0 FROM ota_update u INDEXED BY ota_update_campaign_device
+  WHERE u.campaign_id = $1 AND u.device_id = $2 AND u.phase = $3 ORDER BY u.id DESC LIMIT 1), 0)
+FROM campaign c WHERE c.id = $1;
 
 -- name: campaign_device_results :many reader
 -- in: campaign_id, device_id, phase    out: 1 for a success that holds, of the last two of its

@@ -36,17 +36,33 @@ static int count_offered(struct db *w, int64_t id, int phase)
     return db_run(q);
 }
 
-static int count_ended(struct db *w, int64_t id, int phase, enum campaign_end end)
+/* What fails because otad answers nothing while it is paused says nothing about the firmware. */
+static int is_withheld(struct db *w, int64_t id, int phase, int64_t device_id,
+                       enum campaign_end end)
+{
+    AUTO(db_reset) struct db_stmt *q = db_use(w, Q_CAMPAIGN_WITHHELD);
+
+    if (end != CAMPAIGN_END_FAILED && end != CAMPAIGN_END_TIMED_OUT)
+        return 0;
+    db_bind_int(q, 1, id);
+    db_bind_int(q, 2, device_id);
+    db_bind_int(q, 3, phase);
+    int rc = db_row(q);
+    return rc < 0 ? rc : db_int(q, 0) != 0;
+}
+
+static int count_ended(struct db *w, int64_t id, int phase, enum campaign_end end, bool seen)
 {
     AUTO(db_reset) struct db_stmt *q = db_use(w, Q_CAMPAIGN_PHASE_ENDED);
 
     db_bind_int(q, 1, id);
     db_bind_int(q, 2, phase);
     db_bind_int(q, 3, end == CAMPAIGN_END_VERIFIED);
-    db_bind_int(q, 4, end == CAMPAIGN_END_FAILED);
+    db_bind_int(q, 4, seen && end == CAMPAIGN_END_FAILED);
     db_bind_int(q, 5, end == CAMPAIGN_END_ROLLED_BACK);
-    db_bind_int(q, 6, end == CAMPAIGN_END_TIMED_OUT);
+    db_bind_int(q, 6, seen && end == CAMPAIGN_END_TIMED_OUT);
     db_bind_int(q, 7, end == CAMPAIGN_END_REJECTED);
+    db_bind_int(q, 8, seen);
     return db_run(q);
 }
 
@@ -137,8 +153,10 @@ static int look(struct db *w, int64_t id, int phase, int64_t now)
 static int ended(struct db *w, int64_t id, int phase, int64_t device_id, enum campaign_end end,
                  int64_t now)
 {
-    int rc = count_ended(w, id, phase, end);
+    int rc = is_withheld(w, id, phase, device_id, end);
 
+    if (rc >= 0)
+        rc = count_ended(w, id, phase, end, rc == 0);
     if (rc == 0)
         rc = count_device(w, id, phase, device_id);
     return rc < 0 ? rc : look(w, id, phase, now);

@@ -405,7 +405,8 @@ int campaign_finish(struct db *w, const struct campaign *c, int64_t now)
 }
 
 /* ---- thresholds ---- */
-/* One that is paused is its operator's: nothing acts on it. */
+/* Who pauses stops what is sent, and does not take back what was declared for the worst: a release
+ * that goes wrong on devices that have it ends, and is taken back, while its operator sleeps. */
 int campaign_act(struct db *w, int64_t id, const char *action, const char *reason, int64_t now)
 {
     struct loaded l;
@@ -413,9 +414,10 @@ int campaign_act(struct db *w, int64_t id, const char *action, const char *reaso
 
     if (rc < 0)
         return rc;
-    if (l.s.state != CAMPAIGN_RUNNING)
+    bool pauses = strcmp(action, "pause") == 0;
+    if (l.s.state != CAMPAIGN_RUNNING && (l.s.state != CAMPAIGN_PAUSED || pauses))
         rc = 0;
-    else if (strcmp(action, "pause") == 0)
+    else if (pauses)
         rc = move(w, id, "paused", reason, false, false, now, l.c.ends_at);
     else
         rc = move(w, id, "aborted", reason, true,

@@ -184,23 +184,95 @@ static void a_pause_lets_nothing_time_out(void **state UNUSED)
     release_done(&r);
 }
 
-static void a_paused_campaign_is_not_acted_on(void **state UNUSED)
+static void fails(struct release *r, int i, int64_t update, enum update_state to)
+{
+    struct device dev;
+
+    MUST(device_by_id(r->d.w, r->devices[i], &r->d.a, &dev));
+    MUST(update_moved(r->d.w, r->d.catalog, &dev, update, to, -1, "", T0, &r->d.a));
+}
+
+/* The first five have fetched it, the next five only have the offer; then it is paused. */
+static void paused_on_the_way(struct release *r, const char *definition, int64_t ids[10])
+{
+    release_init(r);
+    started(r, definition, NULL);
+    for (int i = 0; i < 10; i++) {
+        ids[i] = asks(r, i, T0, NULL);
+        if (i < 5)
+            MUST(fetched(r, ids[i], T0));
+    }
+    MUST(campaign_pause(r->d.w, r->campaign, T0, NULL));
+}
+
+static void a_pause_does_not_keep_the_worst_from_being_taken_back(void **state UNUSED)
 {
     struct release r;
-    struct device dev;
-    int64_t ids[5];
+    int64_t ids[10];
+
+    paused_on_the_way(
+        &r, "{'thresholds':{'failed':{'percent':0,'min_sample':3,'action':'rollback'}}}", ids);
+    for (int i = 0; i < 2; i++)
+        fails(&r, i, ids[i], UPDATE_FAILED);
+    assert_int_equal(status_of(&r.d, r.campaign).state, CAMPAIGN_PAUSED); /* of three at least */
+    fails(&r, 2, ids[2], UPDATE_FAILED);
+    assert_int_equal(status_of(&r.d, r.campaign).state, CAMPAIGN_ABORTED);
+    assert_string_equal(status_of(&r.d, r.campaign).reason, "threshold_failed");
+    assert_true(status_of(&r.d, r.campaign).rolling_back);
+    release_done(&r);
+}
+
+/* What was verified before it was paused falls back meanwhile. */
+static void what_falls_back_during_a_pause_is_heard(void **state UNUSED)
+{
+    struct release r;
 
     release_init(&r);
-    started(&r, "{'thresholds':{'failed':{'percent':0,'min_sample':3,'action':'rollback'}}}", NULL);
-    for (int i = 0; i < 5; i++)
-        MUST(fetched(&r, ids[i] = asks(&r, i, T0, NULL), T0));
+    started(&r, "{'thresholds':{'rolled_back':{'percent':10,'min_sample':3,'action':'abort'}}}",
+            NULL);
+    for (int i = 0; i < 4; i++)
+        goes(&r, i, true, T0);
     MUST(campaign_pause(r.d.w, r.campaign, T0, NULL));
-    for (int i = 0; i < 5; i++) {
-        MUST(device_by_id(r.d.w, r.devices[i], &r.d.a, &dev));
-        MUST(update_moved(r.d.w, r.d.catalog, &dev, ids[i], UPDATE_FAILED, -1, "", T0, &r.d.a));
-    }
+    reports(&r, 0, "1.0", T0 + HOUR);
+    assert_int_equal(status_of(&r.d, r.campaign).state, CAMPAIGN_ABORTED);
+    assert_string_equal(status_of(&r.d, r.campaign).reason, "threshold_rolled_back");
+    assert_false(status_of(&r.d, r.campaign).rolling_back);
+    release_done(&r);
+}
+
+/* Their links answer 503: that they fail is the pause's own doing, and is never held against the
+ * firmware, now or when others fail for real. */
+static void what_a_pause_makes_fail_crosses_nothing(void **state UNUSED)
+{
+    struct release r;
+    int64_t ids[10];
+
+    paused_on_the_way(
+        &r, "{'thresholds':{'failed':{'percent':30,'min_sample':3,'action':'rollback'}}}", ids);
+    for (int i = 5; i < 10; i++)
+        fails(&r, i, ids[i], UPDATE_FAILED);
     assert_int_equal(in_state(&r, UPDATE_FAILED), 5); /* counted, and for an operator to see */
     assert_int_equal(status_of(&r.d, r.campaign).state, CAMPAIGN_PAUSED);
+    for (int i = 1; i < 5; i++) {
+        fails(&r, i, ids[i], UPDATE_INSTALLED);
+        reports(&r, i, "2.0", T0);
+    }
+    fails(&r, 0, ids[0], UPDATE_FAILED); /* one of the five that had it */
+    assert_int_equal(in_state(&r, UPDATE_FAILED), 6);
+    assert_int_equal(status_of(&r.d, r.campaign).state, CAMPAIGN_PAUSED);
+    release_done(&r);
+}
+
+static void a_paused_campaign_is_not_paused_again(void **state UNUSED)
+{
+    struct release r;
+    int64_t ids[10];
+
+    paused_on_the_way(&r, "{'thresholds':{'failed':{'percent':0,'min_sample':1,'action':'pause'}}}",
+                      ids);
+    fails(&r, 0, ids[0], UPDATE_FAILED);
+    assert_int_equal(status_of(&r.d, r.campaign).state, CAMPAIGN_PAUSED);
+    assert_string_equal(status_of(&r.d, r.campaign).reason, "operator");
     release_done(&r);
 }
 
@@ -266,7 +338,10 @@ int test_stop(void)
         cmocka_unit_test(what_was_aborted_is_not_deleted_away),
         cmocka_unit_test(a_tighter_threshold_acts_at_once),
         cmocka_unit_test(a_pause_lets_nothing_time_out),
-        cmocka_unit_test(a_paused_campaign_is_not_acted_on),
+        cmocka_unit_test(a_pause_does_not_keep_the_worst_from_being_taken_back),
+        cmocka_unit_test(what_falls_back_during_a_pause_is_heard),
+        cmocka_unit_test(what_a_pause_makes_fail_crosses_nothing),
+        cmocka_unit_test(a_paused_campaign_is_not_paused_again),
         cmocka_unit_test(a_closed_window_is_no_silence),
         cmocka_unit_test(an_end_closes_the_links_of_who_waits),
     };
