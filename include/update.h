@@ -126,11 +126,10 @@ enum reason decide_still(const struct catalog *c, const struct device_facts *fac
 /* Rule 7 alone, for an update that was offered: FLOOR_FIRST, BELOW_FLOOR or ELIGIBLE. */
 enum reason decide_floor(const struct catalog *c, const struct device_facts *facts,
                          const struct firmware *fw, const struct update *u, int64_t now);
-/* What a campaign would do with the device once all its phases are open and nothing is paced: the
- * phase that the device belongs to when ELIGIBLE. offered: as in campaign_phase_of. Pure. */
+/* What a campaign does with the device where it stands as the facts say, but for its state, its
+ * pace and its windows. The phase is left alone where it does not come to that. Pure. */
 enum reason decide_dry(const struct catalog *c, const struct device_facts *facts,
-                       const struct campaign *campaign,
-                       const int64_t offered[CAMPAIGN_PHASES_MAX + 1], int64_t now, int *ret_phase);
+                       const struct campaign *campaign, int64_t now, int *ret_phase);
 
 /* ---- facts from the database ---- */
 /* Everything decide needs for one device and module; from the arena. ret must stay where it is
@@ -147,6 +146,21 @@ struct facts_load {
 int facts_load(struct db *db, const struct device *d, const char *module, int64_t now,
                struct arena *a, struct facts_load *ret) MUST_USE;
 void facts_done(struct facts_load *l);
+
+/* ---- dry runs (dry.c): what a campaign would do, were it running with all phases open ---- */
+struct update_dry {
+    struct db *db; /* all on one connection, in one transaction */
+    const struct catalog *catalog;
+    const struct campaign *campaign;
+    int64_t now;
+    struct campaign_now start;                /* where it stands */
+    int64_t offered[CAMPAIGN_PHASES_MAX + 1]; /* by it, and by the dry run since */
+};
+/* The first four members are given. */
+int update_dry_begin(struct update_dry *x) MUST_USE;
+/* Of the next device; phase -1: it does not come to that. Scratch memory from the arena. */
+int update_dry_device(struct update_dry *x, const struct device *d, struct arena *a,
+                      enum reason *ret, int *ret_phase) MUST_USE;
 
 /* ---- the life of an update ---- */
 const char *update_state_name(enum update_state s);

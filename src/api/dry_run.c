@@ -34,69 +34,24 @@ struct dry_run {
     struct http_handle *h;
     struct db *db; /* its own: in a transaction, so that the counts are of one moment */
     struct catalog *catalog;
-    int64_t id, project_id, now, left, last, devices;
+    int64_t id, project_id, left, last, devices;
     int rc;
     int n_offered; /* phases that the cursor tells of */
     bool more;
-    struct campaign campaign, not_back; /* not_back: the same, for whom it has been with already */
-    struct campaign_now start;
-    const char *module;
-    int64_t offered[CAMPAIGN_PHASES_MAX + 1];
+    struct campaign campaign;
+    struct update_dry dry;
+    int64_t offered[CAMPAIGN_PHASES_MAX + 1];               /* as the cursor tells */
     int64_t counts[CAMPAIGN_PHASES_MAX + 2][REASON__COUNT]; /* the last row: no phase */
     struct arena a, of_device;
 };
 
-/* ---- one device ---- */
-/* Its user was asked, and it has had no offer yet: what is offered counts it. */
-static bool has_place(const struct campaign_now *now)
-{
-    const struct consent *q = &now->consent;
-
-    return q->state != CONSENT_NONE && q->state != CONSENT_REFUSED && !q->offered &&
-           now->offered[q->phase] > 0;
-}
-
-/* Where the campaign stands as to the device; read anew only where that differs by device. */
-static const struct campaign_now *now_of(struct dry_run *x, struct facts_load *l)
-{
-    const struct campaign *c = &x->campaign;
-    bool differs = c->allow_downgrade || c->allow_reinstall || c->consent.mode != CONSENT_SILENT;
-
-    return differs ? l->facts.campaign(l->facts.arg, c) : &x->start;
-}
-
-static enum reason judge(struct dry_run *x, struct facts_load *l, int *ret_phase)
-{
-    const struct device *d = l->facts.device;
-    const struct campaign_now *now = now_of(x, l);
-    const struct campaign_device of_campaign = {d->id, d->tags, l->facts.attribute, l->facts.arg};
-    /* Those that the start of a frozen campaign did not see; the rest of it stands below. */
-    if (campaign_targets(&x->campaign, &of_campaign, x->start.device_max) == CAMPAIGN_NO_TARGET)
-        return REASON_NOT_IN_DEVICE_LIST;
-    bool placed = has_place(now);
-    x->offered[now->consent.phase] -= placed;
-    enum reason r = decide_dry(x->catalog, &l->facts, now->verified ? &x->not_back : &x->campaign,
-                               x->offered, x->now, ret_phase);
-    x->offered[now->consent.phase] += placed;
-    if (placed && *ret_phase >= 0)
-        *ret_phase = now->consent.phase;
-    else if (r == REASON_ELIGIBLE || r == REASON_AWAITING_CONSENT) /* who is asked has a place */
-        x->offered[*ret_phase]++;
-    return r;
-}
-
 static int look(void *arg, const struct device *d)
 {
     struct dry_run *x = arg;
-    struct facts_load l;
-    int phase = -1;
+    enum reason r;
+    int phase;
     arena_reset(&x->of_device);
-    int rc = facts_load(x->db, d, x->module, x->now, &x->of_device, &l);
-    if (rc < 0)
-        return rc;
-    enum reason r = judge(x, &l, &phase);
-    rc = l.rc;
-    facts_done(&l);
+    int rc = update_dry_device(&x->dry, d, &x->of_device, &r, &phase);
     if (rc < 0)
         return rc;
     x->counts[phase < 0 ? CAMPAIGN_PHASES_MAX + 1 : phase][r]++;
@@ -116,18 +71,18 @@ static int begin(struct dry_run *x)
         rc = db_begin(x->db);
     if (rc == 0)
         rc = campaign_by_id(x->db, x->project_id, x->id, &x->a, &x->campaign, &s);
-    if (rc == 0)
-        rc = campaign_now_load(x->db, &x->campaign, 0, &x->start);
     if (rc < 0)
         return rc;
-    const struct firmware *fw = catalog_firmware(x->catalog, x->campaign.firmware_id);
-    x->module = fw ? fw->module : "main";
-    x->not_back = x->campaign;
-    x->not_back.allow_downgrade = x->not_back.allow_reinstall = false;
+    x->dry.db = x->db;
+    x->dry.catalog = x->catalog;
+    x->dry.campaign = &x->campaign;
+    rc = update_dry_begin(&x->dry);
+    if (rc < 0)
+        return rc;
     if (x->n_offered && x->n_offered != (int)x->campaign.n_phases)
         return E_PROTO; /* a cursor of another campaign */
-    if (!x->n_offered)
-        memcpy(x->offered, x->start.offered, sizeof(x->offered));
+    if (x->n_offered)
+        memcpy(x->dry.offered, x->offered, sizeof(x->offered));
     return 0;
 }
 
@@ -178,7 +133,7 @@ static void write_next(struct sbuf *b, const struct dry_run *x)
         by_count |= x->campaign.phases[i].kind == PHASE_COUNT;
     sbuf_fmt(b, "%lld", (long long)x->last);
     for (size_t i = 1; by_count && i <= x->campaign.n_phases; i++)
-        sbuf_fmt(b, ".%lld", (long long)x->offered[i]);
+        sbuf_fmt(b, ".%lld", (long long)x->dry.offered[i]);
 }
 
 static void write_answer(struct sbuf *b, const struct dry_run *x)
@@ -282,7 +237,7 @@ void campaign_dry_run_handle(struct http_request *r, void *arg)
                           .catalog = catalog_cell_get(c->api->env.catalog),
                           .id = id,
                           .project_id = c->who.project_id,
-                          .now = clock_now_ms(),
+                          .dry = {.now = clock_now_ms()},
                           .left = json_get_int(in, "limit", 10000)};
     arena_init(&x->a);
     arena_init(&x->of_device);

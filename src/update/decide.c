@@ -92,9 +92,9 @@ static bool is_newer(const struct decide_context *x, const struct firmware *fw)
     return fw->n_sources > 0 && source_matches(x, fw);
 }
 
-/* An update under way of a campaign may go back as that says. */
+/* An update under way of a campaign may go back as that says; alone: and as no other one does. */
 struct leave {
-    bool back, behind_floors;
+    bool back, behind_floors, alone;
 };
 
 static enum reason check_order(struct decide_context *x, const struct firmware *fw,
@@ -106,17 +106,17 @@ static enum reason check_order(struct decide_context *x, const struct firmware *
         return floor && fw->rank > floor->rank ? REASON_FLOOR_FIRST : REASON_ELIGIBLE;
     }
     if (!leave || !leave->back)
-        return govern_goes_back(x, fw);
+        return leave && leave->alone ? REASON_NOT_NEWER : govern_goes_back(x, fw);
     return !leave->behind_floors && floor_left(x, fw) ? REASON_BELOW_FLOOR : REASON_ELIGIBLE;
 }
 
 static struct leave leave_of(const struct campaign *by, const struct update *u)
 {
     if (!by)
-        return (struct leave){false, false};
-    return (struct leave){u->phase == CAMPAIGN_ROLLBACK || by->allow_downgrade ||
-                              by->allow_reinstall,
-                          by->allow_downgrade};
+        return (struct leave){.back = false};
+    return (struct leave){.back = u->phase == CAMPAIGN_ROLLBACK || by->allow_downgrade ||
+                                  by->allow_reinstall,
+                          .behind_floors = by->allow_downgrade};
 }
 
 /* All that follow in the candidates' order are not newer either. */
@@ -262,11 +262,13 @@ enum reason decide_floor(const struct catalog *c, const struct device_facts *fac
     return r == REASON_FLOOR_FIRST || r == REASON_BELOW_FLOOR ? r : REASON_ELIGIBLE;
 }
 
+/* ---- a dry run: the rules of one campaign, as if it alone were there ---- */
 static enum reason dry_firmware(struct decide_context *x, const struct campaign *campaign,
-                                const struct firmware *fw)
+                                const struct campaign_now *as, const struct firmware *fw)
 {
-    bool back = decide_order(x, fw) < 0 ? campaign->allow_downgrade : campaign->allow_reinstall;
-    const struct leave leave = {back, campaign->allow_downgrade};
+    const struct leave leave = {.back = govern_order_fits(x, campaign, as, fw),
+                                .behind_floors = campaign->allow_downgrade,
+                                .alone = true};
 
     return check_firmware(x, fw, &leave);
 }
@@ -274,13 +276,13 @@ static enum reason dry_firmware(struct decide_context *x, const struct campaign 
 /* Of what the campaign releases, the file set that the device would get; if none, the one that
  * the campaign names. */
 static const struct firmware *dry_choose(struct decide_context *x, const struct campaign *campaign,
-                                         const struct firmware *fw)
+                                         const struct campaign_now *as, const struct firmware *fw)
 {
     for (size_t i = 0; fw->n_sources == 0 && i < fw->n_peers; i++) {
         const struct firmware *peer = fw->peers[i];
 
         if ((peer == fw || peer->n_sources > 0) &&
-            dry_firmware(x, campaign, peer) == REASON_ELIGIBLE &&
+            dry_firmware(x, campaign, as, peer) == REASON_ELIGIBLE &&
             check_attempts(x, peer, campaign).reason == REASON_ELIGIBLE)
             return peer;
     }
@@ -288,15 +290,13 @@ static const struct firmware *dry_choose(struct decide_context *x, const struct 
 }
 
 enum reason decide_dry(const struct catalog *c, const struct device_facts *facts,
-                       const struct campaign *campaign,
-                       const int64_t offered[CAMPAIGN_PHASES_MAX + 1], int64_t now, int *ret_phase)
+                       const struct campaign *campaign, int64_t now, int *ret_phase)
 {
+    const struct campaign_now *as = facts->campaign(facts->arg, campaign);
     const struct firmware *fw = catalog_firmware(c, campaign->firmware_id);
     struct decide_context x = decide_context_of(c, facts, now);
-    const struct device *d = facts->device;
-    const struct campaign_device of_campaign = {d->id, d->tags, facts->attribute, facts->arg};
     struct verdict v = check_device(&x);
-    enum campaign_match match = campaign_targets(campaign, &of_campaign, 0);
+    enum campaign_match match = govern_match(&x, campaign, as);
 
     if (match != CAMPAIGN_TARGET)
         return match == CAMPAIGN_DENIED ? REASON_DENIED : REASON_NOT_IN_DEVICE_LIST;
@@ -304,15 +304,14 @@ enum reason decide_dry(const struct catalog *c, const struct device_facts *facts
         return v.reason;
     if (!fw)
         return REASON_FIRMWARE_DISABLED;
-    fw = dry_choose(&x, campaign, fw);
-    v.reason = dry_firmware(&x, campaign, fw);
+    fw = dry_choose(&x, campaign, as, fw);
+    v.reason = dry_firmware(&x, campaign, as, fw);
     if (v.reason != REASON_ELIGIBLE)
         return v.reason;
-    *ret_phase = campaign_phase_of(campaign, d->id, (int)campaign->n_phases, offered);
-    if (*ret_phase < 0)
-        return REASON_PHASE_NOT_OPEN;
-    if (campaign->consent.mode != CONSENT_SILENT)
-        v = consent_admits(&x, campaign, facts->campaign(facts->arg, campaign), v);
+    v = govern_place(&x, campaign, as);
+    if (v.reason == REASON_PHASE_NOT_OPEN)
+        return v.reason;
+    *ret_phase = v.phase;
     if (v.reason != REASON_ELIGIBLE)
         return v.reason;
     v = check_attempts(&x, fw, campaign);

@@ -31,8 +31,8 @@ static bool is_over(enum campaign_state s)
     return s == CAMPAIGN_COMPLETED || s == CAMPAIGN_ABORTED;
 }
 
-static enum campaign_match match_of(const struct decide_context *x, const struct campaign *c,
-                                    const struct campaign_now *now)
+enum campaign_match govern_match(const struct decide_context *x, const struct campaign *c,
+                                 const struct campaign_now *now)
 {
     const struct device *d = x->facts->device;
     const struct campaign_device of_campaign = {d->id, d->tags, x->facts->attribute, x->facts->arg};
@@ -41,7 +41,7 @@ static enum campaign_match match_of(const struct decide_context *x, const struct
 }
 
 /* What is not newer goes once to each device: or it would go to and fro for ever. */
-static bool order_fits(const struct decide_context *x, const struct campaign *c,
+bool govern_order_fits(const struct decide_context *x, const struct campaign *c,
                        const struct campaign_now *now, const struct firmware *fw)
 {
     int order = decide_order(x, fw);
@@ -86,6 +86,14 @@ static struct verdict by_phase(const struct decide_context *x, const struct camp
     bool next = now->approval &&
                 campaign_phase_of(c, x->facts->device->id, now->phase + 1, now->offered) >= 0;
     return of(next ? REASON_AWAITING_APPROVAL : REASON_PHASE_NOT_OPEN, c, 0);
+}
+
+struct verdict govern_place(const struct decide_context *x, const struct campaign *c,
+                            const struct campaign_now *now)
+{
+    struct verdict v = by_phase(x, c, now);
+
+    return v.reason == REASON_ELIGIBLE ? consent_admits(x, c, now, v) : v;
 }
 
 /* The device's own update counts among those under way: what takes its place needs no other. */
@@ -137,17 +145,15 @@ struct verdict govern_any(const struct campaign *c, const struct campaign_now *n
 static struct verdict admit(const struct decide_context *x, const struct campaign *c,
                             const struct campaign_now *now, const struct firmware *fw)
 {
-    enum campaign_match match = match_of(x, c, now);
+    enum campaign_match match = govern_match(x, c, now);
 
     if (match != CAMPAIGN_TARGET)
         return of(match == CAMPAIGN_DENIED ? REASON_DENIED : REASON_NOT_IN_DEVICE_LIST, c, 0);
-    if (!order_fits(x, c, now, fw))
+    if (!govern_order_fits(x, c, now, fw))
         return of(REASON_NOT_NEWER, c, 0);
     struct verdict v = by_state(x, c, now);
     if (v.reason == REASON_ELIGIBLE)
-        v = by_phase(x, c, now);
-    if (v.reason == REASON_ELIGIBLE)
-        v = consent_admits(x, c, now, v);
+        v = govern_place(x, c, now);
     if (v.reason != REASON_ELIGIBLE)
         return v;
     int64_t due = campaign_due(c, x->facts->device->id, v.phase, now->opened[v.phase], x->now);
@@ -251,7 +257,7 @@ enum reason govern_goes_back(const struct decide_context *x, const struct firmwa
             continue;
         const struct campaign_now *now = x->facts->campaign(x->facts->arg, c);
         if ((now->state == CAMPAIGN_RUNNING || now->state == CAMPAIGN_PAUSED) &&
-            order_fits(x, c, now, fw) && match_of(x, c, now) == CAMPAIGN_TARGET)
+            govern_order_fits(x, c, now, fw) && govern_match(x, c, now) == CAMPAIGN_TARGET)
             return REASON_ELIGIBLE;
     }
     return r;

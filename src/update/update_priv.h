@@ -104,6 +104,17 @@ void hop_mark(const struct decide_context *x, const struct firmware *const *list
               const unsigned char *can, size_t offered, bool *ret);
 
 /* ---- govern.c: rule 10, campaigns ---- */
+enum campaign_match govern_match(const struct decide_context *x, const struct campaign *c,
+                                 const struct campaign_now *now);
+/* The firmware is newer, or the campaign lets it go back to this device. */
+bool govern_order_fits(const struct decide_context *x, const struct campaign *c,
+                       const struct campaign_now *now, const struct firmware *fw);
+/* Of a target of a campaign that runs: its phase, and its user; pace and windows come after. */
+struct verdict govern_place(const struct decide_context *x, const struct campaign *c,
+                            const struct campaign_now *now);
+/* The phase in which the device keeps a place, as its user is asked and it has had no offer yet: a
+ * phase's count of offers has it. -1: none. */
+int consent_phase(const struct campaign_now *now);
 /* The verdict of the campaigns of the firmware; ELIGIBLE: one of them admits the device.
  * *ret_governed: the firmware is for this device only by campaign, even if it is open. */
 struct verdict govern(const struct decide_context *x, const struct firmware *fw,
@@ -128,8 +139,6 @@ void govern_explain(const struct decide_context *x, const struct verdict *v,
 /* v, or why it waits for the user. */
 struct verdict consent_admits(const struct decide_context *x, const struct campaign *c,
                               const struct campaign_now *now, struct verdict v);
-/* The phase in which the device has its place while its user is asked; -1 = it has none. */
-int consent_phase(const struct campaign_now *now);
 /* An update under way that the device's user put off. */
 enum reason consent_still(const struct decide_context *x, const struct campaign *c,
                           const struct campaign_now *now, const struct update *u);

@@ -615,7 +615,6 @@ static void a_lifted_refusal_may_be_put_off_again(void **state UNUSED)
 /* A dry run asks nobody, and says who has yet to be asked. */
 static void a_dry_run_knows_of_users(void **state UNUSED)
 {
-    static const int64_t offered[CAMPAIGN_PHASES_MAX + 1];
     static const enum reason expected[] = {REASON_AWAITING_CONSENT, REASON_CONSENT_REFUSED,
                                            REASON_ELIGIBLE};
     struct campaign_status st;
@@ -629,13 +628,14 @@ static void a_dry_run_knows_of_users(void **state UNUSED)
         assert_null(says(&s, i, i == 1 ? CONSENT_REFUSE : CONSENT_CONFIRM, 0, T0));
     }
     MUST(campaign_by_id(s.d.w, 0, s.campaign, &s.d.a, &c, &st));
+    struct update_dry x = {.db = s.d.w, .catalog = s.d.catalog, .campaign = &c, .now = T0};
+    MUST(update_dry_begin(&x));
     for (int i = 0; i < 3; i++) {
         struct device dev = device_of(&s, i);
-        struct facts_load l;
+        enum reason said;
 
-        MUST(facts_load(s.d.w, &dev, "main", T0, &s.d.a, &l));
-        assert_int_equal(decide_dry(s.d.catalog, &l.facts, &c, offered, T0, &phase), expected[i]);
-        facts_done(&l);
+        MUST(update_dry_device(&x, &dev, &s.d.a, &said, &phase));
+        assert_int_equal(said, expected[i]);
     }
     assert_int_equal(consent(&s, 0).state, CONSENT_NONE);
     scene_done(&s);

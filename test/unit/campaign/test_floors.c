@@ -87,18 +87,16 @@ static enum reason row_of(struct line *l, int64_t firmware)
 
 static enum reason dry(struct line *l, int64_t id, int *ret_phase)
 {
-    static const int64_t offered[CAMPAIGN_PHASES_MAX + 1];
     struct campaign_status s;
     struct campaign c;
     struct device dev;
-    struct facts_load f;
+    struct update_dry x = {.db = l->d.w, .catalog = l->d.catalog, .campaign = &c, .now = T0};
+    enum reason r;
 
     MUST(campaign_by_id(l->d.w, 0, id, &l->d.a, &c, &s));
     MUST(device_by_id(l->d.w, l->dev, &l->d.a, &dev));
-    MUST(facts_load(l->d.w, &dev, "main", T0, &l->d.a, &f));
-    *ret_phase = -1;
-    enum reason r = decide_dry(l->d.catalog, &f.facts, &c, offered, T0, ret_phase);
-    facts_done(&f);
+    MUST(update_dry_begin(&x));
+    MUST(update_dry_device(&x, &dev, &l->d.a, &r, ret_phase));
     return r;
 }
 

@@ -29,6 +29,7 @@ int test_stats(void);
 
 int test_push(void);
 int test_finish(void);
+int test_dry(void);
 
 #define LIFETIME (48 * HOUR)
 
