@@ -182,3 +182,22 @@ void note_submit(struct site *s, struct note_job *n, const char *name)
     n->job.done = note_done;
     CHECK(core_submit(s->core, &n->job) == 0);
 }
+
+int64_t site_campaign(struct site *s, struct db *w, const char *definition)
+{
+    struct firmware fw = s->w.firmware;
+    struct campaign c = {.project_id = s->w.type.project_id,
+                         .type_id = s->w.type.id,
+                         .name = "c",
+                         .definition = definition,
+                         .created_at = 1};
+    const struct campaign_lists none = {.targets = {.n = 0}};
+
+    fw.version = "2.0.0";
+    fw.campaign_only = true;
+    CHECK(firmware_insert(w, &fw, NULL) == 0);
+    c.firmware_id = fw.id;
+    CHECK(campaign_insert(w, &c, &none) == 0);
+    CHECK(campaign_start(w, c.id, clock_now_ms(), NULL) == 0);
+    return c.id;
+}

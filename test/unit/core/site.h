@@ -49,3 +49,5 @@ struct note_job {
 };
 void note_submit(struct site *s, struct note_job *n, const char *name);
 bool site_has_setting(struct site *s, const char *name);
+/* A campaign of a second firmware, started; on the core's writer, in a job. Its number. */
+int64_t site_campaign(struct site *s, struct db *w, const char *definition);

@@ -55,22 +55,7 @@ static int make_task(struct note_job *n, struct db *w)
 /* A campaign that pushes a second firmware. */
 static int make_campaign(struct note_job *n, struct db *w)
 {
-    struct world *x = &n->site->w;
-    struct firmware fw = x->firmware;
-    struct campaign c = {.project_id = x->type.project_id,
-                         .type_id = x->type.id,
-                         .name = "c",
-                         .definition = "{\"delivery\":\"push\"}",
-                         .created_at = 1};
-    const struct campaign_lists none = {.targets = {.n = 0}};
-
-    fw.version = "2.0.0";
-    fw.campaign_only = true;
-    CHECK(firmware_insert(w, &fw, NULL) == 0);
-    c.firmware_id = fw.id;
-    CHECK(campaign_insert(w, &c, &none) == 0);
-    CHECK(campaign_start(w, c.id, clock_now_ms(), NULL) == 0);
-    campaign = c.id;
+    campaign = site_campaign(n->site, w, "{\"delivery\":\"push\"}");
     return 0;
 }
 
