@@ -253,6 +253,94 @@ static void versions_are_counted_once(void **state)
         assert_int_equal(ask(p->path, recounts[i][0]), ask(p->path, recounts[i][1]));
 }
 
+/* ---- the project's own, on rows of an older version ---- */
+static void run(const char *path, const char *sql)
+{
+    struct fail f = {0};
+    sqlite3 *h;
+
+    if (db_handle_open(path, SQLITE_OPEN_READWRITE, 64, &h, &f) < 0)
+        fail_msg("%s", f.text);
+    if (sqlite3_exec(h, sql, NULL, NULL, NULL) != SQLITE_OK)
+        fail_msg("%s", sqlite3_errmsg(h));
+    sqlite3_close(h);
+}
+
+/* Three campaigns, running, paused and aborted, with the same updates of the same six devices in
+ * phase 1 each: dev1 failed, then it is verified; dev2 is verified, then it failed; dev3 fell back
+ * from what it was verified with; of dev4 the success is suspect; dev5's first was canceled, its
+ * second is under way; dev6's user refused. Of phase 2 one alone: dev5, verified. */
+static const char OLD[] =
+    "INSERT INTO project (id, key, name, created_at, updated_at) VALUES (1, 'p', 'p', 1, 1);"
+    "INSERT INTO device_type (id, project_id, key, name, version_scheme, accept_timeout_s,"
+    " download_timeout_s, install_timeout_s, verify_timeout_s, attempts, attempts_per_day, "
+    "backoff_s,"
+    " created_at, updated_at) VALUES (1, 1, 't', 't', 'auto', 1, 1, 1, 1, 1, 1, 1, 1, 1);"
+    "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 6)"
+    "INSERT INTO device (id, project_id, type_id, key, created_at, updated_at)"
+    " SELECT i, 1, 1, 'dev' || i, 1, 1 FROM n;"
+    "INSERT INTO firmware (id, project_id, type_id, module, version, name, release, created_at,"
+    " updated_at) VALUES (1, 1, 1, 'main', '2', 'f', 'campaign', 1, 1);"
+    "INSERT INTO campaign (id, project_id, type_id, firmware_id, name, definition, state, phase,"
+    " created_at, updated_at) VALUES (1, 1, 1, 1, 'c', '{}', 'running', 1, 1, 1),"
+    " (2, 1, 1, 1, 'c', '{}', 'paused', 1, 1, 1), (3, 1, 1, 1, 'c', '{}', 'aborted', 1, 1, 1);"
+    "INSERT INTO campaign_phase (campaign_id, no, gate_share, gate_sample, soak_s, approval, ended,"
+    " verified) SELECT c.id, p.no, 9000, 1, 0, 0, 7, 4 FROM campaign c,"
+    " (SELECT 1 AS no UNION ALL SELECT 2 UNION ALL SELECT 3) p;"
+    "CREATE TEMP TABLE u (i INTEGER, device INTEGER, state TEXT, suspect INTEGER, cause TEXT,"
+    " phase INTEGER);"
+    "INSERT INTO u VALUES (1, 1, 'failed', 0, 'device', 1), (2, 1, 'verified', 0, '', 1),"
+    " (3, 2, 'verified', 0, '', 1), (4, 2, 'failed', 0, 'device', 1),"
+    " (5, 3, 'verified', 0, '', 1), (6, 4, 'verified', 1, '', 1),"
+    " (7, 5, 'canceled', 0, 'operator', 1), (8, 5, 'downloading', 0, '', 1),"
+    " (9, 6, 'rejected', 0, 'consent_refused', 1), (10, 5, 'verified', 0, '', 2);"
+    "INSERT INTO ota_update (id, project_id, device_id, module, firmware_id, from_version,"
+    " to_version, state, bytes_total, suspect, cause, link_until, created_at, updated_at, ended_at,"
+    " campaign_id, phase) SELECT c.id * 100 + u.i, 1, u.device, 'mod' || c.id, 1, '1', '2', "
+    "u.state,"
+    " 1, u.suspect, u.cause, 1, 1, 1, CASE WHEN u.state = 'downloading' THEN NULL ELSE 1 END, c.id,"
+    " u.phase FROM campaign c, u;"
+    "INSERT INTO ota_update_history (update_id, seq, at, from_state, to_state, cause, text)"
+    " SELECT c.id * 100 + 5, 1, 1, 'verified', 'verified', 'fell_back', '' FROM campaign c;"
+    "INSERT INTO campaign_request (campaign_id, action, body, revision, token_id, asked_by, "
+    "asked_at,"
+    " expires_at) VALUES (2, 'resume', '{}', 4, 1, 'me', 5, 6);";
+
+static int64_t gate(const char *path, int campaign, int phase)
+{
+    char sql[160];
+
+    (void)str_fmt(sql, sizeof(sql),
+                  "SELECT gate_ended * 100 + gate_verified FROM campaign_phase"
+                  " WHERE campaign_id = %d AND no = %d",
+                  campaign, phase);
+    return ask(path, sql);
+}
+
+/* Gates of campaigns on their way count the devices that ended before there was such a counter. */
+static void gates_are_counted_from_old_rows(void **state)
+{
+    struct place *p = *state;
+    struct fail f = {0};
+
+    assert_int_equal(db_migrate_with(p->path, db_migration_defs, 20, &f), 0);
+    run(p->path, OLD);
+    assert_int_equal(db_migrate(p->path, &f), 0);
+    for (int c = 1; c <= 2; c++) {
+        assert_int_equal(gate(p->path, c, 1), 401); /* dev1 to dev4; dev1 */
+        assert_int_equal(gate(p->path, c, 2), 101);
+        assert_int_equal(gate(p->path, c, 3), 0);
+    }
+    assert_int_equal(gate(p->path, 3, 1), 0); /* nobody looks at it any more */
+    assert_int_equal(ask(p->path, "SELECT sum(ended) * 100 + sum(verified) FROM campaign_phase"),
+                     6336); /* what was counted stays */
+    assert_int_equal(ask(p->path, "SELECT count(*) FROM request WHERE kind = 'campaign' AND"
+                                  " object_id = 2 AND action = 'resume' AND revision = 4 AND"
+                                  " asked_by = 'me' AND expires_at = 6"),
+                     1);
+    assert_int_equal(ask(p->path, "SELECT count(*) FROM request"), 1);
+}
+
 int migrate_tests(void)
 {
     const struct CMUnitTest tests[] = {
@@ -265,6 +353,7 @@ int migrate_tests(void)
         cmocka_unit_test_setup_teardown(other_files_are_refused, setup, teardown),
         cmocka_unit_test_setup_teardown(a_connection_needs_the_right_schema, setup, teardown),
         cmocka_unit_test_setup_teardown(versions_are_counted_once, setup, teardown),
+        cmocka_unit_test_setup_teardown(gates_are_counted_from_old_rows, setup, teardown),
     };
 
     return cmocka_run_group_tests_name("migrate", tests, NULL, NULL);
