@@ -1,5 +1,6 @@
 """A dry run says what the campaign would do: page by page, and also while it runs."""
 import json
+import signal
 import socket
 import threading
 
@@ -153,3 +154,33 @@ def test_others_are_answered_meanwhile(make_site):
         t.join()
     assert len(seen) == 12 and "200" in seen and set(seen) <= {"200", "429"}, seen
     assert request(otad.port, "GET", "/healthz").status == 200
+
+
+def test_a_stop_does_not_wait_for_it(make_site):
+    """Nor does it cut it off without a word: it is told that otad stops, or has its answer."""
+    site = make_site({"http.threads": 1})
+    otad, kind = site.otad, site.type()
+    rows = "key,device_type\n" + "".join(f"DU_many{i},{kind}\n" for i in range(20000))
+    otad.ok("POST", "/devices/import", rows, headers={"Content-Type": "text/csv"})
+    c = otad.ok("POST", "/campaigns", {"name": "many", "firmware": otad.firmware(kind, "2.0.0")["id"]})
+    body = json.dumps({"limit": 100000})
+    ask = (f"POST /api/v1/campaigns/{c['id']}/dry-run HTTP/1.1\r\nHost: x\r\nConnection: close\r\n"
+           f"Authorization: Bearer {otad.admin}\r\nContent-Length: {len(body)}\r\n\r\n{body}").encode()  # fmt: skip
+    told = False
+    for _ in range(20):
+        with socket.create_connection(("127.0.0.1", otad.port)) as s:
+            s.sendall(ask)
+            assert request(otad.port, "GET", "/healthz").status == 200  # so it has begun
+            otad.process.send(signal.SIGTERM)
+            got = b""
+            while piece := s.recv(65536):
+                got += piece
+        assert otad.stop() == 0, otad.logs()[-2000:]
+        status, _, answer = split(got)
+        told = status.split()[1] == "503"
+        assert told or json.loads(answer)["devices"] == 20000, got
+        otad.start()
+        if told:
+            break
+    assert told, "each was over before the stop was seen"
+    assert otad.ok("GET", f"/campaigns/{c['id']}")["state"] == "draft"
