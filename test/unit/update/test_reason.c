@@ -22,6 +22,18 @@ static void causes_have_names(void **state UNUSED)
     assert_reason(UPDATE_OFFERED, UPDATE_REJECTED, "reply", "", "reply:unspecified");
     assert_reason(UPDATE_OFFERED, UPDATE_CANCELED, "operator", NULL, "");
     assert_reason(UPDATE_INSTALLED, UPDATE_VERIFIED, "report", NULL, "");
+    assert_reason(UPDATE_DEFERRED, UPDATE_REJECTED, "consent_refused", "not today",
+                  "consent_refused:by_the_user");
+    assert_reason(UPDATE_PLANNED, UPDATE_TIMED_OUT, "deadline", "said before", "deadline:planned");
+}
+
+static void a_success_without_bytes_is_one(void **state UNUSED)
+{
+    const struct update u = {.state = UPDATE_VERIFIED, .cause = "report", .suspect = true};
+    char got[CAMPAIGN_REASON_MAX + 1];
+
+    reason_of(&u, UPDATE_INSTALLED, got);
+    assert_string_equal(got, "suspect:no_bytes_served");
 }
 
 static void words_are_made_alike(void **state UNUSED)
@@ -71,6 +83,7 @@ int test_reason(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(causes_have_names),
+        cmocka_unit_test(a_success_without_bytes_is_one),
         cmocka_unit_test(words_are_made_alike),
         cmocka_unit_test(words_are_bounded),
     };
