@@ -24,7 +24,8 @@ static void mask(const uint8_t a[16], unsigned bits, uint8_t ret[16])
 {
     for (unsigned i = 0; i < 16; i++) {
         unsigned left = bits > 8 * i ? bits - 8 * i : 0;
-        ret[i] = left >= 8 ? a[i] : (uint8_t)(a[i] & (0xff00U >> left));
+        left = left > 8 ? 8 : left;
+        ret[i] = (uint8_t)(a[i] & (0xff00U >> left));
     }
 }
 

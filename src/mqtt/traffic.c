@@ -116,7 +116,7 @@ static bool read_once(struct mqtt *m)
     errno = 0;
     m->stop = false;
     m->in_lib = true;
-    struct gate_open was = {NULL};
+    struct gate_open was = {0};
     if (!m->tls)
         was = gate_open(&m->gate, m->fd, GATE_READ);
     int rc = mosquitto_loop_read(m->lib, 1);
@@ -199,7 +199,7 @@ void traffic_write(struct mqtt *m)
     bool corked = m->tls && m->queued >= CORK_FROM;
     if (corked)
         cork(m, 1);
-    struct gate_open was = {NULL};
+    struct gate_open was = {0};
     if (!m->tls)
         was = gate_open(&m->gate, m->fd, GATE_WRITE);
     errno = 0;

@@ -2,7 +2,9 @@
 #include "tests.h"
 
 #include "util.h"
+
 #include <inttypes.h>
+#include <stdio.h>
 
 static void errors_have_words_and_statuses(void **state)
 {
