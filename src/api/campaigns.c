@@ -569,28 +569,32 @@ static int run_move(struct write *w, struct db *db)
     return rc < 0 ? rc : answer_with(w, db, w->id);
 }
 
-static int run_confirm(struct write *w, struct db *db)
+static int find_request(struct write *w, struct db *db, struct confirm_of *ret)
 {
     struct campaign_status s;
     struct campaign c;
     int rc = find(w, db, &c, &s);
-    if (rc == 0) {
-        const struct confirm_of of = request_of(&c);
-        rc = confirm_it(w, db, &of, move);
-    }
-    return rc < 0 ? rc : answer_with(w, db, w->id);
+    if (rc < 0)
+        return rc;
+    *ret = request_of(&c);
+    return 0;
+}
+
+static int answer(struct write *w, struct db *db)
+{
+    return answer_with(w, db, w->id);
+}
+
+static const struct confirm_how how = {find_request, move, answer};
+
+static int run_confirm(struct write *w, struct db *db)
+{
+    return confirm_yes(w, db, &how);
 }
 
 static int run_deny(struct write *w, struct db *db)
 {
-    struct campaign_status s;
-    struct campaign c;
-    int rc = find(w, db, &c, &s);
-    if (rc == 0) {
-        const struct confirm_of of = request_of(&c);
-        rc = confirm_deny(w, db, &of);
-    }
-    return rc < 0 ? rc : answer_with(w, db, w->id);
+    return confirm_no(w, db, &how);
 }
 
 static const struct json_field abort_fields[] = {

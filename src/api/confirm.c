@@ -179,7 +179,7 @@ static int load(struct write *w, struct db *db, const struct confirm_of *of, str
     return rc;
 }
 
-int confirm_it(struct write *w, struct db *db, const struct confirm_of *of, confirm_fn *perform)
+static int do_it(struct write *w, struct db *db, const struct confirm_of *of, confirm_fn *perform)
 {
     struct request q;
     enum json_fault fault;
@@ -200,9 +200,23 @@ int confirm_it(struct write *w, struct db *db, const struct confirm_of *of, conf
     return rc < 0 ? rc : perform(w, db, q.action);
 }
 
-int confirm_deny(struct write *w, struct db *db, const struct confirm_of *of)
+int confirm_yes(struct write *w, struct db *db, const struct confirm_how *how)
 {
+    struct confirm_of of;
+    int rc = how->find(w, db, &of);
+    if (rc == 0)
+        rc = do_it(w, db, &of, how->perform);
+    return rc < 0 ? rc : how->answer(w, db);
+}
+
+int confirm_no(struct write *w, struct db *db, const struct confirm_how *how)
+{
+    struct confirm_of of;
     struct request q;
-    int rc = load(w, db, of, &q);
-    return rc < 0 ? rc : confirm_drop(db, of);
+    int rc = how->find(w, db, &of);
+    if (rc == 0)
+        rc = load(w, db, &of, &q);
+    if (rc == 0)
+        rc = confirm_drop(db, &of);
+    return rc < 0 ? rc : how->answer(w, db);
 }

@@ -220,28 +220,27 @@ static int run_patch(struct write *w, struct db *db)
     return rc < 0 ? rc : answer_with(w, db);
 }
 
-static int run_confirm(struct write *w, struct db *db)
+static int find_request(struct write *w, struct db *db, struct confirm_of *ret)
 {
     struct firmware fw;
     int rc = find(w, db, &fw);
     if (rc < 0)
         return rc;
-    const struct confirm_of of = firmware_confirm_of(&fw);
+    *ret = firmware_confirm_of(&fw);
     json_decref(fw.hardware);
-    rc = confirm_it(w, db, &of, change);
-    return rc < 0 ? rc : answer_with(w, db);
+    return 0;
+}
+
+static const struct confirm_how how = {find_request, change, answer_with};
+
+static int run_confirm(struct write *w, struct db *db)
+{
+    return confirm_yes(w, db, &how);
 }
 
 static int run_deny(struct write *w, struct db *db)
 {
-    struct firmware fw;
-    int rc = find(w, db, &fw);
-    if (rc < 0)
-        return rc;
-    const struct confirm_of of = firmware_confirm_of(&fw);
-    json_decref(fw.hardware);
-    rc = confirm_deny(w, db, &of);
-    return rc < 0 ? rc : answer_with(w, db);
+    return confirm_no(w, db, &how);
 }
 
 /* Owns `in`, which may be NULL. NULL: answered, and w is gone. */

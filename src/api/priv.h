@@ -325,9 +325,14 @@ int confirm_or_do(struct write *w, struct db *db, const struct confirm_of *of, c
 /* The request alone, as if perform had been tried. */
 int confirm_ask(struct write *w, struct db *db, const struct confirm_of *of, const char *action,
                 const char *body) MUST_USE;
-int confirm_it(struct write *w, struct db *db, const struct confirm_of *of,
-               confirm_fn *perform) MUST_USE;
-int confirm_deny(struct write *w, struct db *db, const struct confirm_of *of) MUST_USE;
+/* The second person's word, about the object that the path names. */
+struct confirm_how {
+    int (*find)(struct write *w, struct db *db, struct confirm_of *ret);
+    confirm_fn *perform;
+    int (*answer)(struct write *w, struct db *db);
+};
+int confirm_yes(struct write *w, struct db *db, const struct confirm_how *how) MUST_USE;
+int confirm_no(struct write *w, struct db *db, const struct confirm_how *how) MUST_USE;
 int confirm_drop(struct db *db, const struct confirm_of *of) MUST_USE; /* its object goes */
 /* The member `confirmation`. */
 int confirm_json(struct obj *o, struct db *db, const struct confirm_of *of) MUST_USE;

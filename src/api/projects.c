@@ -183,26 +183,26 @@ static int run_patch(struct write *w, struct db *db)
     return rc < 0 ? rc : answer_with(w, db);
 }
 
-static int run_confirm(struct write *w, struct db *db)
+static int find_request(struct write *w, struct db *db, struct confirm_of *ret)
 {
     struct project p;
     int rc = find(w, db, &p);
     if (rc < 0)
         return rc;
-    const struct confirm_of of = request_of(&p);
-    rc = confirm_it(w, db, &of, change);
-    return rc < 0 ? rc : answer_with(w, db);
+    *ret = request_of(&p);
+    return 0;
+}
+
+static const struct confirm_how how = {find_request, change, answer_with};
+
+static int run_confirm(struct write *w, struct db *db)
+{
+    return confirm_yes(w, db, &how);
 }
 
 static int run_deny(struct write *w, struct db *db)
 {
-    struct project p;
-    int rc = find(w, db, &p);
-    if (rc < 0)
-        return rc;
-    const struct confirm_of of = request_of(&p);
-    rc = confirm_deny(w, db, &of);
-    return rc < 0 ? rc : answer_with(w, db);
+    return confirm_no(w, db, &how);
 }
 
 static int run_delete(struct write *w, struct db *db)

@@ -290,26 +290,26 @@ static int run_patch(struct write *w, struct db *db)
     return rc < 0 ? rc : answer_with(w, db);
 }
 
-static int run_confirm(struct write *w, struct db *db)
+static int find_request(struct write *w, struct db *db, struct confirm_of *ret)
 {
     struct device_type t;
     int rc = find(w, db, &t);
     if (rc < 0)
         return rc;
-    const struct confirm_of of = request_of(&t);
-    rc = confirm_it(w, db, &of, change);
-    return rc < 0 ? rc : answer_with(w, db);
+    *ret = request_of(&t);
+    return 0;
+}
+
+static const struct confirm_how how = {find_request, change, answer_with};
+
+static int run_confirm(struct write *w, struct db *db)
+{
+    return confirm_yes(w, db, &how);
 }
 
 static int run_deny(struct write *w, struct db *db)
 {
-    struct device_type t;
-    int rc = find(w, db, &t);
-    if (rc < 0)
-        return rc;
-    const struct confirm_of of = request_of(&t);
-    rc = confirm_deny(w, db, &of);
-    return rc < 0 ? rc : answer_with(w, db);
+    return confirm_no(w, db, &how);
 }
 
 static int run_delete(struct write *w, struct db *db)
